@@ -1,0 +1,239 @@
+"""``atso-bench``: options in, calls to the rest, words out. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atso_bench import __version__
+from atso_bench.benchmark.options import GridOptions, takes_grid
+from atso_bench.benchmark.spec import RunSpec
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.plan import Forecast
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A fair benchmark of semi-supervised segmentation: ATSO beside its baselines, across label fractions.",
+)
+
+Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Folder for records, stages and report.")]
+Configuration = Annotated[str, typer.Option(help="nnU-Net configuration: 2d or 3d_fullres.")]
+
+
+@app.command()
+@takes_grid
+def run(
+    grid_options: GridOptions,
+    out: Out = Path("results"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is done, phases too.")] = False,
+) -> None:
+    """Train and score methods at label fractions; write records and a report.
+
+    Several methods, fractions, seeds or datasets span a grid. What is done is not done again, and a killed run goes on
+    where it was: give the same command once more.
+    """
+    with _plainly():
+        specs = grid_options.specs()
+        _make_ready(specs)
+        from atso_bench.benchmark.grid import run_grid
+
+        devices = grid_options.devices()
+        failed = run_grid(specs, out, devices, grid_options.workers_for(devices), fresh=fresh)
+        if failed < len(specs):
+            from atso_bench.reports.build import build
+
+            typer.echo(f"report: {build(out)}")
+    if failed:
+        typer.echo(f"{failed} of {len(specs)} runs failed; the same command tries them again", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+@takes_grid
+def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
+    """Say what `run` would do with these options, what is done already, and the time and memory it will take.
+
+    Times are measured from a few steps of each kind of training, on one device.
+    """
+    with _plainly():
+        specs = grid_options.specs()
+        _make_ready(specs)
+        from atso_bench.benchmark.plan import forecast
+
+        devices = grid_options.devices()
+        total: dict[str, float] = {}
+        alone = 0.0
+        for found in forecast(specs, out, devices[0], grid_options.workers_for(devices)):
+            typer.echo(_forecast_line(found))
+            alone += sum(found.seconds.values())
+            total |= found.seconds
+        together = sum(total.values())
+        saved = f"{_duration(alone - together)} saved by phases that several runs share"
+        typer.echo(f"together {_duration(together)} on one {devices[0]} ({saved})")
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods or datasets")],
+) -> None:
+    """Show the methods with their options, or the datasets and whether their data is there."""
+    with _plainly():
+        from atso_bench.benchmark import registry
+
+        if kind not in ("methods", "datasets"):
+            raise ValueError(f"list shows methods or datasets, got {kind!r}")
+        for name in registry.names(kind):
+            found = registry.load(kind, name)
+            typer.echo(f"{name:16} {_first_line(found)}")
+            if kind == "methods":
+                for option, field in found.model_fields.items():
+                    typer.echo(f"    {name}.{option}={field.default}  {field.description or ''}")
+            else:
+                typer.echo(f"    {_presence(name)}")
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="Dataset, or an nnU-Net dataset's name or id.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The folder or archive that the data comes in.", exists=True)
+    ] = None,
+    configuration: Configuration = "2d",
+) -> None:
+    """Import a dataset, check it, and let nnU-Net plan and preprocess it, so that `run` can use it."""
+    with _plainly():
+        from atso_bench.benchmark import registry
+
+        for line in registry.dataset(name, configuration).prepare(source):
+            typer.echo(line)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
+) -> None:
+    """Build the report again from the records."""
+    with _plainly():
+        from atso_bench.reports.build import build
+
+        typer.echo(f"report: {build(folder)}")
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Option(help="Folder of predicted segmentations.", exists=True)],
+    references: Annotated[Path, typer.Option(help="Folder of true segmentations.", exists=True)],
+    output: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("scores.csv"),
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the cases that both have.")] = False,
+) -> None:
+    """Score any two folders of segmentations with the benchmark's own evaluator."""
+    with _plainly():
+        from atso_bench.benchmark.evaluate import evaluate_folders
+
+        summary = evaluate_folders(predictions, references, output, allow_missing=allow_missing)
+        for metric, value in summary["metrics"].items():
+            typer.echo(f"{metric:24} {value['mean']:.4f}")
+        typer.echo(f"{summary['cases']} cases -> {output}")
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A record's file, or the key in its name.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.")],
+    out: Out = Path("results"),
+) -> None:
+    """Write a run's model as an nnU-Net model folder."""
+    with _plainly():
+        from atso_bench.benchmark.export import export as write
+
+        typer.echo(write(run, to, out))
+
+
+@app.command()
+def doctor(out: Out = Path("results")) -> None:
+    """Look at Python, torch, CUDA, nnU-Net's paths, disk and rights; say what is missing and what to do."""
+    from atso_bench.benchmark.doctor import checks
+
+    problems = 0
+    for check in checks(out):
+        typer.echo(f"{check.status:8} {check.name}: {check.found}")
+        if check.status != "ok":
+            typer.echo(f"         {check.remedy}")
+        problems += check.status == "problem"
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Wrong input ends in a message and exit code 2, without a traceback."""
+    try:
+        yield
+    except (ValueError, LookupError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        if os.environ.get("ATSO_BENCH_TRACEBACK"):
+            raise
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+def _make_ready(specs: Sequence[RunSpec]) -> None:
+    """Stop before anything runs if a dataset is not there."""
+    from atso_bench.benchmark import registry
+    from atso_bench.benchmark.splits import make_split
+
+    for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
+        found = registry.dataset(dataset, configuration)
+        found.ready(typer.echo)
+        for spec in specs:
+            if (spec.dataset, spec.configuration) == (dataset, configuration):
+                make_split(found, spec)
+
+
+def _first_line(kind: Any) -> str:
+    return (getattr(kind, "summary", "") or kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _presence(name: str) -> str:
+    from atso_bench.benchmark import registry
+
+    if name == "nnunet":
+        return "any dataset in nnU-Net's raw format: --dataset Dataset004_Hippocampus, or its id"
+    there, hint = registry.dataset(name).is_ready()
+    return "ready" if there else hint
+
+
+def _forecast_line(found: Forecast) -> str:
+    if found.done:
+        return f"{found.spec.title}: done"
+    memory = found.device_bytes or found.process_bytes
+    return (
+        f"{found.spec.title}: {_duration(sum(found.seconds.values()))}, {found.trainings} trainings, "
+        f"{found.steps} steps, {found.cases} cases to label, {memory / 2**30:.1f} GiB"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,186 @@
+"""Which runs, which are done, and the doing of the others: one process for each device."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atso_bench.benchmark import registry
+from atso_bench.benchmark.progress import on
+from atso_bench.benchmark.record import Record, write_failure
+from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.run import Bench
+
+UPPER_BOUND = ("supervised", "100")
+
+
+@dataclass(frozen=True)
+class Options:
+    """``--option`` by what it is for: ``recipe.batch=8``, ``atso.subsets=4``."""
+
+    methods: dict[str, dict[str, Any]]
+    recipe: dict[str, Any]
+
+    @classmethod
+    def parse(cls, texts: Sequence[str], methods: Sequence[str]) -> Options:
+        """Read ``NAME.OPTION=VALUE``; the value is JSON or else a string.
+
+        Raises:
+            ValueError: if the text has another form, or ``NAME`` is neither ``recipe`` nor a method of this grid.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for text in texts:
+            target, equals, value = text.partition("=")
+            name, dot, option = target.partition(".")
+            if not (equals and dot and option):
+                raise ValueError(f"--option takes NAME.OPTION=VALUE, such as atso.subsets=4, got {text!r}")
+            if name not in ("recipe", *methods):
+                raise ValueError(f"--option {text!r}: {name!r} is neither 'recipe' nor one of {', '.join(methods)}")
+            found.setdefault(name, {})[option.replace("-", "_")] = _value(value)
+        return cls({k: v for k, v in found.items() if k != "recipe"}, found.get("recipe", {}))
+
+
+def make_specs(
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    fractions: Sequence[str],
+    seeds: Sequence[int],
+    budget: Budget,
+    options: Options,
+    *,
+    upper_bound: bool = False,
+    **common: Any,
+) -> list[RunSpec]:
+    """All combinations, in an order in which methods that share M0 follow each other."""
+    cells = [
+        (dataset, method, LabelFraction.parse(fraction).text, seed)
+        for dataset, fraction, seed, method in product(datasets, fractions, seeds, methods)
+    ]
+    if upper_bound:
+        method, fraction = UPPER_BOUND
+        cells += [(dataset, method, fraction, seed) for dataset, seed in product(datasets, seeds)]
+    specs = []
+    for dataset, method, fraction, seed in dict.fromkeys(cells):
+        chosen = options.methods.get(method, {})
+        registry.method(method, chosen)  # a wrong option is an error before anything runs
+        specs.append(RunSpec(dataset, method, fraction, seed, budget, options=chosen, recipe=options.recipe, **common))
+    return specs
+
+
+def finished(results: Path, spec: RunSpec, since: float = 0.0) -> Record | None:
+    """The run's record if there is one, made from the data as it is now."""
+    path = results / "records" / spec.path
+    if not path.exists() or path.stat().st_mtime < since:
+        return None
+    found = Record.read(path)
+    dataset = registry.dataset(spec.dataset, spec.configuration)
+    return found if found.data == dataset.identity else None
+
+
+def work(specs: Sequence[RunSpec], results: Path, device: str, workers: int, since: float = 0.0) -> int:
+    """Do the runs that are not done, one after the other; returns how many failed.
+
+    A run that another process is busy with comes last: by then it is done, or its process has died and it is done here.
+    A run that fails leaves a record of the failure; the others go on. Records and phases from before ``since`` (seconds
+    of the epoch) do not count as done.
+    """
+    from atso_bench.benchmark.run import Bench
+
+    bench = Bench(results, device, workers, on(sys.stdout), since)
+    failed, busy = 0, []
+    for number, spec in enumerate(specs, start=1):
+        with _claim(results, spec, wait=False) as free:
+            if free:
+                failed += not _do(spec, bench, f"[{number}/{len(specs)}]")
+            else:
+                busy.append((number, spec))
+    for number, spec in busy:
+        bench.progress.note(f"[{number}/{len(specs)}] {spec.title}: waiting for another process")
+        with _claim(results, spec, wait=True):
+            failed += not _do(spec, bench, f"[{number}/{len(specs)}]")
+    return failed
+
+
+def _do(spec: RunSpec, bench: Bench, place: str) -> bool:
+    """Do one run unless it is done; False if it failed."""
+    from atso_bench.benchmark.run import execute
+
+    try:
+        found = finished(bench.results, spec, bench.since)
+        bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}")
+        found = found or execute(spec, bench)
+        bench.progress.note(f"    {found.metric} {found.score:.4f} in {sum(found.seconds.values()):.0f} s")
+    except Exception as error:
+        path = write_failure(bench.results, spec, getattr(error, "phase", "set-up"), error)
+        log = path.with_suffix(".log")
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        bench.progress.note(f"    failed: {type(error).__name__}: {error}\n    see {log}")
+        return False
+    return True
+
+
+def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], workers: int, *, fresh: bool) -> int:
+    """Do the runs on all devices, a process for each; returns how many failed."""
+    results.mkdir(parents=True, exist_ok=True)
+    since = time.time() if fresh else 0.0
+    if len(devices) == 1:
+        return work(specs, results, devices[0], workers, since)
+    import multiprocessing
+
+    spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    counts = spawn.Queue()
+    processes = [
+        spawn.Process(target=_share, args=(own_first(specs, k, len(devices)), results, device, workers, since, counts))
+        for k, device in enumerate(devices)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    failed = sum(process.exitcode != 0 for process in processes)
+    while not counts.empty():
+        failed += counts.get()
+    return failed
+
+
+def own_first(specs: Sequence[RunSpec], k: int, n: int) -> list[RunSpec]:
+    """All runs, first those that are process ``k``'s of ``n``; runs that share M0 go to one process."""
+    cells = list(dict.fromkeys((spec.dataset, spec.fraction, spec.seed) for spec in specs))
+    mine = set(cells[k::n])
+    return sorted(specs, key=lambda spec: (spec.dataset, spec.fraction, spec.seed) not in mine)
+
+
+def _share(specs: list[RunSpec], results: Path, device: str, workers: int, since: float, counts: Any) -> None:
+    counts.put(work(specs, results, device, workers, since))
+
+
+@contextlib.contextmanager
+def _claim(results: Path, spec: RunSpec, *, wait: bool) -> Iterator[bool]:
+    """True if this process alone has the run now; the kernel releases it when the process ends, however it ends."""
+    folder = results / "stages" / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / spec.key).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

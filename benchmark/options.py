@@ -1,0 +1,163 @@
+"""The options that ``run`` and ``plan`` share, and the grid of runs that they span."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from atso_bench.benchmark.spec import BUDGETS, Budget, RunSpec
+
+_STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
+
+
+@dataclass
+class GridOptions:
+    """Command-line options; lists repeat or take commas."""
+
+    method: Annotated[list[str], typer.Option("--method", "-m", help="Method; repeat it or separate with commas.")]
+    fraction: Annotated[
+        list[str], typer.Option("--fraction", "-f", help="Labelled share of the pool: percent, 1/16, or 16cases.")
+    ]
+    dataset: Annotated[
+        list[str], typer.Option("--dataset", "-d", help="See `list datasets`; or an nnU-Net dataset's name or id.")
+    ] = field(default_factory=lambda: ["phantom"])
+    seed: Annotated[list[str], typer.Option("--seed", "-s", help="Of the split, the initial weights, the batches.")] = (
+        field(default_factory=lambda: ["0"])
+    )
+    budget: Annotated[str, typer.Option(help=f"Optimiser steps of a run: {_STEPS}, or a number.")] = "small"
+    parity: Annotated[
+        str, typer.Option(help="total: a method's trainings share the budget; phase: each has the whole budget.")
+    ] = "total"
+    configuration: Annotated[str, typer.Option(help="nnU-Net configuration: 2d or 3d_fullres.")] = "2d"
+    option: Annotated[
+        list[str],
+        typer.Option("--option", "-o", help="A method's or the recipe's option: atso.subsets=4, recipe.batch=8."),
+    ] = field(default_factory=list)
+    upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Add supervised training at 100 %.")] = False
+    validation: Annotated[float, typer.Option(help="Percent of the pool to set apart as V.")] = 0.0
+    scored: Annotated[str, typer.Option(help="Part to score on: test, or validation (for tuning).")] = "test"
+    split_list: Annotated[
+        list[str],
+        typer.Option("--split-list", help="Published case list: PART=FILE, PART pool, labelled, validation or test."),
+    ] = field(default_factory=list)
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1; several with commas: one process for each.")] = (
+        "auto"
+    )
+    workers: Annotated[
+        int, typer.Option(min=-1, help="Processes that load and augment, for each device; -1: as the cores allow.")
+    ] = -1
+
+    def specs(self) -> list[RunSpec]:
+        """The runs that these options span.
+
+        Raises:
+            ValueError: if an option is wrong.
+            LookupError: if a method does not exist.
+        """
+        from atso_bench.benchmark import grid, splits
+
+        for name, value, allowed in (
+            ("--parity", self.parity, ("total", "phase")),
+            ("--scored", self.scored, ("test", "validation")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} is {' or '.join(allowed)}, got {value!r}")
+        lists = {}
+        for text in self.split_list:
+            part, equals, file = text.partition("=")
+            if not equals or part not in splits.PARTS:
+                raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
+            lists[part] = list(splits.read_list(Path(file)))
+        methods = _split(self.method)
+        bound = [grid.UPPER_BOUND[0]] if self.upper_bound else []
+        return grid.make_specs(
+            _split(self.dataset),
+            methods,
+            _split(self.fraction),
+            [_seed(text) for text in _split(self.seed)],
+            Budget.parse(self.budget, self.parity),  # type: ignore[arg-type]
+            grid.Options.parse(self.option, [*methods, *bound]),
+            upper_bound=self.upper_bound,
+            configuration=self.configuration,
+            validation=self.validation,
+            scored=self.scored,
+            lists=lists,
+        )
+
+    def devices(self) -> list[str]:
+        """``auto`` is every GPU, or the CPU where there is none.
+
+        Raises:
+            ValueError: if a device is not there.
+        """
+        named = _split([self.device])
+        if not any(name == "auto" or name.startswith("cuda") for name in named):
+            if wrong := [name for name in named if name != "cpu"]:
+                raise ValueError(f"--device is auto, cpu, cuda or cuda:N, got {wrong[0]!r}")
+            return named
+        import torch
+
+        there = torch.cuda.device_count()
+        if named == ["auto"]:
+            return [f"cuda:{number}" for number in range(there)] or ["cpu"]
+        for name in named:
+            number = name.partition(":")[2] or "0"
+            if name != "cpu" and (not number.isdecimal() or int(number) >= there):
+                raise ValueError(
+                    f"--device {name}: torch {torch.__version__} sees {there} CUDA devices; see `atso-bench doctor`"
+                )
+        return named
+
+    def workers_for(self, devices: Sequence[str]) -> int:
+        """On a GPU as many loaders as the cores allow, at most 8; on a CPU one, as the step itself needs the cores."""
+        if self.workers >= 0:
+            return self.workers
+        cores = (os.cpu_count() or 1) // len(devices)
+        return max(0, min(1 if devices[0] == "cpu" else 8, cores - 1))
+
+
+def takes_grid(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the fields of ``GridOptions`` as its own options; it gets them as its first argument."""
+    hints = get_type_hints(GridOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=_default(one), annotation=hints[one.name])
+        for one in fields(GridOptions)
+    ]
+    own_hints = get_type_hints(command, include_extras=True)
+    own = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[one.name])
+        for one in list(inspect.signature(command).parameters.values())[1:]
+    ]
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        options = GridOptions(**{one.name: given.pop(one.name) for one in shared})
+        command(options, **given)
+
+    wrapped.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
+    del wrapped.__wrapped__  # type: ignore[attr-defined]
+    return wrapped
+
+
+def _default(one: Any) -> Any:
+    if one.default_factory is not MISSING:
+        return one.default_factory()
+    return inspect.Parameter.empty if one.default is MISSING else one.default
+
+
+def _split(texts: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(part.strip() for text in texts for part in text.split(",") if part.strip()))
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"a seed is a whole number from 0 on, got {text!r}")
+    return int(text)

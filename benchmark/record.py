@@ -1,0 +1,227 @@
+"""The result of one run, as it lies on disk. Reports read these files and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atso_bench.benchmark.spec import RunSpec
+
+SCHEMA = 1
+_LIBRARIES = ("torch", "nnunetv2", "batchgeneratorsv2", "dynamic-network-architectures", "numpy", "scipy", "blosc2")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training, one pseudo-labelling or the evaluation.
+
+    Attributes:
+        name: ``M0``, ``generation 1, subset 2``, ``evaluation`` ...
+        kind: ``train``, ``predict`` (pseudo labels), ``diagnose`` (labels that no training sees) or ``evaluate``.
+        seconds: device time without the time spent on checkpoints; also when the phase was shared.
+        steps: optimiser steps; 0 unless ``kind`` is ``train``.
+        samples: patches that were trained on, or cases that were predicted or scored.
+        device_bytes: peak memory on the device; None on a CPU.
+        process_bytes: peak resident memory of the process so far.
+        key: the phase's address in the stage store.
+        reused: the phase was found in the stage store (an interrupted run, or another method's same phase).
+        losses: mean of each loss term over successive windows of steps; ``step`` holds the last step of each window.
+    """
+
+    name: str
+    kind: str
+    seconds: float
+    steps: int = 0
+    samples: int = 0
+    device_bytes: int | None = None
+    process_bytes: int = 0
+    key: str = ""
+    reused: bool = False
+    losses: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def steps_per_second(self) -> float:
+        return self.steps / self.seconds if self.seconds else math.nan
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / self.seconds if self.seconds else math.nan
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that is needed to rebuild a report, and to distrust it.
+
+    Attributes:
+        spec: what was run.
+        track: ``medical`` or ``natural``.
+        metric: the headline metric, ``dice`` or ``miou``.
+        score: its value on T.
+        classes: names of the evaluated classes.
+        cases: case -> class -> scores and counts as ``metrics.score_case`` gives them.
+        summary: ``metrics.summarise`` of ``cases``.
+        metrics_version: version of the metrics' definitions.
+        split: case ids of ``labelled``, ``unlabelled``, ``validation``, ``test``, and the ``hash`` of the four.
+        pool_size: labelled plus unlabelled cases that carry a label (the 100 % of a label fraction).
+        data: content hash of the dataset.
+        phases: where the time went.
+        spent_steps: optimiser steps spent, all phases together.
+        teacher_patches: patches that a teacher saw inside trainings, without a gradient; they are not steps.
+        recipe: the task's training constants.
+        options: all options of the method with their values.
+        diagnostics: one entry for each pseudo-labelling (see ``diagnostics.py``).
+        warnings: what a reader has to know before believing the score.
+        environment: versions, machine, commit, command line.
+    """
+
+    spec: RunSpec
+    track: str
+    metric: str
+    score: float
+    classes: list[str]
+    cases: dict[str, dict[str, dict[str, Any]]]
+    summary: dict[str, Any]
+    metrics_version: int
+    split: dict[str, Any]
+    pool_size: int
+    data: str
+    phases: list[Phase]
+    spent_steps: int
+    teacher_patches: int
+    recipe: dict[str, Any]
+    options: dict[str, Any]
+    diagnostics: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by kind of phase."""
+        total: dict[str, float] = {}
+        for phase in self.phases:
+            total[phase.kind] = total.get(phase.kind, 0.0) + phase.seconds
+        return total
+
+    @property
+    def labelled_percent(self) -> float:
+        return 100 * len(self.split["labelled"]) / self.pool_size
+
+    def write(self, results: Path) -> Path:
+        """Write below ``results/records``; the file appears whole or not at all."""
+        path = results / "records" / self.spec.path
+        write_json(path, asdict(self))
+        failure_path(results, self.spec).unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read a record.
+
+        Raises:
+            ValueError: if the file is no record, or was written by another version of the schema.
+        """
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            if raw["schema"] != SCHEMA:
+                raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}; run it again")
+            phases = [Phase(**phase) for phase in raw["phases"]]
+            return cls(**{**raw, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a readable record: {error}") from error
+
+
+def read_all(results: Path) -> list[Record]:
+    """All records below ``results/records``, in the order of their paths."""
+    paths = sorted((results / "records").rglob("seed*.json"))
+    return [Record.read(path) for path in paths if not path.name.endswith(".failed.json")]
+
+
+def failure_path(results: Path, spec: RunSpec) -> Path:
+    return (results / "records" / spec.path).with_suffix(".failed.json")
+
+
+def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException) -> Path:
+    """Keep what went wrong beside the records; a later success removes it."""
+    path = failure_path(results, spec)
+    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": str(error)}
+    write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, "environment": environment()})
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON by rename: NaN becomes null, a reader never sees half a file."""
+    with atomic(path) as partial:
+        text = json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False)
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A path to write to; it is flushed to disk and renamed to ``path`` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, commit and command line; nothing from the process's environment variables."""
+    installed = {name: _version(name) for name in ("atso-bench", *_LIBRARIES)}
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor_count": os.cpu_count(),
+        "threads": torch.get_num_threads() if torch else None,
+        "gpu": gpu,
+        "cuda": torch.version.cuda if torch and gpu else None,
+        "versions": {name: version for name, version in installed.items() if version},
+        "commit": _commit(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this file lies in, with ``+`` where files differ from it."""
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,61 @@
+"""Finds methods and datasets: the file name is the name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from typing import Any
+
+_NNUNET_NAME = re.compile(r"Dataset\d{3}_\w+|\d{1,3}")
+
+
+def names(kind: str) -> list[str]:
+    """Names of the files in that folder, spelled with hyphens; a leading underscore hides a helper."""
+    package = importlib.import_module(f"atso_bench.{kind}")
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+
+
+def load(kind: str, name: str) -> type[Any]:
+    """The one public class of ``<kind>/<name>.py``.
+
+    Raises:
+        LookupError: if there is no such file; the message names what there is.
+        TypeError: if the file does not define exactly one public class.
+    """
+    known = names(kind)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise LookupError(f"there is no {kind[:-1]} {name!r}.{hint} There are: {', '.join(known)}")
+    module = importlib.import_module(f"atso_bench.{kind}.{name.replace('-', '_')}")
+    own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    public = [c for c in own if not c.__name__.startswith("_")]
+    if len(public) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one public class, it defines {len(public)}")
+    return public[0]
+
+
+def method(name: str, options: dict[str, Any]) -> Any:
+    """The method ``name`` with these options; the rest has its defaults.
+
+    Raises:
+        ValueError: if an option does not exist or has a wrong value.
+    """
+    kind = load("methods", name)
+    try:
+        return kind(**options)
+    except ValueError as error:  # pydantic's ValidationError is one
+        details = getattr(error, "errors", list)()
+        wrong = [f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e.get('input')!r}" for e in details]
+        fields = ", ".join(kind.model_fields) or "none"
+        raise ValueError("\n".join([*wrong, f"the options of {name} are: {fields}"])) from None
+
+
+def dataset(name: str, configuration: str = "2d") -> Any:
+    """The dataset of that file name, or nnU-Net's dataset of that name or id."""
+    if name not in names("datasets") and _NNUNET_NAME.fullmatch(name):
+        return load("datasets", "nnunet")(name=name, configuration=configuration)
+    return load("datasets", name)(configuration=configuration)

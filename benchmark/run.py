@@ -1,0 +1,130 @@
+"""One run, from specification to record. Read this file first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from atso_bench.benchmark import metrics, record, registry
+from atso_bench.benchmark.diagnostics import diagnose
+from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.progress import Progress
+from atso_bench.benchmark.record import Phase, Record
+from atso_bench.benchmark.spec import RunSpec
+from atso_bench.benchmark.splits import Split, make_split
+from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.task import IGNORE, Dataset, Pool, Task, TrainData
+from atso_bench.benchmark.timing import Stopwatch, process_bytes
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how runs are made; nothing here changes a result beyond rounding.
+
+    Attributes:
+        results: the folder that holds ``records/``, ``stages/`` and ``report/``.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...
+        workers: processes that load and augment.
+        progress: where progress is shown.
+        since: phases stored before this time are computed again; 0 for none.
+    """
+
+    results: Path
+    device: str
+    workers: int
+    progress: Progress
+    since: float = 0.0
+
+    @property
+    def stages(self) -> Stages:
+        return Stages(self.results / "stages", self.since)
+
+
+def execute(spec: RunSpec, bench: Bench) -> Record:
+    """Train, predict T once, open the true labels, score, and write the record."""
+    dataset: Dataset = registry.dataset(spec.dataset, spec.configuration)
+    method = registry.method(spec.method, spec.options)
+    split = make_split(dataset, spec)
+    task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
+    data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
+    trainer = Trainer(
+        task,
+        spec.budget,
+        spec.seed,
+        bench.stages,
+        device=bench.device,
+        workers=bench.workers,
+        progress=bench.progress,
+    )
+
+    model = method.fit(trainer, data)
+    bench.stages.save(model_file(bench.results, spec), model.state_dict())
+    cases, evaluation = score(model, spec, dataset, split, bench)
+    summary = metrics.summarise(cases)
+
+    result = Record(
+        spec=spec,
+        track=task.track,
+        metric=task.metric,
+        score=summary["metrics"][task.metric]["mean"],
+        classes=list(task.classes[1:]),
+        cases=cases,
+        summary=summary,
+        metrics_version=metrics.VERSION,
+        split=split.to_json(),
+        pool_size=len(dataset.pool) - len(split.validation),
+        data=dataset.identity,
+        phases=[*trainer.phases, evaluation],
+        spent_steps=trainer.spent,
+        teacher_patches=trainer.teacher_patches,
+        recipe={**asdict(task.recipe), **spec.recipe},
+        options=method.model_dump(),
+        diagnostics=diagnose(trainer.observations, task.classes, dataset.hidden_label, dataset.pool),
+        warnings=trainer.warnings,
+        environment={**record.environment(), "device": bench.device, "workers": bench.workers},
+    )
+    result.write(bench.results)
+    return result
+
+
+def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[str]) -> Task:
+    """The task that S allows, opened for the images of ``visible``."""
+    return dataset.task(split.labelled, visible, spec.budget, spec.recipe)
+
+
+def score(
+    model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench
+) -> tuple[dict[str, Any], Phase]:
+    """Predict T in its original geometry, once, and compare with the true labels."""
+    part = split.test if spec.scored == "test" else split.validation
+    exam = open_task(spec, dataset, split, part)
+    device = torch.device(bench.device)
+    clock = Stopwatch(device)
+    cases: dict[str, Any] = {}
+    with bench.progress.phase("evaluation", len(part), "cases") as bar:
+        for case_id in part:
+            with clock.running():
+                image = exam.images[case_id]
+                prediction = exam.restore(image, exam.predict(model, image, device, mirror=True))
+            truth = dataset.reference(case_id)
+            cases[case_id] = metrics.score_case(prediction, truth.label, exam.classes, truth.spacing, ignore=IGNORE)
+            bar.advance(1)
+    phase = Phase(
+        "evaluation",
+        "evaluate",
+        clock.seconds,
+        samples=len(part),
+        device_bytes=clock.device_bytes,
+        process_bytes=process_bytes(),
+    )
+    return cases, phase
+
+
+def model_file(results: Path, spec: RunSpec) -> Path:
+    """Where the weights of a run's final model lie."""
+    return results / "stages" / "models" / f"{spec.key}.pt"

@@ -1,0 +1,45 @@
+"""Shared by the methods that learn from fixed labels, true or pseudo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, cat, nn, stack
+
+from atso_bench.benchmark.engine import Batch, Trainer
+from atso_bench.benchmark.losses import main_head, rows
+from atso_bench.benchmark.task import Pool
+
+
+def imitate(trainer: Trainer, model: nn.Module, pools: Mapping[str, Pool], *, steps: int, phase: str) -> nn.Module:
+    """Train ``model`` on the labels of ``pools``; each batch is shared evenly, each pool's loss weighs by its share.
+
+    All methods that train so share this phase: it is the same where weights, pools and steps are the same.
+    """
+
+    def step(batch: Batch, progress: float) -> Mapping[str, Tensor]:
+        output = model(cat([part.image for part in batch.values()]))
+        total = sum(len(part.image) for part in batch.values())
+        terms, start = {}, 0
+        for name, part in batch.items():
+            stop = start + len(part.image)
+            terms[name] = trainer.task.loss(rows(output, start, stop), part.label) * (len(part.image) / total)
+            start = stop
+        return terms
+
+    return trainer.train(model, step, pools, steps=steps, phase=phase, identity={"loss": "imitate"})
+
+
+def mean_of(models: Sequence[nn.Module]) -> nn.Module:
+    """A model whose logits are the logarithm of the mean of the models' class probabilities."""
+    return _Mean(models) if len(models) > 1 else models[0]
+
+
+class _Mean(nn.Module):
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, image: Tensor) -> Tensor:
+        mean = stack([main_head(model(image)).softmax(1) for model in self.models]).mean(0)
+        return mean.clamp_min(1e-12).log()  # keeps the logarithm finite where all models are certain

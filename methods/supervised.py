@@ -1,0 +1,25 @@
+"""Supervised training, the baseline: the labelled cases and nothing else. At 100 % it is the upper bound.
+
+M <- train(S)
+return M
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.task import TrainData
+from atso_bench.methods._pseudo import imitate
+
+
+class Supervised(BaseModel):
+    """Learns from S alone, with the whole budget."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
+        """Return the network trained on S."""
+        pools = {"labelled": data.labelled}
+        return imitate(trainer, trainer.new_model(), pools, steps=trainer.budget.steps, phase="M0")
