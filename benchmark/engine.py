@@ -350,14 +350,15 @@ class Training:
         clock = Stopwatch(device, self._resume(folder))
         self.model.train()
         batches = iter(self._loader())
-        with trainer.progress.phase(self.phase, self.steps, "steps") as bar:
-            bar.advance(self.done)
+        with trainer.progress.phase(self.phase, self.steps, "steps", self.done) as bar:
             while self.done < self.steps:
-                saved = time.monotonic()
+                due = time.monotonic() + CHECKPOINT_SECONDS
                 with clock.running():
-                    while self.done < self.steps and time.monotonic() - saved < CHECKPOINT_SECONDS:
+                    while True:
                         self._one_step(next(batches))
                         bar.advance(1, loss=self.losses.last)
+                        if self.done == self.steps or time.monotonic() >= due:
+                            break
                 if self.done < self.steps:
                     self._save(folder, clock.seconds)
         state = {"models": [module.state_dict() for module in (self.model, *self.also)]}

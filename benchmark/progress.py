@@ -1,0 +1,119 @@
+"""Progress of long work: a live display on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass
+class Bar:
+    """How far one phase is. It is drawn at most every ``every`` seconds: most calls of `advance` only add."""
+
+    name: str
+    total: int
+    unit: str
+    done: int
+    draw: Callable[[Bar], None]
+    every: float
+    loss: float | None = None
+
+    def __post_init__(self) -> None:
+        self.before, self.began, self.due = self.done, time.monotonic(), time.monotonic() + self.every
+
+    def advance(self, n: int = 1, *, loss: float | None = None) -> None:
+        """``n`` more units are done. Pass ``loss`` only where it was read anyway: reading it waits for the GPU."""
+        self.done += n
+        self.loss = self.loss if loss is None else loss
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + self.every
+            self.draw(self)
+
+    @property
+    def state(self) -> str:
+        """``400/1200 steps  loss 0.512  38.2 steps/s  21 s left``, as far as it is known; at the end the time taken."""
+        seconds = time.monotonic() - self.began
+        rate = (self.done - self.before) / seconds if seconds > 0 else 0.0
+        words = [f"{self.done}/{self.total} {self.unit}", *([] if self.loss is None else [f"loss {self.loss:.3f}"])]
+        if rate:
+            words.append(f"{rate:.0f} {self.unit}/s" if rate >= 100 else f"{rate:.3g} {self.unit}/s")
+            words.append(_time((self.total - self.done) / rate) + " left" if self.done < self.total else _time(seconds))
+        return "  ".join(words)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line when a phase begins, every ``every`` seconds, and when it ends: for logs. Names are never markup."""
+
+    write: Callable[[str], object]
+    every: float = 20.0
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+        """Begin ``total`` units of work, of which ``done`` are done already (a resumed phase)."""
+        bar = Bar(name, total, unit, done, lambda bar: self.note(f"{name}  {bar.state}"), self.every)
+        bar.draw(bar)
+        try:
+            yield bar
+        finally:
+            bar.draw(bar)
+
+    def note(self, text: str) -> None:
+        self.write(_plain(text))
+
+
+@dataclass(frozen=True)
+class Live:
+    """A bar that moves, one for each phase: for people. Notes go above it."""
+
+    console: Console
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+        from rich import progress as rich
+
+        title, state = (rich.TextColumn(f"{{task.{key}}}", markup=False) for key in ("description", "fields[state]"))
+        with rich.Progress(title, rich.BarColumn(), state, console=self.console) as shown:
+            task = shown.add_task(_plain(name), total=total, completed=done, state=unit)
+            bar = Bar(name, total, unit, done, lambda b: shown.update(task, completed=b.done, state=b.state), 0.1)
+            try:
+                yield bar
+            finally:
+                bar.draw(bar)
+
+    def note(self, text: str) -> None:
+        self.console.print(_plain(text), markup=False, highlight=False)
+
+
+Progress = Lines | Live
+
+
+def silent() -> Progress:
+    """Nothing at all: for tests."""
+    return Lines(write=lambda line: None, every=float("inf"))
+
+
+def on(stream: TextIO) -> Progress:
+    """The form that suits ``stream``, mostly ``sys.stdout``: live on a terminal, lines elsewhere."""
+    if stream.isatty():
+        from rich.console import Console
+
+        return Live(Console(file=stream))
+    return Lines(partial(print, file=stream, flush=True))
+
+
+def _plain(text: str) -> str:
+    """No escape sequences, which could do anything to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def _time(seconds: float) -> str:
+    small = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return small if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,227 @@
+"""Who is labelled, who is not: grouped, seeded, nested and disjoint; or as a published list has it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import accumulate, combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atso_bench.benchmark.spec import LabelFraction, RunSpec, digest
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.task import Dataset
+
+PARTS = ("pool", "labelled", "validation", "test")
+"""What a published list may be: the training pool, S, V or T."""
+_CITYSCAPES = "_leftImg8bit.png"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The four parts of a run's cases. `make_split` sorts them, so that one ``hash`` stands for one value.
+
+    Attributes:
+        labelled: S, never empty.
+        unlabelled: R; empty at 100 % of a dataset without unlabelled images.
+        validation: V; may be empty.
+        test: T, never empty.
+    """
+
+    labelled: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.labelled:
+            raise ValueError("a split needs at least one labelled case, but labelled is empty")
+        if not self.test:
+            raise ValueError("a split needs at least one test case, but test is empty")
+        if twice := _twice((*self.labelled, *self.unlabelled, *self.validation, *self.test)):
+            raise ValueError(f"a case belongs to one part of a split, but {_named(twice)} occur more than once")
+
+    @property
+    def hash(self) -> str:
+        """Hash of what each part contains, in whatever order."""
+        return digest([sorted(part) for part in (self.labelled, self.unlabelled, self.validation, self.test)])
+
+    def to_json(self) -> dict[str, Any]:
+        """The case ids by part, and ``hash``."""
+        return {**{part: list(ids) for part, ids in asdict(self).items()}, "hash": self.hash}
+
+
+def make_split(dataset: Dataset, spec: RunSpec) -> Split:
+    """Divide the cases of ``dataset`` as ``spec`` says.
+
+    - T is ``dataset.test``, the same for all.
+    - V is ``spec.validation`` percent of the pool's groups (half rounds up, at least one), drawn by a seed that is made
+      of the dataset's name alone: the same for all seeds and fractions.
+    - S comes from the rest of the pool by whole groups. They stand in one order, shuffled by ``spec.seed``; S is the
+      prefix whose number of cases is nearest to the target (of two equally near ones the shorter). The target is
+      ``fraction`` percent of the rest's cases (half rounds up, at least 1), or the given number of cases. As the target
+      grows, the nearest prefix never shrinks: the splits of one seed are nested, also where groups differ in size.
+    - R is what remains, and ``dataset.unlabelled`` but for the groups of V and T.
+
+    Published lists (``spec.lists``) overrule these rules, each for its part and without a shuffle: ``pool`` is the
+    training pool and S its first cases, as many as the target (peers label the first n of their lists, by case);
+    ``labelled`` is exactly S; ``validation`` is V; ``test`` is T, and all other labelled cases are the pool. A list of
+    ``labelled`` sets the fraction aside. As the fraction names the run in every table, it still has to be true of the
+    list: the same number of cases, or a percentage within 2 % of it (relative) or half a case.
+
+    Raises:
+        ValueError: if a list names an unknown case, one twice or one in two parts; if more cases are to be labelled
+            than there are; if nothing is left to label; or if a group of V or T is also in the training pool.
+    """
+    lists = _checked_lists(dataset, spec)
+    test = lists.get("test", dataset.test)
+    pool = lists.get("pool") or _without((*dataset.pool, *dataset.test), (*test, *lists.get("validation", ())))
+    validation = lists.get("validation") or _draw_validation(dataset, spec, pool)
+    rest = _without(pool, validation)
+    apart = _groups(dataset, (*validation, *test))
+    if divided := apart & _groups(dataset, rest):
+        where = "test" if divided & _groups(dataset, test) else "validation"
+        raise ValueError(f"a split divides no group, but {_named(divided)} are in the training pool and in {where}")
+
+    if "labelled" in lists:
+        labelled = _check_labelled(spec, lists["labelled"], rest)
+    elif "pool" in lists:
+        labelled = rest[: _target(spec, len(rest))]
+    else:
+        labelled = _nearest_prefix(dataset, rest, _target(spec, len(rest)), spec.seed)
+    images = (case for case in dataset.unlabelled if dataset.group(case) not in apart)
+    parts = (labelled, (*_without(rest, labelled), *images), validation, test)
+    return Split(*(tuple(sorted(part)) for part in parts))
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """Read the case ids of a published list, in its order.
+
+    One case a line, with or without a final newline: an id (``patient099_frame01``, ``06SR5RBREL16DQ6M8LWS``), or
+    Cityscapes' pair of image and label files, which becomes the frame (``jena_000078_000019``). Blank lines, Windows
+    line ends and a byte-order mark are tolerated.
+
+    Raises:
+        ValueError: if a line is neither, if a case occurs twice, or if there is none.
+    """
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    ids = tuple(_case_id(line, path) for line in lines if line)
+    if twice := _twice(ids):
+        raise ValueError(f"{path} names {_named(twice)} more than once")
+    if not ids:
+        raise ValueError(f"{path} names no case")
+    return ids
+
+
+def _case_id(line: str, path: Path) -> str:
+    image = line.split()[0]
+    if image.endswith(_CITYSCAPES):
+        return image.rsplit("/", 1)[-1].removesuffix(_CITYSCAPES)
+    if "/" in line or "\\" in line:
+        raise ValueError(f"{path}: {line!r} is neither a case id nor a Cityscapes pair (*{_CITYSCAPES} ...)")
+    return line
+
+
+def _checked_lists(dataset: Dataset, spec: RunSpec) -> dict[str, tuple[str, ...]]:
+    lists = {part: tuple(ids) for part, ids in spec.lists.items()}
+    if wrong := set(lists) - set(PARTS):
+        raise ValueError(f"a published list is one of {', '.join(PARTS)}; got {', '.join(sorted(wrong))}")
+    if "validation" in lists and spec.validation:
+        raise ValueError(f"validation is a list or a percentage, but got a list and {spec.validation:g} %")
+    known = {*dataset.pool, *dataset.test}
+    for part, ids in lists.items():
+        if not ids:
+            raise ValueError(f"the list of {part} is empty")
+        if twice := _twice(ids):
+            raise ValueError(f"the list of {part} names {_named(twice)} more than once")
+        if unknown := set(ids) - known:
+            raise ValueError(f"the list of {part} names {_named(unknown)}, not among {dataset.name}'s labelled cases")
+    whole = {"test": dataset.test, **lists}
+    for part, other in combinations(sorted(whole), 2):
+        both = set(whole[part]) & set(whole[other])
+        if both and (part, other) != ("labelled", "pool"):
+            hint = "" if "test" in lists else " (the dataset's own test; a list of test replaces it)"
+            raise ValueError(f"a case belongs to one part, but {_named(both)} are in {part} and in {other}{hint}")
+    return lists
+
+
+def _draw_validation(dataset: Dataset, spec: RunSpec, pool: Sequence[str]) -> tuple[str, ...]:
+    if not spec.validation:
+        return ()
+    groups = _shuffled(_groups(dataset, pool), f"validation of {dataset.name}")
+    count = max(1, _half_up(Fraction(str(spec.validation)) / 100 * len(groups)))
+    if count >= len(groups):
+        taken = f"{count} of the pool's {len(groups)} groups"
+        raise ValueError(f"validation of {spec.validation:g} % takes {taken} and leaves none for training; take less")
+    return tuple(case for case in pool if dataset.group(case) in groups[:count])
+
+
+def _target(spec: RunSpec, available: int) -> int:
+    """How many of ``available`` cases are to be labelled."""
+    fraction = LabelFraction.parse(spec.fraction)
+    if fraction.cases is None:
+        return max(1, _half_up(Fraction(fraction.text) / 100 * available))
+    if fraction.cases > available:
+        largest = f"the largest possible is {available}cases, or 100 %"
+        raise ValueError(f"{fraction.cases} cases are to be labelled, but the training pool has {available}; {largest}")
+    return fraction.cases
+
+
+def _nearest_prefix(dataset: Dataset, rest: Sequence[str], target: int, seed: int) -> tuple[str, ...]:
+    """The cases of the first groups in the seed's order, as many groups as come nearest to ``target`` cases."""
+    members: dict[str, list[str]] = {}
+    for case in rest:
+        members.setdefault(dataset.group(case), []).append(case)
+    order = _shuffled(members, seed)
+    sizes = list(accumulate(len(members[group]) for group in order))
+    if not sizes:
+        raise ValueError(f"{dataset.name} has no labelled case to train on")
+    nearest = min(range(len(sizes)), key=lambda i: abs(sizes[i] - target))  # the first of equals is the shortest
+    return tuple(case for group in order[: nearest + 1] for case in members[group])
+
+
+def _check_labelled(spec: RunSpec, labelled: tuple[str, ...], rest: Sequence[str]) -> tuple[str, ...]:
+    if outside := set(labelled) - set(rest):
+        hint = "; give validation as a list, or 0 %" if spec.validation else ""
+        raise ValueError(f"the list of labelled names {_named(outside)}, not in the rest of the training pool{hint}")
+    fraction = LabelFraction.parse(spec.fraction)
+    wanted = Fraction(fraction.text) / 100 * len(rest) if fraction.cases is None else Fraction(fraction.cases)
+    slack = 0 if fraction.cases is not None else max(Fraction(1, 2), wanted / 50)
+    if abs(len(labelled) - wanted) > slack:
+        amount = f"{len(labelled)} of the {len(rest)} cases of the training pool"
+        raise ValueError(f"the list of labelled has {amount}, not {spec.fraction}; use {len(labelled)}cases")
+    return labelled
+
+
+def _shuffled(names: Iterable[str], seed: int | str) -> list[str]:
+    ordered = sorted(names)
+    random.Random(seed).shuffle(ordered)
+    return ordered
+
+
+def _half_up(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
+
+
+def _twice(ids: Iterable[str]) -> list[str]:
+    return [case for case, count in Counter(ids).items() if count > 1]
+
+
+def _groups(dataset: Dataset, cases: Iterable[str]) -> set[str]:
+    return {dataset.group(case) for case in cases}
+
+
+def _without(cases: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    gone = set(others)
+    return tuple(case for case in cases if case not in gone)
+
+
+def _named(names: Iterable[str]) -> str:
+    """Up to five of them, and how many there are."""
+    ordered = sorted(names)
+    return ", ".join(map(repr, ordered[:5])) + (f" ... ({len(ordered)} in all)" if len(ordered) > 5 else "")
