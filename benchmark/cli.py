@@ -138,10 +138,12 @@ def evaluate(
     with _plainly():
         from atso_bench.benchmark.evaluate import evaluate_folders
 
-        summary = evaluate_folders(predictions, references, output, allow_missing=allow_missing)
-        for metric, value in summary["metrics"].items():
+        found = evaluate_folders(predictions, references, output, allow_missing=allow_missing)
+        for metric, value in found.summary["metrics"].items():
             typer.echo(f"{metric:24} {value['mean']:.4f}")
-        typer.echo(f"{summary['cases']} cases -> {output}")
+        if found.missing:
+            typer.echo(f"not scored, as one of the folders lacks them: {', '.join(found.missing)}")
+        typer.echo(f"{len(found.cases)} cases -> {output}")
 
 
 @app.command()
@@ -200,7 +202,8 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
 
     for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
         found = registry.dataset(dataset, configuration)
-        found.ready(typer.echo)
+        for line in found.ready():
+            typer.echo(line)
         for spec in specs:
             if (spec.dataset, spec.configuration) == (dataset, configuration):
                 make_split(found, spec)

@@ -72,7 +72,7 @@ class Record:
         summary: ``metrics.summarise`` of ``cases``.
         metrics_version: version of the metrics' definitions.
         split: case ids of ``labelled``, ``unlabelled``, ``validation``, ``test``, and the ``hash`` of the four.
-        pool_size: labelled plus unlabelled cases that carry a label (the 100 % of a label fraction).
+        pool_size: cases of S and R that carry a label (the 100 % of a label fraction).
         data: content hash of the dataset.
         phases: where the time went.
         spent_steps: optimiser steps spent, all phases together.

@@ -79,7 +79,7 @@ class LabelFraction:
                 raise wrong
             return cls(cases=int(match[1]))
         try:
-            percent = float(Fraction(raw) * 100) if "/" in raw else float(raw)
+            percent = float(Fraction(raw) * 100) if "/" in raw and "%" not in str(text) else float(raw)
         except (ValueError, ZeroDivisionError):
             raise wrong from None
         if not 0 < percent <= 100:
@@ -111,7 +111,7 @@ class RunSpec:
         recipe: the recipe's fields that differ from the budget's recipe.
         validation: percent of the training pool that is set apart as V; 0 for none.
         scored: the part that the final model is scored on; V is for tuning, T for results.
-        lists: published case lists by part (``pool``, ``labelled``, ``test``), in their order.
+        lists: published case lists by part (``pool``, ``labelled``, ``validation``, ``test``), in their order.
     """
 
     dataset: str
@@ -129,11 +129,14 @@ class RunSpec:
     def __post_init__(self) -> None:
         if LabelFraction.parse(self.fraction).text != self.fraction:
             raise ValueError(f"{self.fraction!r} is not a canonical label fraction; use LabelFraction.parse(...).text")
+        for name in (self.dataset, self.method):
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(f"a dataset's or method's name is made of letters, digits, '-', '_', '.', got {name!r}")
         if self.seed < 0:
             raise ValueError(f"a seed is at least 0, got {self.seed}")
         if not 0 <= self.validation < 100:
             raise ValueError(f"validation is a percentage from 0 to below 100, got {self.validation}")
-        if self.scored == "validation" and not self.validation:
+        if self.scored == "validation" and not (self.validation or "validation" in self.lists):
             raise ValueError("to score on validation, set a part of the pool apart with --validation PERCENT")
 
     @property

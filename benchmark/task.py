@@ -123,6 +123,8 @@ class Task(Protocol):
     classes: tuple[str, ...]
     metric: Literal["dice", "miou"]
     recipe: Recipe
+    details: Mapping[str, Any]
+    """What the recipe does not say about network and preprocessing, for the record."""
     identity: str
     """Hash of all that determines training on this task: data, plan, normalisation, recipe."""
     images: Mapping[str, Image]

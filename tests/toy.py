@@ -103,6 +103,7 @@ class ToyTask:
     track: str = "medical"
     metric: str = "dice"
     classes: tuple[str, ...] = ("background", "square", "core")
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
