@@ -13,6 +13,7 @@ import numpy as np
 
 from atso_bench.benchmark.engine import Observation
 from atso_bench.benchmark.metrics import confusion
+from atso_bench.benchmark.stages import hard
 from atso_bench.benchmark.task import IGNORE
 
 Hidden = Callable[[str], np.ndarray]
@@ -73,7 +74,7 @@ def _compare(
     mutual, truth = np.zeros((k, k), np.int64), np.zeros((k, k), np.int64)
     changed = touched = wrong = corrected = right = corrupted = 0
     for case_id in ids:
-        old, new = _hard(before[case_id]), _hard(after[case_id])
+        old, new = hard(before[case_id]), hard(after[case_id])
         mutual += confusion(new, old, k)
         foreground = (old > 0) | (new > 0)
         touched += int(foreground.sum())
@@ -98,11 +99,6 @@ def _compare(
         "correction_rate": _ratio(corrected, wrong),
         "corruption_rate": _ratio(corrupted, right),
     }
-
-
-def _hard(label: np.ndarray) -> np.ndarray:
-    """Classes ``(*spatial)``; soft labels ``(K, *spatial)`` are floats."""
-    return label.argmax(0) if np.issubdtype(label.dtype, np.floating) else label
 
 
 def _dice(matrix: np.ndarray) -> np.ndarray:

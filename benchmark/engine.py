@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.benchmark.stages import PseudoLabels, Stages, weights_digest
+from atso_bench.benchmark.stages import PseudoLabels, Stages, hard, weights_digest
 from atso_bench.benchmark.task import Draw, Pool, Task, TrainData
 from atso_bench.benchmark.timing import Stopwatch, process_bytes
 
@@ -239,7 +239,13 @@ class Trainer:
                 )
                 self.stages.finish(folder, done)
         self.phases.append(replace(done, name=phase, kind=kind))
-        return PseudoLabels(labels)
+        written = PseudoLabels(labels)
+        if self.task.metric == "dice" and not any(hard(label).any() for label in written.values()):
+            self.warn(
+                f"{phase}: the teacher predicts background alone in all {len(written)} cases; its students can learn "
+                f"nothing from them. Give it more steps (--budget, initial_share)"
+            )
+        return written
 
     def observe(
         self,

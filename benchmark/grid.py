@@ -7,7 +7,6 @@ import fcntl
 import json
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -123,9 +122,7 @@ def _do(spec: RunSpec, bench: Bench, place: str) -> bool:
         bench.progress.note(f"    {found.metric} {found.score:.4f} in {sum(found.seconds.values()):.0f} s")
     except Exception as error:
         path = write_failure(bench.results, spec, getattr(error, "phase", "set-up"), error)
-        log = path.with_suffix(".log")
-        log.write_text(traceback.format_exc(), encoding="utf-8")
-        bench.progress.note(f"    failed: {type(error).__name__}: {error}\n    see {log}")
+        bench.progress.note(f"    failed: {type(error).__name__}: {error}\n    see {path}")
         return False
     return True
 

@@ -143,7 +143,7 @@ def takes_grid(command: Callable[..., None]) -> Callable[..., None]:
 
     wrapped.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
-    del wrapped.__wrapped__  # type: ignore[attr-defined]
+    del wrapped.__wrapped__
     return wrapped
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -155,7 +156,10 @@ def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException
     """Keep what went wrong beside the records; a later success removes it."""
     path = failure_path(results, spec)
     cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": str(error)}
-    write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, "environment": environment()})
+    where = traceback.format_exception(error)
+    write_json(
+        path, {"schema": SCHEMA, "spec": asdict(spec), **cause, "traceback": where, "environment": environment()}
+    )
     return path
 
 

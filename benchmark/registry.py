@@ -48,8 +48,9 @@ def method(name: str, options: dict[str, Any]) -> Any:
     try:
         return kind(**options)
     except ValueError as error:  # pydantic's ValidationError is one
-        details = getattr(error, "errors", list)()
-        wrong = [f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e.get('input')!r}" for e in details]
+        if not hasattr(error, "errors"):
+            raise
+        wrong = [f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
         fields = ", ".join(kind.model_fields) or "none"
         raise ValueError("\n".join([*wrong, f"the options of {name} are: {fields}"])) from None
 

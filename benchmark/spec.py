@@ -131,7 +131,9 @@ class RunSpec:
             raise ValueError(f"{self.fraction!r} is not a canonical label fraction; use LabelFraction.parse(...).text")
         for name in (self.dataset, self.method):
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-                raise ValueError(f"a dataset's or method's name is made of letters, digits, '-', '_', '.', got {name!r}")
+                raise ValueError(
+                    f"a dataset's or method's name is made of letters, digits, '-', '_', '.', got {name!r}"
+                )
         if self.seed < 0:
             raise ValueError(f"a seed is at least 0, got {self.seed}")
         if not 0 <= self.validation < 100:

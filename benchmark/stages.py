@@ -76,6 +76,11 @@ class PseudoLabels(Mapping[str, np.ndarray]):
         return hashlib.sha256(json.dumps([(i, self._files[i].digest) for i in ids]).encode()).hexdigest()[:16]
 
 
+def hard(label: np.ndarray) -> np.ndarray:
+    """Classes ``(*spatial)`` of hard labels, which are integers, or of soft ones ``(K, *spatial)``, which are floats."""
+    return label.argmax(0) if np.issubdtype(label.dtype, np.floating) else label
+
+
 class Stages:
     """A folder of phases by key; safe to share between processes on one machine.
 

@@ -1,4 +1,4 @@
-"""The invariants of ATSO (docs in ``methods/atso.py``), watched from outside: which cases train whom, who labels whom."""
+"""The invariants of ATSO, watched from outside: which cases train whom, and who labels whom."""
 
 from __future__ import annotations
 

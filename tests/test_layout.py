@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -42,6 +43,7 @@ class Import(NamedTuple):
     typing_only: bool
 
 
+@functools.cache
 def imports(file: Path) -> list[Import]:
     """Everything that a file imports, anywhere in it; `from a import b` counts as `a` and `a.b`: b may be a module."""
     found: list[Import] = []

@@ -19,9 +19,10 @@ from atso_bench.benchmark.task import Pool, TrainData
 STEPS = 28
 METHODS = registry.names("methods")
 LEARNS_FROM_LABELS_ALONE = {"supervised"}
+TOY = ToyDataset()
 
 
-def fit(name, folder, dataset=ToyDataset(), fraction="10", *, parity="total", workers=0, seed=0, data=None, **options):
+def fit(name, folder, dataset=TOY, fraction="10", *, parity="total", workers=0, seed=0, data=None, **options):
     """The final model's hash, the trainer and the split of one fit on the toy."""
     spec = RunSpec(dataset.name, name, fraction, seed, Budget.parse(str(STEPS), parity))
     split = make_split(dataset, spec)
@@ -182,7 +183,7 @@ def test_a_budget_too_small_for_all_trainings_is_an_error(folders):
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(folders):
-    dataset = ToyDataset(recipe=replace(ToyDataset().recipe, lr=1e30))
+    dataset = ToyDataset(recipe=replace(TOY.recipe, lr=1e30))
     with pytest.raises(FloatingPointError, match="the loss of phase 'M0' is not finite"):
         fit("supervised", folders(), dataset)
 

@@ -61,7 +61,8 @@ class ToyDataset:
     def group(self, case_id: str) -> str:
         return case_id
 
-    def ready(self, say: Any) -> None: ...
+    def ready(self) -> list[str]:
+        return []
 
     def load(self, case_id: str) -> tuple[np.ndarray, np.ndarray]:
         """Image ``(1, *shape)`` and label ``(*shape)``."""
@@ -122,8 +123,9 @@ class ToyTask:
             for _ in range(size):
                 case_id = pool.ids[np.random.randint(len(pool.ids))]
                 image = pool.images[case_id].array
-                at = [np.random.randint(full - part + 1) for full, part in zip(image.shape[1:], self.recipe.patch)]
-                window = tuple(slice(a, a + part) for a, part in zip(at, self.recipe.patch))
+                sizes = zip(image.shape[1:], self.recipe.patch, strict=True)
+                starts = [(np.random.randint(full - part + 1), part) for full, part in sizes]
+                window = tuple(slice(start, start + part) for start, part in starts)
                 images.append(torch.from_numpy(image[(slice(None), *window)].copy()))
                 if pool.labels is not None:
                     label = pool.labels[case_id]

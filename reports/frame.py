@@ -1,0 +1,169 @@
+"""Records to frames: one row for each run, each phase, each pseudo-labelling, and each case and class of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from atso_bench.benchmark.record import Record
+from atso_bench.benchmark.spec import LabelFraction, digest
+from atso_bench.reports import rows
+from atso_bench.reports.page import plain
+from atso_bench.reports.rows import Failure
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may stand in one table: same data, same T, same budget, same recipe, same metrics.
+
+    Attributes:
+        name: digest of ``facts``.
+        facts: what these runs have in common and must have in common to be compared.
+        runs: one row per run; ``label`` is the method with the options that set it apart.
+        scores: one row per run (``key``), case and class.
+        phases: one row per run and phase.
+        diagnostics: one row per run and pseudo-labelling.
+        fractions: the label fractions from few to many labelled cases, with the words for a column's head.
+        labels: the values of ``runs.label``, the baseline first.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    runs: pd.DataFrame
+    scores: pd.DataFrame
+    phases: pd.DataFrame
+    diagnostics: pd.DataFrame
+    fractions: dict[str, str]
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Everything that a report is made from."""
+
+    runs: pd.DataFrame
+    scores: pd.DataFrame
+    phases: pd.DataFrame
+    diagnostics: pd.DataFrame
+    failures: list[Failure]
+
+    def groups(self) -> list[Group]:
+        """The comparisons, each apart from the others, in a stable order."""
+        found = [self._group(str(name), runs) for name, runs in self.runs.groupby("comparison", sort=True)]
+        return sorted(found, key=lambda group: _place(group.facts, group.name))
+
+    def _group(self, name: str, runs: pd.DataFrame) -> Group:
+        about = runs[["key", "label", "fraction", "seed"]]
+        scores, phases, diagnostics = (
+            about.merge(frame, on="key") for frame in (self.scores, self.phases, self.diagnostics)
+        )
+        order = sorted(
+            set(runs["fraction"]), key=lambda text: (runs.loc[runs.fraction == text, "labelled"].mean(), text)
+        )
+        heads = {text: _fraction_head(text, runs[runs.fraction == text]) for text in order}
+        methods = dict(zip(runs["label"], runs["method"], strict=True))
+        labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
+        return Group(name, runs["facts"].iloc[0], runs, scores, phases, diagnostics, heads, labels)
+
+
+def read(results: Path) -> Frames:
+    """Read all records and failures below ``results/records``.
+
+    A file that cannot be read becomes a failure, so that one torn file does not hide a thousand good ones.
+
+    Raises:
+        ValueError: if there is neither a record nor a failure.
+    """
+    runs: list[dict[str, Any]] = []
+    scores: list[tuple] = []
+    phases: list[tuple] = []
+    diagnostics: list[tuple] = []
+    failures: list[Failure] = []
+    seen: dict[str, str] = {}
+    for file in sorted((results / "records").rglob("seed*.json")):
+        path = file.relative_to(results).as_posix()
+        if file.name.endswith(".failed.json"):
+            failures.append(rows.read_failure(file, path))
+            continue
+        try:
+            record = Record.read(file)
+            run = rows.run_row(record, path)
+            parts = [list(part(record)) for part in (rows.score_rows, rows.phase_rows, rows.diagnostic_rows)]
+        except rows.MALFORMED as error:
+            message = str(error).replace(str(file), path) if str(error) else type(error).__name__
+            failures.append(Failure(path, path, "reading the record", message, "Delete the file and run it again."))
+            continue
+        if run["key"] in seen:
+            message = f"it is the same run as {seen[run['key']]}, which was taken"
+            failures.append(Failure(path, path, "reading the record", message, "Delete one of the two files."))
+            continue
+        seen[run["key"]] = path
+        runs.append(run)
+        for table, part in zip((scores, phases, diagnostics), parts, strict=True):
+            table.extend(part)
+    if not runs and not failures:
+        raise ValueError(f"there are no records under {results / 'records'}; `atso-bench run` makes them")
+    entries = ["key", *rows.ENTRY, "cases", *rows.RATES, *(f"{name}_by_class" for name in rows.BY_CLASS)]
+    return Frames(
+        _labelled_by_options(pd.DataFrame(runs, columns=None if runs else ["comparison"])),
+        pd.DataFrame(scores, columns=["key", "case", "class", *rows.COUNTS, *rows.METRICS, *rows.VOLUMES, "empty"]),
+        pd.DataFrame(phases, columns=["key", *rows.PHASE]),
+        pd.DataFrame(diagnostics, columns=entries).astype(dict.fromkeys(rows.ENTRY, object)),
+        failures,
+    )
+
+
+def tidy(frames: Frames) -> pd.DataFrame:
+    """One row per run, case and class, ready for a spreadsheet: no cell that came from a name is a formula."""
+    if frames.runs.empty:
+        return frames.scores
+    about = ["comparison", "dataset", "configuration", "method", "options", "fraction", "labelled", "percent"]
+    about += ["seed", "steps", "parity", "key"]
+    runs = frames.runs[about].rename(columns={"labelled": "labelled_cases", "percent": "labelled_percent"})
+    runs["options"] = [json.dumps(options, sort_keys=True, ensure_ascii=False) for options in runs["options"]]
+    table = runs.merge(frames.scores, on="key")
+    for name in ("dataset", "configuration", "method", "options", "fraction", "case", "class"):
+        table[name] = [_not_a_formula(str(text)) for text in table[name]]
+    return table
+
+
+def _not_a_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+# Names
+
+
+def _labelled_by_options(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add ``label``: the method and those of its options that were set, or that differ within a comparison."""
+    if runs.empty:
+        return runs
+    labels: dict[Any, str] = {}
+    for _, part in runs.groupby(["comparison", "method"]):
+        every = {name for options in part["options"] for name in options}
+        differ = {name for name in every if len({digest(options.get(name)) for options in part["options"]}) > 1}
+        for index, run in part.iterrows():
+            values = {**run["overrides"], **run["options"]}
+            shown = ", ".join(f"{name}={plain(values.get(name))}" for name in sorted({*run["overrides"], *differ}))
+            labels[index] = f"{run['method']} ({shown})" if shown else run["method"]
+    return runs.assign(label=[labels[index] for index in runs.index])
+
+
+def _place(facts: dict[str, Any], name: str) -> tuple:
+    """Results before scores on V, equal budgets before equal phases."""
+    parity = facts["parity"] != "total"
+    return facts["scored"] != "test", facts["dataset"], facts["configuration"], parity, facts["steps"], name
+
+
+def _fraction_head(text: str, runs: pd.DataFrame) -> str:
+    """``10 % (4 cases)``; the number of cases may vary over seeds, since a split never divides a patient."""
+    fraction = LabelFraction.parse(text)
+    low, high = int(runs["labelled"].min()), int(runs["labelled"].max())
+    cases = f"{low} case{'s' * (low != 1)}" if low == high else f"{low}–{high} cases"
+    if fraction.cases is None:
+        return f"{fraction.text} % ({cases})"
+    return f"{cases} ({runs['percent'].mean():.3g} %)"

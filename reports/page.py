@@ -1,0 +1,157 @@
+"""The parts of a page, and how they become HTML and Markdown in which no name can be markup."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+NONE = "–"
+"""What stands where nothing is defined."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: what it says.
+        note: small print beside it.
+        strong: set in bold.
+        link: a file below the results folder, relative to the report.
+    """
+
+    text: str
+    note: str = ""
+    strong: bool = False
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: what it shows, in a few words.
+        columns: heads.
+        rows: cells, as many as ``columns``.
+        words: so many columns on the left hold words, the others numbers.
+        long: cells may be long and wrap.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    words: int = 1
+    long: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: ``file`` lies beside the report, ``uri`` holds the same picture for the page itself."""
+
+    file: str
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, sentences, tables and pictures, and the sections below it."""
+
+    title: str
+    anchor: str = ""
+    words: Sequence[str] = ()
+    parts: Sequence[Table | Picture] = ()
+    sections: Sequence[Section] = field(default_factory=list)
+
+
+def to_html(title: str, sections: Sequence[Section]) -> str:
+    """The page. ``autoescape`` is said outright: by file name jinja2 would not know ``.j2`` for HTML."""
+    environment = _environment()
+    return environment.get_template("index.html.j2").render(title=title, sections=sections) + "\n"
+
+
+def to_markdown(title: str, sections: Sequence[Section]) -> str:
+    """The same as Markdown; every value is escaped on its way out, by ``finalize``."""
+    environment = _environment(finalize=lambda value: value if isinstance(value, Markup) else markdown_text(str(value)))
+    text = environment.get_template("report.md.j2").render(title=title, sections=sections)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment(**options: Any) -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,
+    )
+    environment.tests["picture"] = lambda part: isinstance(part, Picture)
+    return environment
+
+
+def markdown_text(text: str) -> Markup:
+    """Text that Markdown shows as it is: one line, without HTML, table cells or emphasis of its own."""
+    line = html.escape(" ".join(text.split()), quote=False)
+    line = re.sub(r"([\\`*\[\]|~#])", r"\\\1", line)
+    return Markup(re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line))
+
+
+# Numbers to words
+
+
+def decimals(value: float, digits: int = 3) -> str:
+    """``0.712``, ``1,234.5``, or a dash for NaN."""
+    return NONE if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    return decimals(value, 0 if value >= 100 else 1)
+
+
+def gibibytes(value: float) -> str:
+    return decimals(value / 2**30, 2)
+
+
+def count(amount: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{amount:,} {noun}{'s' * (amount != 1)}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """``0–2, 5`` for 0, 1, 2 and 5."""
+    runs: list[list[int]] = []
+    for value in sorted(set(numbers)):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join({0: f"{low}", 1: f"{low}, {high}"}.get(high - low, f"{low}–{high}") for low, high in runs)
+
+
+def plain(value: Any) -> str:
+    """An option's value in a few characters."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(item)}" for name, item in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return " × ".join(plain(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def facts_table(caption: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    """One row per fact, one column per thing that it is a fact of."""
+    body = [[Cell(name), *map(Cell, values)] for name, values in rows.items()]
+    return Table(caption, ["", *heads], body, words=1 + len(heads), long=True)

@@ -1,0 +1,165 @@
+"""One record to rows of plain values, and a file that holds no score to a failure."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atso_bench.benchmark.record import Record
+from atso_bench.benchmark.spec import RunSpec, digest
+
+COUNTS = ("tp", "fp", "fn")
+METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
+VOLUMES = ("volume_prediction_ml", "volume_reference_ml")
+RATES = (
+    "update_rate",
+    "agreement",
+    "agreement_inside",
+    "agreement_outside",
+    "pseudo_dice",
+    "correction_rate",
+    "corruption_rate",
+)
+BY_CLASS = ("agreement", "pseudo_dice")
+BASELINE = "supervised"
+PHASE = ("kind", "seconds", "steps", "samples", "device_bytes", "process_bytes", "reused")
+ENTRY = ("phase", "generation", "subset", "teacher")
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
+"""What a file of the wrong shape may raise on its way to rows."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that left no score, or a file that is no record."""
+
+    path: str
+    run: str
+    phase: str
+    message: str
+    retry: str
+
+
+def run_row(record: Record, path: str) -> dict[str, Any]:
+    spec, environment = record.spec, record.environment
+    facts = {
+        "dataset": str(spec.dataset),
+        "track": record.track,
+        "metric": record.metric,
+        "configuration": spec.configuration,
+        "budget": spec.budget.name,  # a dataset picks its recipe by it
+        "steps": spec.budget.steps,
+        "parity": spec.budget.parity,
+        "recipe": {**record.recipe, **spec.recipe},
+        "scored": spec.scored,
+        "validation": spec.validation,
+        "lists": digest(spec.lists) if spec.lists else "",
+        "classes": [str(name) for name in record.classes],
+        "test": digest(sorted(record.split["test"])),
+        "data": record.data,
+        "metrics": record.metrics_version,
+    }
+    labelled = len(record.split["labelled"])
+    if not labelled:
+        raise ValueError(f"{path} has no labelled case")
+    versions = environment.get("versions") or {}
+    return {
+        "key": spec.key,
+        "path": path,
+        "comparison": digest(facts),
+        "facts": facts,
+        "dataset": spec.dataset,
+        "configuration": spec.configuration,
+        "method": spec.method,
+        "options": dict(record.options),
+        "overrides": dict(spec.options),
+        "fraction": spec.fraction,
+        "labelled": labelled,
+        "percent": record.labelled_percent,
+        "upper": spec.method == BASELINE and labelled == record.pool_size,
+        "seed": spec.seed,
+        "steps": spec.budget.steps,
+        "parity": spec.budget.parity,
+        "score": number(record.score),
+        "cases": len(record.cases),
+        "spent": record.spent_steps,
+        "teacher_patches": record.teacher_patches,
+        "title": spec.title,
+        "split": str(record.split.get("hash", "")),
+        "data": str(record.data),
+        "warnings": [str(text) for text in record.warnings],
+        "commit": str(environment.get("commit") or ""),
+        "versions": ", ".join(
+            [f"Python {environment.get('python', '?')}", *(f"{name} {versions[name]}" for name in sorted(versions))]
+        ),
+        "machine": _machine(environment),
+        "command": shlex.join(str(word) for word in environment.get("command") or []),
+    }
+
+
+def score_rows(record: Record) -> Iterator[tuple]:
+    key = record.spec.key
+    for case, classes in record.cases.items():
+        for name, scores in classes.items():
+            numbers = (number(scores.get(metric)) for metric in (*METRICS, *VOLUMES))
+            yield key, case, name, *(scores.get(count) for count in COUNTS), *numbers, scores.get("empty") or ""
+
+
+def phase_rows(record: Record) -> Iterator[tuple]:
+    for phase in record.phases:
+        seconds, device = number(phase.seconds), number(phase.device_bytes)
+        yield (
+            record.spec.key,
+            phase.kind,
+            seconds,
+            phase.steps,
+            phase.samples,
+            device,
+            phase.process_bytes,
+            phase.reused,
+        )
+
+
+def diagnostic_rows(record: Record) -> Iterator[tuple]:
+    for entry in record.diagnostics:
+        names = ("" if entry.get(name) is None else entry[name] for name in ENTRY)
+        rates = (number(entry.get(name)) for name in ("cases", *RATES))
+        yield record.spec.key, *names, *rates, *(_by_class(entry, name) for name in BY_CLASS)
+
+
+def _by_class(entry: dict[str, Any], name: str) -> dict[str, float]:
+    found = entry.get(f"{name}_by_class", entry.get(name))
+    return {str(each): number(value) for each, value in found.items()} if isinstance(found, dict) else {}
+
+
+def read_failure(file: Path, path: str) -> Failure:
+    again = "Run the same command again; phases that were finished are kept."
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        command = shlex.join(str(word) for word in raw["environment"].get("command") or [])
+        cause = f"{raw['error']}: {raw['message']}"
+        title = RunSpec.from_json(raw["spec"]).title
+        return Failure(path, title, str(raw["phase"]), cause, f"{again} {command}".strip())
+    except (OSError, *MALFORMED) as error:
+        return Failure(path, path, "reading the failure", str(error).replace(str(file), path), again)
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    cores = environment.get("processor_count")
+    parts = [environment.get("platform"), f"{cores} cores" if cores else None, environment.get("gpu")]
+    parts.append(environment.get("device"))
+    return ", ".join(str(part) for part in parts if part)
+
+
+def number(value: Any) -> float:
+    """A float; NaN for what is undefined or no number; the mean over classes of a dictionary of numbers."""
+    if isinstance(value, dict):
+        defined = [item for item in map(number, value.values()) if not math.isnan(item)]
+        return sum(defined) / len(defined) if defined else math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return float(value)

@@ -1,0 +1,224 @@
+"""The tables of one comparison: scores, classes, time and memory, lazy mimicking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from numbers import Real
+
+import pandas as pd
+
+from atso_bench.reports.frame import Group
+from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
+from atso_bench.reports.rows import BASELINE, BY_CLASS, COUNTS, RATES
+
+HEADLINE = {"dice": "Dice", "miou": "mIoU"}
+UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
+
+
+def headline(group: Group) -> str:
+    metric = str(group.facts["metric"])
+    return HEADLINE.get(metric, metric)
+
+
+def part(group: Group) -> str:
+    """T, or V where somebody tuned: such scores are no results."""
+    return "the test set T" if group.facts["scored"] == "test" else "the validation set V"
+
+
+def cells(group: Group) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """The runs of each label fraction and method that there are, in the order of the tables."""
+    for fraction in group.fractions:
+        for label in group.labels:
+            runs = group.runs[(group.runs.fraction == fraction) & (group.runs.label == label)]
+            if len(runs):
+                yield fraction, label, runs
+
+
+# Scores
+
+
+def scores(group: Group) -> Table:
+    """Methods by label fractions: mean and sample standard deviation over seeds, the best mean of a column in bold."""
+    means = {(label, fraction): runs["score"].mean() for fraction, label, runs in cells(group)}
+    best = {}
+    for fraction in group.fractions:
+        column = [mean for (_, other), mean in means.items() if other == fraction and not math.isnan(mean)]
+        best[fraction] = max(column) if len(column) > 1 else math.nan
+    found = {(label, fraction): runs["score"] for fraction, label, runs in cells(group)}
+    rows = []
+    for label in group.labels:
+        row = [Cell(label)]
+        for fraction in group.fractions:
+            if (label, fraction) in found:
+                row.append(_score(found[label, fraction], best[fraction]))
+            else:
+                row.append(Cell(NONE))
+        rows.append(row)
+    upper = set(group.runs.loc[group.runs.upper, "fraction"])
+    heads = [f"{head}, upper bound: {BASELINE}" if text in upper else head for text, head in group.fractions.items()]
+    return Table(f"{headline(group)} on {part(group)}, mean ± standard deviation over seeds", ["method", *heads], rows)
+
+
+def _score(values: pd.Series, best: float) -> Cell:
+    defined = values.dropna()
+    mean, spread = defined.mean(), defined.std(ddof=1)
+    text = decimals(mean) if math.isnan(spread) else f"{decimals(mean)} ± {decimals(spread)}"
+    undefined = len(values) - len(defined)
+    note = f"n = {len(defined)}" + (f", {undefined} undefined" if undefined else "")
+    return Cell(text, note, strong=bool(mean == best))
+
+
+def cautions(group: Group) -> list[str]:
+    """What a reader of the table of scores has to know, and can only know from the records."""
+    said = []
+    runs = group.runs
+    for fraction, head in group.fractions.items():
+        part = runs[runs.fraction == fraction]
+        seeds = {label: ranges(part.loc[part.label == label, "seed"].tolist()) for label in group.labels}
+        seeds = {label: text for label, text in seeds.items() if text}
+        if len(set(seeds.values())) > 1:
+            each = "; ".join(f"{label}: {text}" for label, text in seeds.items())
+            said.append(f"At {head} the methods were not run with the same seeds ({each}).")
+        for seed, rows in part.groupby("seed"):
+            if rows["split"].nunique() > 1:
+                said.append(
+                    f"At {head} with seed {seed} the methods did not learn from the same split: do not compare them."
+                )
+    commits = sorted({commit.rstrip("+")[:10] + "+" * commit.endswith("+") for commit in runs["commit"] if commit})
+    if len(commits) > 1:
+        said.append(f"The runs were made by {len(commits)} states of the code: {', '.join(commits)}.")
+    return said
+
+
+def classes(group: Group) -> Table:
+    """Per class: mean over the cases of a run, then over seeds; what is undefined is left out and counted."""
+    pooling = group.facts["metric"] == "miou"
+    metrics = [name for name in UNITS if not pooling or bool(group.scores[name].notna().any())]
+    parts = dict(iter(group.scores.groupby(["class", "fraction", "label"])))
+    rows = []
+    for name in group.facts["classes"]:
+        for fraction, label, _ in cells(group):
+            part = parts.get((name, fraction, label), group.scores.iloc[:0])
+            row = [Cell(name), Cell(group.fractions[fraction]), Cell(label)]
+            row += [Cell(decimals(_pooled_iou(part)))] if pooling else []
+            row += [_class_score(part, metric) for metric in metrics]
+            row += [Cell(f"{len(part):,}")]
+            row += [Cell(f"{int((part['empty'] == kind).sum()):,}") for kind in ("prediction", "reference", "both")]
+            rows.append(row)
+    heads = [
+        "class",
+        "label fraction",
+        "method",
+        *(["IoU, pooled"] if pooling else []),
+        *(UNITS[metric] for metric in metrics),
+    ]
+    empty = ["empty prediction", "empty reference", "both empty"]
+    return Table("Scores by class, mean over cases and seeds", [*heads, "scored cases", *empty], rows, words=3)
+
+
+def _class_score(part: pd.DataFrame, metric: str) -> Cell:
+    mean = part.groupby("key")[metric].mean().mean()
+    undefined = int(part[metric].isna().sum())
+    return Cell(decimals(mean, 2 if metric.endswith("_mm") else 3), f"{undefined} undefined" if undefined else "")
+
+
+def _pooled_iou(part: pd.DataFrame) -> float:
+    counts = part.groupby("key")[list(COUNTS)].sum()
+    return float((counts["tp"] / counts.sum(axis=1)).mean())
+
+
+# Time and memory
+
+
+def costs(group: Group) -> Table:
+    """Seconds by kind of phase, speed, peak memory and what was spent, mean over seeds (memory: the largest)."""
+    kinds = {"train": "train (s)", "predict": "pseudo labels (s)", "evaluate": "evaluate (s)"}
+    machines = group.runs["machine"].nunique() > 1
+    rows = []
+    for fraction, label, all_runs in cells(group):
+        for machine, runs in all_runs.groupby("machine", sort=True):
+            phases = group.phases[group.phases["key"].isin(runs["key"])]
+            by_kind = phases.groupby("kind")[["seconds", "samples"]].sum().reindex([*kinds, "diagnose"], fill_value=0)
+            by_kind = by_kind / len(runs)
+            train = phases[phases.kind == "train"]
+            duration = train["seconds"].sum()
+            rates = [train[name].sum() / duration if duration else math.nan for name in ("steps", "samples")]
+            row = [Cell(group.fractions[fraction]), Cell(label), *([Cell(str(machine))] if machines else [])]
+            row += [Cell(seconds(by_kind["seconds"][kind])) for kind in kinds]
+            row += [Cell(seconds(by_kind["seconds"][list(kinds)].sum()))]
+            row += [Cell(seconds(by_kind["seconds"]["diagnose"]))]
+            row += [Cell(decimals(rate, 1)) for rate in rates]
+            row += [Cell(gibibytes(float(phases[name].max()))) for name in ("process_bytes", "device_bytes")]
+            row += [Cell(decimals(runs[name].mean(), 0)) for name in ("spent", "teacher_patches")]
+            row += [Cell(decimals(by_kind["samples"]["predict"], 0))]
+            row += [Cell(f"{int(phases['reused'].sum())} of {len(phases)}")]
+            rows.append(row)
+    words = ["label fraction", "method", *(["machine"] if machines else [])]
+    times = [*kinds.values(), "together (s)", "diagnostics (s)", "steps/s", "samples/s"]
+    rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches", "pseudo-labelled cases", "shared phases"]
+    return Table("Time and memory of a run, mean over seeds", [*words, *times, *rest], rows, words=len(words))
+
+
+# Lazy mimicking
+
+
+def mimicking(group: Group) -> Table:
+    """Each pseudo-labelling, mean over seeds; a dash where a rate was not measured."""
+    teachers = bool((group.diagnostics["teacher"] != "").any())
+    rows = []
+    for fraction, label, runs in cells(group):
+        entries = group.diagnostics[group.diagnostics["key"].isin(runs["key"])]
+        steps = dict(iter(entries.groupby(["generation", "subset", "phase", "teacher"], sort=False)))
+        for (generation, subset, phase, teacher), part in sorted(steps.items(), key=lambda step: _natural(step[0])):
+            row = [Cell(group.fractions[fraction]), Cell(label), Cell(str(phase) or _moment(generation, subset))]
+            row += [Cell(str(teacher) or NONE)] if teachers else []
+            row += [Cell(decimals(part["cases"].mean(), 0))]
+            row += [Cell(decimals(part[name].mean()), _by_class(part, name)) for name in RATES]
+            row += [Cell(str(part["key"].nunique()))]
+            rows.append(row)
+    words = ["label fraction", "method", "student", *(["teacher"] if teachers else [])]
+    rates = ["update rate", "agreement", "agreement inside", "agreement outside", "pseudo-label Dice"]
+    heads = [*words, "cases", *rates, "corrected", "corrupted", "seeds"]
+    return Table("Every pseudo-labelling, mean over seeds", heads, rows, words=len(words))
+
+
+def _by_class(part: pd.DataFrame, name: str) -> str:
+    """The classes one by one, where there are some and not too many for a cell."""
+    if name not in BY_CLASS:
+        return ""
+    means = pd.DataFrame(list(part[f"{name}_by_class"])).mean()
+    return ", ".join(f"{each} {decimals(mean)}" for each, mean in means.items()) if 1 < len(means) < 5 else ""
+
+
+def _moment(generation: object, subset: object) -> str:
+    if generation == "":
+        return NONE
+    return f"generation {generation}" + (f", subset {subset}" if subset != "" else "")
+
+
+def _natural(values: tuple) -> list[tuple[int, float, str]]:
+    return [(0, float(value), "") if isinstance(value, Real) else (1, 0.0, str(value)) for value in values]
+
+
+def summary(group: Group) -> dict[str, str]:
+    """What the runs of a comparison have in common, and what varies."""
+    facts, runs = group.facts, group.runs
+    share = "shared by all trainings of a method" if facts["parity"] == "total" else "for each training of a method"
+    recipe = "; ".join(f"{name} {plain(value)}" for name, value in sorted(facts["recipe"].items()))
+    return {
+        "dataset": facts["dataset"],
+        "methods": ", ".join(group.labels),
+        "label fractions": ", ".join(group.fractions.values()),
+        "seeds": ranges(runs["seed"].tolist()),
+        "runs": f"{len(runs):,}",
+        "budget": f"{facts['steps']:,} steps, {share} (parity: {facts['parity']}; budget: {facts['budget']})",
+        "configuration": facts["configuration"],
+        "recipe": recipe or NONE,
+        "score": f"{headline(group)}, classes: {', '.join(facts['classes'])} (definitions: version {facts['metrics']})",
+        "scored on": f"{part(group)}, {ranges(runs['cases'].tolist())} cases",
+        "test set T": facts["test"],
+        "validation set V": f"{facts['validation']:g} % of the pool" if facts["validation"] else "none drawn",
+        "case lists": f"published ({facts['lists']})" if facts["lists"] else "drawn",
+        "data": facts["data"] or NONE,
+    }
