@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -87,15 +88,23 @@ def finished(results: Path, spec: RunSpec, since: float = 0.0) -> Record | None:
     return found if found.data == dataset.identity else None
 
 
-def work(specs: Sequence[RunSpec], results: Path, device: str, workers: int, since: float = 0.0) -> int:
+def work(
+    specs: Sequence[RunSpec], results: Path, device: str, workers: int, since: float = 0.0, threads: int = 1
+) -> int:
     """Do the runs that are not done, one after the other; returns how many failed.
 
     A run that another process is busy with comes last: by then it is done, or its process has died and it is done here.
     A run that fails leaves a record of the failure; the others go on. Records and phases from before ``since`` (seconds
     of the epoch) do not count as done.
     """
+    import torch
+
     from atso_bench.benchmark.run import Bench
 
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_device(device)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
     bench = Bench(results, device, workers, on(sys.stdout), since)
     failed, busy = 0, []
     for number, spec in enumerate(specs, start=1):
@@ -130,15 +139,18 @@ def _do(spec: RunSpec, bench: Bench, place: str) -> bool:
 def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], workers: int, *, fresh: bool) -> int:
     """Do the runs on all devices, a process for each; returns how many failed."""
     results.mkdir(parents=True, exist_ok=True)
+    threads = threads_for(devices, workers)
     since = time.time() if fresh else 0.0
     if len(devices) == 1:
-        return work(specs, results, devices[0], workers, since)
+        return work(specs, results, devices[0], workers, since, threads)
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     counts = spawn.Queue()
     processes = [
-        spawn.Process(target=_share, args=(own_first(specs, k, len(devices)), results, device, workers, since, counts))
+        spawn.Process(
+            target=_share, args=(counts, own_first(specs, k, len(devices)), results, device, workers, since, threads)
+        )
         for k, device in enumerate(devices)
     ]
     for process in processes:
@@ -151,6 +163,11 @@ def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], wo
     return failed
 
 
+def threads_for(devices: Sequence[str], workers: int) -> int:
+    """The cores, divided among the processes; more threads than cores only fight each other."""
+    return max(1, (os.cpu_count() or 1) // len(devices) - workers)
+
+
 def own_first(specs: Sequence[RunSpec], k: int, n: int) -> list[RunSpec]:
     """All runs, first those that are process ``k``'s of ``n``; runs that share M0 go to one process."""
     cells = list(dict.fromkeys((spec.dataset, spec.fraction, spec.seed) for spec in specs))
@@ -158,8 +175,8 @@ def own_first(specs: Sequence[RunSpec], k: int, n: int) -> list[RunSpec]:
     return sorted(specs, key=lambda spec: (spec.dataset, spec.fraction, spec.seed) not in mine)
 
 
-def _share(specs: list[RunSpec], results: Path, device: str, workers: int, since: float, counts: Any) -> None:
-    counts.put(work(specs, results, device, workers, since))
+def _share(counts: Any, *work_arguments: Any) -> None:
+    counts.put(work(*work_arguments))
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ class GridOptions:
     seed: Annotated[list[str], typer.Option("--seed", "-s", help="Of the split, the initial weights, the batches.")] = (
         field(default_factory=lambda: ["0"])
     )
-    budget: Annotated[str, typer.Option(help=f"Optimiser steps of a run: {_STEPS}, or a number.")] = "small"
+    budget: Annotated[str, typer.Option(help=f"Optimiser steps of a run: {_STEPS}, small:3000, or a number.")] = "small"
     parity: Annotated[
         str, typer.Option(help="total: a method's trainings share the budget; phase: each has the whole budget.")
     ] = "total"

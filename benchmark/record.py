@@ -156,10 +156,8 @@ def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException
     """Keep what went wrong beside the records; a later success removes it."""
     path = failure_path(results, spec)
     cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": str(error)}
-    where = traceback.format_exception(error)
-    write_json(
-        path, {"schema": SCHEMA, "spec": asdict(spec), **cause, "traceback": where, "environment": environment()}
-    )
+    facts = {"traceback": traceback.format_exception(error), "environment": environment()}
+    write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, **facts})
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 Parity = Literal["total", "phase"]
 
-BUDGETS: dict[str, int] = {"smoke": 24, "small": 1_200, "standard": 50_000}
+BUDGETS: dict[str, int] = {"smoke": 24, "small": 1_000, "standard": 50_000}
 """Optimiser steps by name. ``smoke`` shows that everything works, ``small`` fits a CPU, ``standard`` wants a GPU."""
 
 
@@ -26,7 +26,7 @@ class Budget:
     """The optimiser steps that a method may spend.
 
     Attributes:
-        name: ``smoke``, ``small``, ``standard`` or the number of steps; a dataset picks its recipe by it.
+        name: ``smoke``, ``small``, ``standard`` or a number of steps; a dataset picks its recipe by it.
         steps: optimiser steps.
         parity: ``total`` - all trainings of a method together spend ``steps``; ``phase`` - each of them does.
     """
@@ -43,11 +43,21 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str, parity: Parity = "total") -> Budget:
-        """``smoke``, ``small``, ``standard`` or a number of steps."""
+        """``small``; ``small:3000``, its recipe for other steps; or ``3000``, a dataset's own recipe.
+
+        >>> Budget.parse("small:3000").steps
+        3000
+        """
+        name, colon, number = text.partition(":")
         if text in BUDGETS:
             return cls(text, BUDGETS[text], parity)
-        if not text.isdecimal():
-            raise ValueError(f"a budget is one of {', '.join(BUDGETS)} or a number of steps, got {text!r}")
+        if name in BUDGETS and number.isdecimal():
+            return cls(name, int(number), parity)
+        if colon or not text.isdecimal():
+            raise ValueError(
+                f"a budget is one of {', '.join(BUDGETS)}, one of them with other steps (small:3000), "
+                f"or a number of steps, got {text!r}"
+            )
         return cls(text, int(text), parity)
 
 
@@ -111,7 +121,7 @@ class RunSpec:
         recipe: the recipe's fields that differ from the budget's recipe.
         validation: percent of the training pool that is set apart as V; 0 for none.
         scored: the part that the final model is scored on; V is for tuning, T for results.
-        lists: published case lists by part (``pool``, ``labelled``, ``validation``, ``test``), in their order.
+        lists: published case lists by part (``pool``, ``labelled``, ``validation``, ``test``), in order.
     """
 
     dataset: str

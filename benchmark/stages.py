@@ -77,7 +77,7 @@ class PseudoLabels(Mapping[str, np.ndarray]):
 
 
 def hard(label: np.ndarray) -> np.ndarray:
-    """Classes ``(*spatial)`` of hard labels, which are integers, or of soft ones ``(K, *spatial)``, which are floats."""
+    """Classes ``(*spatial)`` of hard labels (integers) or of soft ones ``(K, *spatial)`` (floats)."""
     return label.argmax(0) if np.issubdtype(label.dtype, np.floating) else label
 
 

@@ -16,18 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "atso_bench"
 FOLDERS = ("benchmark", "datasets", "methods", "reports")
-ROOF = {
-    "registry",
-    "run",
-    "grid",
-    "compare",
-    "cli",
-    "options",
-    "plan",
-    "doctor",
-    "export",
-}  # the rest of benchmark/ is the floor
-LIGHT = {"cli", "spec", "record", "registry", "grid"}  # files of benchmark/ that `--help` and the reports need
+# The rest of benchmark/ is the floor.
+ROOF = {"registry", "run", "grid", "compare", "cli", "options", "plan", "doctor", "export"}
+LIGHT = {"cli", "options", "spec", "record", "registry", "grid"}  # what `--help` and the reports need of benchmark/
 HEAVY = {"torch", "nnunetv2", "monai", "matplotlib", "seaborn", "pandas"}
 TORCH = {"torch", "torchvision", "monai", "nnunetv2"}  # torch, and what imports it
 

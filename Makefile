@@ -1,0 +1,58 @@
+# The project's commands; `make` alone lists them.
+# pip and uv read this machine's own settings (PIP_*, UV_*, their configuration files): nothing here overrides them.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+UV := $(BIN)/uv
+READY := $(BIN)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test slow check lock image-test clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with exactly the packages of requirements.lock
+
+demo: $(READY) ## train four methods on a small phantom with 10 % of the labels, a few minutes on a CPU
+	$(BIN)/atso-bench run --method supervised,self-learning,mean-teacher,atso \
+	  --dataset phantom --fraction 10 --budget small --out results/demo
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest
+
+slow: $(READY) ## run the tests that take longer than a few seconds
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY) ## lint, formatting, types, Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+
+lock: $(UV) ## renew requirements.lock after a change in pyproject.toml; LOCK=--upgrade takes newer versions too
+	$(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header \
+	  --no-annotate --extra dev $(LOCK) pyproject.toml -o requirements.lock
+	@! grep -n '://' requirements.lock || { echo "requirements.lock must hold no URL" >&2; exit 1; }
+
+image-test: ## build the image and run a job in it (Debian, root, 25 GB of disk; no container engine needed)
+	tests/image_test.sh
+
+clean: ## remove .venv and the caches; results stay
+	rm -rf .venv build dist src/*.egg-info .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Two steps: uv, which `lock` needs too, then everything else.
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "This needs Python 3.10 to 3.13, but $(PYTHON) is `$(PYTHON) --version 2>&1`." >&2; \
+	  echo "Name another one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
