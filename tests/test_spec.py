@@ -63,7 +63,9 @@ def test_a_budget_is_a_name_or_a_number_of_steps(text: str, steps: int) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("huge", "a budget is one of smoke, small, standard or a number of steps, got 'huge'"),
+        ("huge", "a budget is one of smoke, small, standard, one of them .* or a number of steps, got 'huge'"),
+        ("huge:100", "got 'huge:100'"),
+        ("100:100", "got '100:100'"),
         ("-1", "a number of steps, got '-1'"),
         ("1.5", "a number of steps, got '1.5'"),
         ("", "a number of steps, got ''"),
@@ -73,6 +75,10 @@ def test_a_budget_is_a_name_or_a_number_of_steps(text: str, steps: int) -> None:
 def test_what_is_no_budget_is_an_error_that_names_it(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Budget.parse(text)
+
+
+def test_a_named_budget_takes_other_steps_and_keeps_its_name() -> None:
+    assert Budget.parse("small:3000") == Budget("small", 3000, "total")
 
 
 def test_an_unknown_parity_is_an_error() -> None:
