@@ -1,5 +1,49 @@
-"""Settings of all tests."""
+"""Settings of all tests, and a small dataset that several of them use."""
 
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 
 torch.set_num_threads(1)  # tiny tensors; more threads only fight each other
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data root of the tiny phantom."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_root: Path) -> Any:
+    """Phantom of 10 labelled cases (2 of them T) and 2 without label, prepared for 2d; it keeps its folder."""
+    return _tiny(tiny_root, "2d")
+
+
+@pytest.fixture(scope="session")
+def tiny_3d(tiny_root: Path) -> Any:
+    """The same phantom prepared for 3d_fullres."""
+    return _tiny(tiny_root, "3d_fullres")
+
+
+def _tiny(root: Path, configuration: str) -> Any:
+    from atso_bench.datasets.phantom import Phantom
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATSO_BENCH_DATA", str(root))
+        for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+            patch.delenv(name, raising=False)
+        dataset = Phantom(configuration, cases=10, unlabelled=2, size=(10, 24, 24))
+        dataset.ready()
+        return dataset
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Folder of real data; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("ATSO_BENCH_REAL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; set ATSO_BENCH_REAL_DATA")
+    return folder

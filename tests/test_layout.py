@@ -133,7 +133,9 @@ from atso_bench.benchmark.cli import app
 app(["--help"], standalone_mode=False)
 sys.exit(", ".join(sorted({HEAVY!r} & set(sys.modules))) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT / "src", capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT / "src", capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, f"--help failed, or imported: {done.stderr}"
     assert "run" in done.stdout
 

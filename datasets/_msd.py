@@ -1,0 +1,95 @@
+"""The Medical Segmentation Decathlon's folders and tars, converted by nnU-Net's own converter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+from atso_bench.datasets._nnunet import NnunetDataset
+from atso_bench.datasets._plan import quiet
+from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment
+
+CITATION = "M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022)"
+
+
+class MsdDataset(NnunetDataset):
+    """Base of the decathlon's tasks; ``--from`` takes the folder ``TaskNN_Name`` or the tar."""
+
+    licence = "CC-BY-SA 4.0"
+    citation = CITATION
+    md5: ClassVar[str] = ""
+    """Of the tar, as MONAI publishes it (monai/apps/datasets.py)."""
+
+    def convert(self, source: Path, target: Path) -> None:
+        convert_msd(source, target, self.md5)
+
+
+def convert_msd(source: Path, target: Path, md5: str = "") -> None:
+    """Convert a decathlon folder or tar into the empty folder ``target``.
+
+    Raises:
+        ValueError: if the tar's checksum differs from the published one, or this is no decathlon task.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        if source.is_file():
+            if md5 and (found := _md5(source)) != md5:
+                raise ValueError(
+                    f"{source} has MD5 {found}, published is {md5}: the download is damaged or of another release; "
+                    "fetch it again, or unpack it yourself and give the folder"
+                )
+            source = _unpack(source, Path(scratch, "unpacked"))
+        _convert_folder(source, target, Path(scratch))
+
+
+def find_task(folder: Path) -> Path:
+    """The folder with ``dataset.json``, ``imagesTr`` and ``labelsTr``: this one or one in it."""
+    for candidate in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        if all((candidate / name).exists() for name in ("dataset.json", "imagesTr", "labelsTr")):
+            return candidate
+    raise ValueError(
+        f"{folder} is no task of the Medical Segmentation Decathlon: it needs dataset.json, imagesTr and labelsTr"
+    )
+
+
+def _convert_folder(source: Path, target: Path, scratch: Path) -> None:
+    """nnU-Net's converter wants a folder called ``TaskNN_Name`` with imagesTs and 'test'; give it one made of links."""
+    from nnunetv2.dataset_conversion.convert_MSD_dataset import convert_msd_dataset
+
+    source = find_task(source)
+    staged = scratch / "Task999_Staged"
+    staged.mkdir(parents=True)
+    for name in ("imagesTr", "labelsTr", "imagesTs"):
+        if (source / name).is_dir():
+            (staged / name).symlink_to((source / name).absolute())
+        else:
+            (staged / name).mkdir()
+    description = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    whole = {"training": [], "test": [], **description, "numTraining": len(list((staged / "imagesTr").glob("[!._]*")))}
+    (staged / "dataset.json").write_text(json.dumps(whole), encoding="utf-8")
+    large = sum(path.stat().st_size for path in (staged / "imagesTr").iterdir()) > 256 << 20
+    raw = scratch / "raw"
+    with environment({RAW: str(raw), PREPROCESSED: None, RESULTS: None}), quiet():
+        convert_msd_dataset(str(staged), num_processes=4 if large else 1)
+    for path in (raw / "Dataset999_Staged").iterdir():
+        path.rename(target / path.name)
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")  # refuses paths and links that lead out of the folder
+    except tarfile.TarError as error:
+        raise ValueError(f"{archive} cannot be unpacked: {error}") from error
+    return folder
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,360 @@
+"""Any dataset in nnU-Net's raw layout as a benchmark dataset: parts, groups, preparation and true labels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from atso_bench.benchmark.record import write_json
+from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.datasets._raw import Case, Look, RawDataset, examine
+from atso_bench.datasets._storage import Storage, locked, new_folder, storage, user_plans
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.task import Reference
+    from atso_bench.datasets._nnunet_task import NnunetTask
+    from atso_bench.datasets._prepare import Preprocessing, Say
+
+FORMAT = 1
+"""Raise it when prepared data has to be made again."""
+
+
+class NnunetDataset:
+    """Base of the medical datasets; a named one sets the class attributes and says how its archive is converted.
+
+    Args:
+        configuration: nnU-Net configuration, ``2d`` or ``3d_fullres``.
+    """
+
+    name: str = ""
+    folder: str = ""  # DatasetXXX_Name
+    summary: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    licence: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
+    track: Literal["medical", "natural"] = "medical"
+
+    def __init__(self, configuration: str = "2d") -> None:
+        from atso_bench.datasets._plan import CONFIGURATIONS
+
+        if configuration not in CONFIGURATIONS:
+            raise ValueError(f"configuration is one of {', '.join(CONFIGURATIONS)}, got {configuration!r}")
+        self.configuration = configuration
+
+    # -- what a named dataset overrides ------------------------------------------------------------------------------
+
+    def convert(self, source: Path, target: Path) -> None:
+        """Write the dataset that ``source`` holds as an nnU-Net raw dataset into the new folder ``target``."""
+        raise ValueError(f"{self.name} cannot be imported from {source}; give a folder in nnU-Net's raw layout")
+
+    def group(self, case_id: str) -> str:
+        return case_id
+
+    # -- what is there -----------------------------------------------------------------------------------------------
+
+    def is_ready(self) -> tuple[bool, str]:
+        """Whether a run can start, and what to do if it cannot. Reads names of files only."""
+        found = self._storage.find_raw(self.folder)
+        if found is None:
+            return False, f"get it from {self.source}, then: atso-bench prepare {self.name} --from PATH"
+        prepared = any(
+            next(root.glob(f"{self.folder}/{self.configuration}-*/prepared.json"), None) for root in self._roots
+        )
+        return True, f"prepared from {found}" if prepared else f"in {found}; the first run prepares it"
+
+    @cached_property
+    def raw(self) -> RawDataset:
+        found = self._storage.find_raw(self.folder)
+        if found is None:
+            looked = "\n  ".join(str(root) for root in self._storage.raw)
+            raise FileNotFoundError(f"no {self.folder} in\n  {looked}\n{self.is_ready()[1]}")
+        return RawDataset(found, self.group)
+
+    @property
+    def pool(self) -> tuple[str, ...]:
+        return self.raw.pool
+
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        return tuple(self.raw.unlabelled)
+
+    @property
+    def test(self) -> tuple[str, ...]:
+        return self.raw.test
+
+    @cached_property
+    def identity(self) -> str:
+        return digest([self.hashes, self.raw.json])
+
+    @cached_property
+    def hashes(self) -> dict[str, dict[str, str]]:
+        caches = [root / self.folder / "hashes.json" for root in self._roots]
+        return self.raw.hashes(caches, self._storage.new_prepared / self.folder / "hashes.json")
+
+    # -- preparation -------------------------------------------------------------------------------------------------
+
+    def prepare(self, source: Path | None = None, say: Say | None = None) -> list[str]:
+        """Import, check, plan and preprocess, as far as it is not done yet; returns a line for each thing done.
+
+        Args:
+            source: folder or archive to import; None if the raw dataset is there.
+            say: called with a line now and then while something takes long.
+
+        Raises:
+            ValueError: naming every bad case, what is wrong with it and what to do.
+            FileNotFoundError: if there is nothing to prepare.
+        """
+        notes = [] if source is None else self._import(Path(source))
+        self.raw.json, self.raw.classes  # noqa: B018 - a broken dataset.json shows before anything is made
+        found = self._find_prepared()
+        if found is not None:
+            return [*notes, f"{self.folder} {self.configuration} is prepared in {found}"]
+        target = self._storage.new_prepared / self.folder / self._key
+        with locked(target.parent / ".lock"):
+            found = self._find_prepared()  # another process may have made it while this one waited
+            return [*notes, *(self._make(target, say) if found is None else [f"prepared in {found}"])]
+
+    def ready(self, say: Say | None = None) -> list[str]:
+        """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
+        if self._find_prepared() is not None:
+            return []
+        notes = self.prepare(say=say)
+        if say is not None:
+            for note in notes:
+                say(note)
+        return notes
+
+    def _make(self, target: Path, say: Say | None) -> list[str]:
+        from atso_bench.datasets import _plan
+        from atso_bench.datasets._prepare import each, size_of
+
+        for leftover in target.rglob(".*.partial"):
+            leftover.unlink()
+        looks = self._check(say)
+        own = user_plans(self.folder)
+        visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
+        plans = _plan.read_plans(own) if own else _plan.make_plans(self.raw, visible)
+        configuration = _plan.configuration_of(plans, self.configuration)
+        preprocessing = self._preprocessing(plans)
+        cases = list(self.raw.cases.values())
+        labelled = [case for case in cases if case.label is not None]
+        write_label = partial(preprocessing.label, folder=target / "labels", ignore=self.raw.ignore)
+        each(write_label, labelled, size_of(cases), "labels", say)
+        if not _plan.needs_intensities(plans, self.configuration):
+            write_image = partial(preprocessing.image, folder=target / "images")
+            each(write_image, cases, size_of(cases), "images", say)
+        write_json(target / "prepared.json", {"plans": plans, "identity": self.identity, "format": FORMAT})
+        return [
+            f"checked {len(cases)} cases of {self.folder}: {len(self.pool)} to learn from, {len(self.test)} for test, "
+            f"{len(self.unlabelled)} without label",
+            f"{'plans from ' + str(own) if own else 'planned by nnU-Net'}: {self.configuration}, "
+            f"patch {'x'.join(map(str, configuration['patch_size']))}, batch {configuration['batch_size']}",
+            f"preprocessed into {target}",
+        ]
+
+    def _check(self, say: Say | None) -> dict[str, Look]:
+        """Read every case once.
+
+        Raises:
+            ValueError: naming every bad case.
+        """
+        from atso_bench.datasets._plan import quiet
+        from atso_bench.datasets._prepare import each, size_of
+
+        problems = self.raw.listing_problems()
+        cases = list(self.raw.cases.values())
+        looks: dict[str, Look] = {}
+        if cases:
+            values = [*range(len(self.raw.classes)), *([] if self.raw.ignore is None else [self.raw.ignore])]
+            with quiet():
+                look = partial(
+                    examine, channels=len(self.raw.json["channel_names"]), labels=values, reader=self._reader()
+                )
+                found = each(look, cases, size_of(cases), "check", say)
+            looks = {case.id: result for case, result in zip(cases, found, strict=True)}
+        problems += [f"{name}: {problem}" for name, result in looks.items() for problem in result.problems]
+        if problems:
+            listed = "\n  ".join(problems)
+            raise ValueError(f"{self.raw.folder} has {len(problems)} problem(s):\n  {listed}")
+        return looks
+
+    def _reader(self) -> Any:
+        from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+        first = next(iter(self.raw.cases.values()))
+        readable = first.images and first.images[0].is_file()
+        example = str(first.images[0]) if readable else None
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # nnU-Net prints a traceback for a file that it cannot read
+                return determine_reader_writer_from_dataset_json(self.raw.json, example, verbose=False)()
+        except RuntimeError:
+            return determine_reader_writer_from_dataset_json(self.raw.json, None, verbose=False)()
+
+    def _import(self, source: Path) -> list[str]:
+        target = self._storage.new_raw / self.folder
+        with locked(target.parent / f".{self.folder}.lock"):
+            if (existing := self._storage.find_raw(self.folder)) is not None:
+                return [f"{existing} is there already; remove it to import {source} again"]
+            if not source.exists():
+                raise FileNotFoundError(f"{source} does not exist; {self.name} comes from {self.source}")
+            with new_folder(target) as partial_folder:
+                if source.is_dir() and _is_raw(source):
+                    shutil.copytree(source, partial_folder, dirs_exist_ok=True)
+                else:
+                    self.convert(source, partial_folder)
+        for cached in ("raw", "hashes", "identity", "_key", "_plans"):
+            self.__dict__.pop(cached, None)
+        return [f"imported {source} to {target}"]
+
+    # -- what a run asks for -----------------------------------------------------------------------------------------
+
+    def task(
+        self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
+    ) -> NnunetTask:
+        """Make the task that S allows; see ``Dataset.task``."""
+        from atso_bench.datasets import _plan
+        from atso_bench.datasets._nnunet_task import NnunetTask
+        from atso_bench.datasets._prepare import each, size_of
+
+        self._known(labelled, {**self.raw.labelled, **self.raw.own_test}, "labelled")
+        self._known(visible, self.raw.cases, "visible")
+        self.ready()
+        folder = self._prepared
+        plans, images = self._plans, folder / "images"
+        if _plan.needs_intensities(plans, self.configuration):
+            plans = _plan.with_intensities(plans, self._intensities(labelled))
+            key = digest(plans["foreground_intensity_properties_per_channel"])
+            images = self._storage.new_prepared / self.folder / f"{folder.name}-ct-{key}"
+            missing = [name for name in visible if not (images / f"{name}.json").is_file()]
+            cases = [self.raw.cases[name] for name in missing]
+            each(partial(self._preprocessing(plans).image, folder=images), cases, size_of(cases))
+        return NnunetTask(
+            plans=plans,
+            configuration=self.configuration,
+            dataset_json=self._dataset_json,
+            classes=self.raw.classes,
+            ignore=self.raw.ignore is not None,
+            budget=budget,
+            overrides=overrides,
+            images=images,
+            visible={name: self.hashes[name]["image"] for name in sorted(visible)},
+            labels=folder / "labels",
+            labelled={name: self.hashes[name]["label"] for name in sorted(labelled)},
+        )
+
+    def reference(self, case_id: str) -> Reference:
+        """True labels in the original geometry; see ``Dataset.reference``."""
+        from atso_bench.benchmark.task import IGNORE, Reference
+
+        case = self._labelled_case(case_id)
+        reader = self._preprocessing(self._plans).reader
+        label, properties = reader.read_seg(str(case.label))
+        classes = label[0].astype(np.uint8)
+        if self.raw.ignore is not None:
+            classes[label[0] == self.raw.ignore] = IGNORE
+        return Reference(classes, tuple(float(value) for value in properties["spacing"]))
+
+    def hidden_label(self, case_id: str) -> np.ndarray:
+        """True labels in the training geometry; see ``Dataset.hidden_label``."""
+        from atso_bench.datasets._prepare import open_array
+
+        array: np.ndarray = open_array(self._prepared / "labels" / f"{self._labelled_case(case_id).id}.b2nd")[:]
+        return array
+
+    # -- folders -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _storage(self) -> Storage:
+        return storage()
+
+    @property
+    def _roots(self) -> tuple[Path, ...]:
+        return self._storage.prepared
+
+    @cached_property
+    def _key(self) -> str:
+        """Name of the prepared folder: it changes with the data, the user's plans, the parts and our format."""
+        import importlib.metadata
+
+        own = user_plans(self.folder)
+        parts = [self.pool, self.unlabelled, self.test]
+        facts = [FORMAT, importlib.metadata.version("nnunetv2"), self.identity, parts, own.read_text() if own else None]
+        return f"{self.configuration}-{digest(facts)}"
+
+    def _find_prepared(self) -> Path | None:
+        folders = (root / self.folder / self._key for root in self._roots)
+        return next((folder for folder in folders if (folder / "prepared.json").is_file()), None)
+
+    @property
+    def _prepared(self) -> Path:
+        found = self._find_prepared()
+        if found is None:
+            raise FileNotFoundError(f"{self.folder} is not prepared; run: atso-bench prepare {self.name}")
+        return found
+
+    @cached_property
+    def _plans(self) -> dict[str, Any]:
+        plans: dict[str, Any] = json.loads((self._prepared / "prepared.json").read_text(encoding="utf-8"))["plans"]
+        return plans
+
+    @property
+    def _dataset_json(self) -> dict[str, Any]:
+        return {key: value for key, value in self.raw.json.items() if key != "dataset"}
+
+    def _preprocessing(self, plans: dict[str, Any]) -> Preprocessing:
+        from atso_bench.datasets._prepare import Preprocessing
+
+        return Preprocessing(plans, self.configuration, self._dataset_json)
+
+    def _intensities(self, labelled: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Intensity properties of S, kept beside the prepared data."""
+        from atso_bench.datasets._plan import intensities
+
+        key = digest([[name, self.hashes[name]] for name in sorted(labelled)])
+        path = self._storage.new_prepared / self.folder / "intensities" / f"{key}.json"
+        if not path.is_file():
+            reader = type(self._preprocessing(self._plans).reader)
+            write_json(path, intensities([self.raw.cases[name] for name in sorted(labelled)], reader))
+        found: dict[str, dict[str, float]] = json.loads(path.read_text())
+        return found
+
+    def _labelled_case(self, case_id: str) -> Case:
+        case = self.raw.cases.get(case_id)
+        if case is None or case.label is None:
+            raise KeyError(f"{self.folder} has no labelled case {case_id!r}")
+        return case
+
+    def _known(self, names: Sequence[str], among: Sequence[str] | Mapping[str, Any], what: str) -> None:
+        unknown = sorted(set(names) - set(among))
+        if unknown:
+            raise ValueError(
+                f"{what} case(s) {', '.join(unknown[:8])} are not in {self.folder}'s {len(among)} candidates"
+            )
+
+
+def _is_raw(folder: Path) -> bool:
+    """Whether the folder is in nnU-Net's raw layout, not MSD's."""
+    description = folder / "dataset.json"
+    return description.is_file() and "file_ending" in json.loads(description.read_text(encoding="utf-8"))
+
+
+def write_description(
+    folder: Path, name: str, channels: Mapping[str, str], labels: Mapping[str, int], cases: int
+) -> None:
+    """Write nnU-Net's ``dataset.json``."""
+    description = {
+        "name": name,
+        "channel_names": dict(channels),
+        "labels": dict(labels),
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")

@@ -1,0 +1,282 @@
+"""A medical task: nnU-Net's network, loss, augmentation, predictor and export for one labelled set."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor, nn
+
+from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.benchmark.task import IGNORE, Draw, Image, Labels, Pool, Recipe
+from atso_bench.datasets._plan import Plans, configuration_of, needs_intensities
+from atso_bench.datasets._storage import new_folder
+
+if TYPE_CHECKING:
+    from atso_bench.datasets._draws import Augmentation
+    from atso_bench.datasets._predictor import BatchedPredictor
+
+_SMALL = {"width": 8, "lr": 0.1, "momentum": 0.9}
+RECIPES: dict[str, dict[int, dict[str, Any]]] = {
+    "smoke": {2: {**_SMALL, "batch": 4}, 3: {**_SMALL, "batch": 2}},
+    "small": {2: {**_SMALL, "batch": 8}, 3: {**_SMALL, "batch": 2}},
+}
+"""What a budget changes in nnU-Net's plan and constants, by the number of axes; other budgets change nothing.
+
+``width`` is the number of features in the network's first stage.
+"""
+
+_MOST_FEATURES = {2: 512, 3: 320}  # nnU-Net's UNet_max_features_2d and _3d
+
+
+class NnunetTask:
+    """See ``Task``; the arguments come from ``NnunetDataset.task``.
+
+    Attributes:
+        plans: nnU-Net's plans with S's intensities, and with the patch, batch and width that are used here.
+        details: what the recipe does not say about network and preprocessing, for the record.
+    """
+
+    track: Literal["medical", "natural"] = "medical"
+    metric: Literal["dice", "miou"] = "dice"
+
+    def __init__(
+        self,
+        *,
+        plans: Plans,
+        configuration: str,
+        dataset_json: Mapping[str, Any],
+        classes: tuple[str, ...],
+        ignore: bool,
+        budget: Budget,
+        overrides: Mapping[str, Any],
+        images: Path,
+        visible: Mapping[str, str],
+        labels: Path,
+        labelled: Mapping[str, str],
+    ) -> None:
+        from atso_bench.datasets._draws import Images, TrueLabels
+
+        self.classes = classes
+        self.configuration = configuration
+        self.dataset_json = dict(dataset_json)
+        self.ignore = ignore
+        self.recipe, width = _recipe(configuration_of(plans, configuration), budget, overrides)
+        self.plans = _adapted(plans, configuration, self.recipe, width)
+        self.images: Mapping[str, Image] = Images(images, tuple(visible))
+        self.labels: Labels = TrueLabels(labels, tuple(labelled))
+        plan = configuration_of(self.plans, configuration)
+        self.details = {
+            "configuration": configuration,
+            "network": plan["architecture"]["network_class_name"].rsplit(".", 1)[-1],
+            "features": list(plan["architecture"]["arch_kwargs"]["features_per_stage"]),
+            "spacing": list(plan["spacing"]),
+            "normalization": list(plan["normalization_schemes"]),
+        }
+        seen = {"plan": plan, "transpose": self.plans["transpose_forward"], "reader": self.plans["image_reader_writer"]}
+        if needs_intensities(plans, configuration):
+            seen["intensities"] = self.plans["foreground_intensity_properties_per_channel"]
+        data = {"visible": dict(visible), "labelled": dict(labelled), "classes": classes, "ignore": ignore}
+        self.identity = digest([seen, data, asdict(self.recipe)])
+        self._predictors: dict[str, BatchedPredictor] = {}
+
+    def network(self) -> nn.Module:
+        """nnU-Net's network: a list of heads from fine to coarse in training mode, the finest in evaluation mode."""
+        architecture = self._configuration.configuration["architecture"]
+        network = get_network_from_plans(
+            architecture["network_class_name"],
+            architecture["arch_kwargs"],
+            architecture["_kw_requires_import"],
+            len(self.dataset_json["channel_names"]),
+            len(self.classes),
+            deep_supervision=True,
+        )
+        network.register_forward_pre_hook(_heads_by_mode)
+        module: nn.Module = network
+        return module
+
+    def loss(self, output: Tensor | Sequence[Tensor], label: Tensor) -> Tensor:
+        """nnU-Net's Dice and cross-entropy over the heads; see ``DeepSupervisedLoss``."""
+        return self._loss(output, label)
+
+    def draws(self, pool: Pool, size: int) -> Draw:
+        """Batches of patches, the last third with foreground where the pool has labels."""
+        from atso_bench.datasets._draws import BatchDraw
+
+        return BatchDraw(pool, size, self._augmentation, self._label_manager)
+
+    def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
+        """Logits ``(K, *spatial)`` by nnU-Net's sliding window, float32 on the CPU."""
+        array = torch.from_numpy(np.array(image.array[:], dtype=np.float32))
+        return self._predictor(torch.device(device)).logits(model, array, mirror=mirror).float()
+
+    def restore(self, image: Image, logits: Tensor) -> np.ndarray:
+        """Class indices ``(*spatial)`` in the original geometry, by nnU-Net's resampling."""
+        from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+
+        label: np.ndarray = convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits.half(),  # nnU-Net's precision; predict's logits are exact in it
+            self._manager,
+            self._configuration,
+            self._label_manager,
+            dict(image.properties),
+            num_threads_torch=1,
+        )
+        return label
+
+    def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
+        """Write an nnU-Net model folder; returns nnU-Net's command that predicts with it.
+
+        Raises:
+            ValueError: if ``folder`` exists and is not empty.
+        """
+        folder = Path(folder).absolute()
+        if folder.exists():
+            if not folder.is_dir() or any(folder.iterdir()):
+                raise ValueError(f"{folder} exists and is not empty; choose another folder")
+            shutil.rmtree(folder)
+        plans, description = copy.deepcopy(self.plans), {**self.dataset_json, "numTraining": len(self.labels)}
+        checkpoint = {
+            "network_weights": {name: value.detach().cpu() for name, value in model.state_dict().items()},
+            "trainer_name": "nnUNetTrainer",
+            "init_args": {"plans": plans, "configuration": self.configuration, "fold": 0, "dataset_json": description},
+            "inference_allowed_mirroring_axes": tuple(self._augmentation.mirror_axes),
+        }
+        with new_folder(folder) as partial:
+            (partial / "plans.json").write_text(json.dumps(plans, indent=1), encoding="utf-8")
+            (partial / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+            (partial / "atso_bench.json").write_text(json.dumps(dict(facts), indent=1, default=str), encoding="utf-8")
+            (partial / "fold_0").mkdir()
+            torch.save(checkpoint, partial / "fold_0" / "checkpoint_final.pth")
+        return f"nnUNetv2_predict_from_modelfolder -i IMAGES -o OUT -m {folder} -f 0"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_predictors": {}}
+
+    @cached_property
+    def _manager(self) -> PlansManager:
+        return PlansManager(self.plans)
+
+    @cached_property
+    def _configuration(self) -> Any:
+        return self._manager.get_configuration(self.configuration)
+
+    @cached_property
+    def _label_manager(self) -> Any:
+        return self._manager.get_label_manager(self.dataset_json)
+
+    @cached_property
+    def _augmentation(self) -> Augmentation:
+        from atso_bench.datasets._draws import Augmentation
+
+        return Augmentation(self.recipe.patch, list(self._configuration.use_mask_for_norm))
+
+    @cached_property
+    def _loss(self) -> DeepSupervisedLoss:
+        return DeepSupervisedLoss(self._configuration.batch_dice, self.ignore)
+
+    def _predictor(self, device: torch.device) -> BatchedPredictor:
+        from atso_bench.datasets._predictor import BatchedPredictor
+
+        if str(device) not in self._predictors:
+            predictor = BatchedPredictor(device)
+            axes = tuple(self._augmentation.mirror_axes)
+            predictor.manual_initialization(
+                nn.Identity(), self._manager, self._configuration, None, self.dataset_json, "nnUNetTrainer", axes
+            )
+            self._predictors[str(device)] = predictor
+        return self._predictors[str(device)]
+
+
+class DeepSupervisedLoss(nn.Module):
+    """Dice and cross-entropy, summed over the heads with weights 1, 1/2, 1/4 ... 0, as in nnUNetTrainer.
+
+    Hard labels ``(N, *patch)`` are resized for a head by nearest-exact as nnU-Net does, soft ones ``(N, K, *patch)`` by
+    averaging.
+    """
+
+    def __init__(self, batch_dice: bool, ignore: bool) -> None:
+        super().__init__()
+        dice = {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}
+        label = IGNORE if ignore else None
+        self.hard = DC_and_CE_loss(dice, {}, ignore_label=label, dice_class=MemoryEfficientSoftDiceLoss)
+
+    def forward(self, output: Tensor | Sequence[Tensor], label: Tensor) -> Tensor:
+        heads = [output] if isinstance(output, Tensor) else list(output)
+        weights = [0.5**number for number in range(len(heads))]
+        if len(heads) > 1:
+            weights[-1] = 0.0
+        losses = [w / sum(weights) * self._one(head, label) for w, head in zip(weights, heads, strict=True) if w]
+        return torch.stack(losses).sum()
+
+    def _one(self, head: Tensor, label: Tensor) -> Tensor:
+        size = head.shape[2:]
+        if label.ndim == head.ndim:
+            soft = label if label.shape[2:] == size else F.interpolate(label, size=size, mode="area")
+            return F.cross_entropy(head, soft) + self.hard.dc(head, soft)
+        hard = label[:, None]
+        if hard.shape[2:] != size:
+            hard = F.interpolate(hard.float(), size=size, mode="nearest-exact").long()
+        loss: Tensor = self.hard(head, hard)
+        return loss
+
+
+def _heads_by_mode(network: Any, _: Any) -> None:
+    """Before each forward pass: all heads to train with, one to predict with."""
+    network.decoder.deep_supervision = network.training
+
+
+def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any]) -> tuple[Recipe, int | None]:
+    """The recipe, and the width if it differs from the plan's.
+
+    Raises:
+        ValueError: for an override that is unknown or does not fit the network.
+    """
+    known = [field.name for field in fields(Recipe)]
+    unknown = sorted(set(overrides) - {*known, "width"})
+    if unknown:
+        raise ValueError(f"unknown recipe field(s) {', '.join(unknown)}; known: {', '.join([*known, 'width'])}")
+    planned = {"patch": plan["patch_size"], "batch": plan["batch_size"]}
+    chosen = {**planned, **RECIPES.get(budget.name, {}).get(len(plan["patch_size"]), {}), **overrides}
+    width = chosen.pop("width", None)
+    if width is not None and int(width) < 1:
+        raise ValueError(f"recipe.width is at least 1, got {width}")
+    patch = tuple(int(size) for size in chosen.pop("patch"))
+    strides = np.prod(plan["architecture"]["arch_kwargs"]["strides"], axis=0).astype(int).tolist()
+    if len(patch) != len(strides) or any(
+        size < 1 or size % stride for size, stride in zip(patch, strides, strict=True)
+    ):
+        raise ValueError(f"recipe.patch has {len(strides)} sizes, divisible by {strides}, got {list(patch)}")
+    if math.prod(patch) <= math.prod(strides):
+        raise ValueError(
+            f"recipe.patch {list(patch)} leaves one voxel in the network's deepest stage; it needs two or more"
+        )
+    return Recipe(patch=patch, **chosen), None if width is None else int(width)
+
+
+def _adapted(plans: Plans, configuration: str, recipe: Recipe, width: int | None) -> Plans:
+    """The plans with this patch, batch and width, so that an export says what was trained."""
+    plans = copy.deepcopy(plans)
+    plan = copy.deepcopy(configuration_of(plans, configuration))
+    plan.pop("inherits_from", None)
+    plan.update(patch_size=list(recipe.patch), batch_size=recipe.batch)
+    if width is not None:
+        arguments = plan["architecture"]["arch_kwargs"]
+        most = _MOST_FEATURES[len(recipe.patch)]
+        arguments["features_per_stage"] = [min(most, width * 2**stage) for stage in range(arguments["n_stages"])]
+    plans["configurations"][configuration] = plan
+    return plans

@@ -1,0 +1,121 @@
+"""Where data lies: raw datasets, prepared ones, and how both are written so that a killed process leaves no harm."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: there is no lock, so two processes should not prepare one dataset at once
+    fcntl = None  # type: ignore[assignment]
+
+
+RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
+"""nnU-Net's environment variables."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Folders, in the order in which they are searched; what is written goes to ``home``.
+
+    Attributes:
+        raw: folders that hold ``DatasetXXX_Name`` in nnU-Net's raw layout.
+        prepared: folders that hold prepared datasets.
+        home: the data root, or the cache where the data root is read-only.
+    """
+
+    raw: tuple[Path, ...]
+    prepared: tuple[Path, ...]
+    home: Path
+
+    def find_raw(self, folder: str) -> Path | None:
+        """The raw dataset of this name, wherever it lies."""
+        return next((root / folder for root in self.raw if (root / folder / "dataset.json").is_file()), None)
+
+    @property
+    def new_raw(self) -> Path:
+        return self.home / "nnUNet_raw"
+
+    @property
+    def new_prepared(self) -> Path:
+        return self.home / "prepared"
+
+
+def storage() -> Storage:
+    """The folders as the environment has them now.
+
+    ``ATSO_BENCH_DATA`` (default ``./data``) is the data root. Where it cannot be written, as in a container that mounts
+    it read-only, new files go to ``ATSO_BENCH_CACHE`` (default ``~/.cache/atso-bench``). nnU-Net's own ``nnUNet_raw``
+    is searched first.
+    """
+    root = Path(os.environ.get("ATSO_BENCH_DATA") or "data").absolute()
+    cache = Path(os.environ.get("ATSO_BENCH_CACHE") or "~/.cache/atso-bench").expanduser().absolute()
+    own = os.environ.get(RAW)
+    raw = [*([Path(own).absolute()] if own else []), root / "nnUNet_raw", cache / "nnUNet_raw"]
+    return Storage(tuple(raw), (root / "prepared", cache / "prepared"), root if _writable(root) else cache)
+
+
+def user_plans(folder: str) -> Path | None:
+    """The plans that the user made with nnU-Net, if there are any."""
+    own = os.environ.get(PREPROCESSED)
+    path = Path(own, folder, "nnUNetPlans.json") if own else None
+    return path if path and path.is_file() else None
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables for a while; None unsets one. nnU-Net reads its paths from there when it uses them."""
+    before = {name: os.environ.get(name) for name in values}
+    try:
+        _set(values)
+        yield
+    finally:
+        _set(before)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock; a second process waits here until the first one is done, or dead."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its own parent
+        raise RuntimeError("a script that prepares data puts its work under `if __name__ == '__main__':`")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill that becomes ``target`` when the block ends well. Call it under a lock."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in target.parent.glob(f".{target.name}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _writable(folder: Path) -> bool:
+    """Whether this folder, or the first of its parents that exists, can be written."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)
