@@ -24,6 +24,7 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Pool
 from atso_bench.datasets import _storage
 from atso_bench.datasets._plan import check_names, needs_intensities
+from atso_bench.datasets._raw import Case, examine
 from atso_bench.datasets.nnunet import Nnunet
 from atso_bench.datasets.phantom import Phantom
 
@@ -390,7 +391,7 @@ def test_one_pass_names_every_bad_case(data: Path) -> None:
         return image
 
     relabel(labels, moved, "phantom_004")
-    relabel(images, lambda i: like(np.full(i.GetSize()[::-1], np.nan, np.float32), i), "phantom_005_0000")
+    relabel(images, lambda image: image * 0, "phantom_005_0000")
     (images / "phantom_006_0000.nii.gz").write_bytes(b"no image")
     shutil.copy(images / "phantom_007_0000.nii.gz", images / "phantom_007_0001.nii.gz")
     shutil.copy(images / "phantom_008_0000.nii.gz", folder / "imagesUn" / "phantom_008_0000.nii.gz")
@@ -404,7 +405,7 @@ def test_one_pass_names_every_bad_case(data: Path) -> None:
         "phantom_002: label values 5",
         "phantom_003: the label has shape",
         "phantom_004: image and label differ in origin",
-        "voxels of the image are NaN or infinite",
+        "phantom_005: the image is zero everywhere",
         "phantom_006: cannot read its image",
         "phantom_007: 2 channel file(s)",
         "phantom_008: in imagesTr and in imagesUn",
@@ -412,6 +413,15 @@ def test_one_pass_names_every_bad_case(data: Path) -> None:
     ):
         assert expected in text, text
     assert not list(data.rglob("prepared.json"))
+
+
+def test_voxels_that_are_not_numbers_are_found(tmp_path: Path) -> None:
+    image = np.ones((1, 4, 4, 4), np.float32)
+    image[0, 0, 0, :2] = np.nan, np.inf  # ITK reads NaN in NIfTI as 0, so this is for the other readers
+    reader = SimpleNamespace(read_images=lambda files: (image, {"spacing": (3.0, 1.0, 1.0)}))
+    (tmp_path / "case_0000.nrrd").touch()
+    look = examine(Case("case", (tmp_path / "case_0000.nrrd",)), 1, [0, 1], reader)
+    assert look.problems == ("2 voxels of the image are NaN or infinite; replace them",)
 
 
 @pytest.mark.parametrize(
