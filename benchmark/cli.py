@@ -185,6 +185,9 @@ def _plainly() -> Iterator[None]:
     """Wrong input ends in a message and exit code 2, without a traceback."""
     try:
         yield
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
     except (ValueError, LookupError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         if os.environ.get("ATSO_BENCH_TRACEBACK"):

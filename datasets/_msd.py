@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from atso_bench.datasets._nnunet import NnunetDataset
-from atso_bench.datasets._plan import quiet
-from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment
+from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
 
 CITATION = "M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022)"
 

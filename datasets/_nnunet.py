@@ -16,7 +16,7 @@ import numpy as np
 from atso_bench.benchmark.record import write_json
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.datasets._raw import Case, Look, RawDataset, examine
-from atso_bench.datasets._storage import Storage, locked, new_folder, storage, user_plans
+from atso_bench.datasets._storage import Storage, locked, new_folder, quiet, storage, user_plans
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -166,7 +166,6 @@ class NnunetDataset:
         Raises:
             ValueError: naming every bad case.
         """
-        from atso_bench.datasets._plan import quiet
         from atso_bench.datasets._prepare import each, size_of
 
         problems = self.raw.listing_problems()
@@ -174,11 +173,9 @@ class NnunetDataset:
         looks: dict[str, Look] = {}
         if cases:
             values = [*range(len(self.raw.classes)), *([] if self.raw.ignore is None else [self.raw.ignore])]
-            with quiet():
-                look = partial(
-                    examine, channels=len(self.raw.json["channel_names"]), labels=values, reader=self._reader()
-                )
-                found = each(look, cases, size_of(cases), "check", say)
+            channels = len(self.raw.json["channel_names"])
+            look = partial(examine, channels=channels, labels=values, reader=self._reader())
+            found = each(look, cases, size_of(cases), "check", say)
             looks = {case.id: result for case, result in zip(cases, found, strict=True)}
         problems += [f"{name}: {problem}" for name, result in looks.items() for problem in result.problems]
         if problems:
@@ -193,7 +190,10 @@ class NnunetDataset:
         readable = first.images and first.images[0].is_file()
         example = str(first.images[0]) if readable else None
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # nnU-Net prints a traceback for a file that it cannot read
+            with (
+                quiet(),
+                contextlib.redirect_stderr(io.StringIO()),
+            ):  # nnU-Net prints a traceback for a file that it cannot read
                 return determine_reader_writer_from_dataset_json(self.raw.json, example, verbose=False)()
         except RuntimeError:
             return determine_reader_writer_from_dataset_json(self.raw.json, None, verbose=False)()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atso_bench.datasets._raw import READERS, Case, Look, RawDataset
-from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment
+from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
 
 Plans = dict[str, Any]
 CONFIGURATIONS = ("2d", "3d_fullres")
@@ -189,10 +187,3 @@ def intensities(cases: Sequence[Case], reader_class: type) -> dict[str, dict[str
         numbers = (values.mean(), median, values.std(), values.min(), values.max(), high, low)
         properties[str(channel)] = {key: float(number) for key, number in zip(_INTENSITY_KEYS, numbers, strict=True)}
     return properties
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """nnU-Net prints what it does; here the console belongs to the command line."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

@@ -11,7 +11,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor, nn
 
-from atso_bench.datasets._plan import quiet
+from atso_bench.datasets._storage import quiet
 
 # voxels of the tiles in one forward pass: enough to fill the device, little enough to fit
 _VOXELS = {"cuda": 1 << 21, "cpu": 1 << 16}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from atso_bench.benchmark.record import write_json
+from atso_bench.datasets._storage import quiet
 
 TEST_PERCENT = 20
 TEST_SEED = 20200317
@@ -230,7 +231,8 @@ def examine(case: Case, channels: int, labels: Sequence[int], reader: Any, refer
             (f"{len(case.images)} channel file(s); dataset.json names {channels} channel(s), expected {wanted}",)
         )
     try:
-        image, geometry = reader.read_images([str(path) for path in case.images])
+        with quiet():
+            image, geometry = reader.read_images([str(path) for path in case.images])
     except Exception as error:
         return Look(
             (f"cannot read its image ({_first_line(error)}); replace the file, its channels must share one geometry",)
@@ -255,7 +257,8 @@ def _label_problems(
     path: Path, shape: tuple[int, ...], geometry: Any, labels: Sequence[int], reader: Any
 ) -> Iterable[str]:
     try:
-        label, label_geometry = reader.read_seg(str(path))
+        with quiet():
+            label, label_geometry = reader.read_seg(str(path))
     except Exception as error:
         return [f"cannot read its label ({_first_line(error)}); replace the file"]
     problems = []
