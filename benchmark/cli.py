@@ -112,7 +112,7 @@ def prepare(
     with _plainly():
         from atso_bench.benchmark import registry
 
-        for line in registry.dataset(name, configuration).prepare(source):
+        for line in registry.dataset(name, configuration).prepare(source, typer.echo):
             typer.echo(line)
 
 
@@ -205,7 +205,7 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
 
     for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
         found = registry.dataset(dataset, configuration)
-        for line in found.ready():
+        for line in found.ready(typer.echo):
             typer.echo(line)
         for spec in specs:
             if (spec.dataset, spec.configuration) == (dataset, configuration):
@@ -219,10 +219,8 @@ def _first_line(kind: Any) -> str:
 def _presence(name: str) -> str:
     from atso_bench.benchmark import registry
 
-    if name == "nnunet":
-        return "any dataset in nnU-Net's raw format: --dataset Dataset004_Hippocampus, or its id"
     there, hint = registry.dataset(name).is_ready()
-    return "ready" if there else hint
+    return f"ready: {hint}" if there else hint
 
 
 def _forecast_line(found: Forecast) -> str:

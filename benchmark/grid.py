@@ -62,7 +62,7 @@ def make_specs(
     upper_bound: bool = False,
     **common: Any,
 ) -> list[RunSpec]:
-    """All combinations, in an order in which methods that share M0 follow each other."""
+    """All combinations; methods that share M0 follow each other, and datasets have their full names."""
     cells = [
         (dataset, method, LabelFraction.parse(fraction).text, seed)
         for dataset, fraction, seed, method in product(datasets, fractions, seeds, methods)
@@ -70,11 +70,14 @@ def make_specs(
     if upper_bound:
         method, fraction = UPPER_BOUND
         cells += [(dataset, method, fraction, seed) for dataset, seed in product(datasets, seeds)]
+    named = {dataset: registry.dataset(dataset, common.get("configuration", "2d")).name for dataset in datasets}
     specs = []
     for dataset, method, fraction, seed in dict.fromkeys(cells):
         chosen = options.methods.get(method, {})
         registry.method(method, chosen)  # a wrong option is an error before anything runs
-        specs.append(RunSpec(dataset, method, fraction, seed, budget, options=chosen, recipe=options.recipe, **common))
+        specs.append(
+            RunSpec(named[dataset], method, fraction, seed, budget, options=chosen, recipe=options.recipe, **common)
+        )
     return specs
 
 

@@ -61,7 +61,7 @@ class ToyDataset:
     def group(self, case_id: str) -> str:
         return case_id
 
-    def ready(self) -> list[str]:
+    def ready(self, say: Any = None) -> list[str]:
         return []
 
     def load(self, case_id: str) -> tuple[np.ndarray, np.ndarray]:
