@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark import metrics, registry
-from atso_bench.benchmark.engine import Trainer, Training
+from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.grid import finished
+from atso_bench.benchmark.loop import Job, Training
 from atso_bench.benchmark.run import open_task
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.splits import make_split
@@ -126,16 +127,16 @@ class _Rehearsal(Trainer):
     ) -> nn.Module:
         self._spend(steps, phase)
         pools = {name: pool for name, pool in pools.items() if pool.ids}
-        key = self._train_key([model, *also], pools, steps, identity)
+        job = Job(model, step, pools, steps, phase, after, also)
+        key = self._train_key(job, identity)
         kind = digest([*self.kind, dict(identity), sorted(pools)])
         if kind not in self.probes:
-            length = WARM_UP + TIMED
-            training = Training(self, model, also, step, after, pools, length, phase, self._trainings)
+            training = Training(self.means, replace(job, steps=WARM_UP + TIMED), self._trainings)
             self.probes[kind] = training.probe(WARM_UP)
         self.seconds[key] = steps * self.probes[kind]
         self._trainings += 1
         self.trainings += 1
-        _name(key, model, *also)
+        _name(key, *job.models)
         return model
 
     def predict(

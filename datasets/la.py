@@ -26,7 +26,7 @@ class La(NnunetDataset):
     )
 
     def convert(self, source: Path, target: Path) -> None:
-        import SimpleITK as sitk  # noqa: N813
+        import SimpleITK as sitk
 
         root = source / "Training Set" if (source / "Training Set").is_dir() else source
         folders = sorted(path.parent for path in root.glob("*/lgemri.nrrd") if (path.parent / "laendo.nrrd").is_file())

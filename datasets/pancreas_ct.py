@@ -57,7 +57,7 @@ def _convert_case(folder: Path, label_file: Path, target: Path, name: str) -> No
     Raises:
         ValueError: if there is no series, or image and label differ in size.
     """
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader()
     slices: tuple[str, ...] = ()

@@ -114,7 +114,7 @@ class _Volume:
     direction: tuple[float, ...]
 
     def write(self, array: np.ndarray, path: Path) -> None:
-        import SimpleITK as sitk  # noqa: N813
+        import SimpleITK as sitk
 
         volume = sitk.GetImageFromArray(array)
         volume.SetSpacing(self.spacing)

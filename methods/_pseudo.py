@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, cat, nn, stack
 
-from atso_bench.benchmark.engine import Batch, Trainer
+from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.loop import Batch
 from atso_bench.benchmark.losses import main_head, rows
 from atso_bench.benchmark.task import Pool
 

@@ -19,7 +19,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from atso_bench.benchmark.engine import Batch, Trainer
+from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.loop import Batch
 from atso_bench.benchmark.losses import ema_update, main_head, rows, sigmoid_rampup, softmax_mse
 from atso_bench.benchmark.task import TrainData
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 import torch
 
 from atso_bench.benchmark.spec import Budget

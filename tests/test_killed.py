@@ -9,7 +9,7 @@ import signal
 import pytest
 from test_methods import fit
 
-from atso_bench.benchmark import engine, record
+from atso_bench.benchmark import loop, record
 from atso_bench.benchmark.stages import Stages
 
 
@@ -18,7 +18,7 @@ def die():
 
 
 def dies_in_a_step(count):
-    one_step = engine.Training._one_step
+    one_step = loop.Training._one_step
 
     def step(training, batch):
         one_step(training, batch)
@@ -27,7 +27,7 @@ def dies_in_a_step(count):
             die()
 
     step.left = count
-    engine.Training._one_step = step
+    loop.Training._one_step = step
 
 
 def dies_while_a_file_is_written(name):
@@ -60,7 +60,7 @@ MOMENTS = {
 
 
 def _run_and_die(moment, name, folder):
-    engine.CHECKPOINT_SECONDS = 0.0
+    loop.CHECKPOINT_SECONDS = 0.0
     MOMENTS[moment]()
     fit(name, folder)
 

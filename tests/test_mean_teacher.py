@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from test_methods import fit
 
-from atso_bench.benchmark import engine
+from atso_bench.benchmark import loop
 from atso_bench.benchmark.stages import weights_digest
 from atso_bench.methods.mean_teacher import MeanTeacher
 
@@ -31,12 +31,12 @@ def test_the_noise_is_clipped_and_changes_with_the_step():
     import torch
 
     method, image = MeanTeacher(noise=1.0, noise_clip=0.2), torch.zeros(2, 1, 16, 16)
-    engine.seed_everything(0, 0, 0, stream=1)
+    loop.seed_everything(0, 0, 0, stream=1)
     first = method.perturb(image)
     second = method.perturb(image)
     assert first.abs().max() <= 0.2
     assert not torch.equal(first, second)
-    engine.seed_everything(0, 0, 0, stream=1)
+    loop.seed_everything(0, 0, 0, stream=1)
     assert torch.equal(method.perturb(image), first)
 
 

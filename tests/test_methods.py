@@ -138,20 +138,20 @@ def test_goes_on_from_every_finished_phase_to_the_same_weights(name, folders, mo
 
 @pytest.mark.parametrize("name", METHODS)
 def test_goes_on_from_a_checkpoint_inside_a_training_to_the_same_weights(name, folders, monkeypatch):
-    from atso_bench.benchmark import engine
+    from atso_bench.benchmark import loop
 
     weights, _, _ = fit(name, folders())
     folder, steps = folders(), iter(range(5))
-    one_step = engine.Training._one_step
+    one_step = loop.Training._one_step
 
     def stopping(training, batch):
         if next(steps, None) is None:
             raise KeyboardInterrupt
         one_step(training, batch)
 
-    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
     with monkeypatch.context() as patch:
-        patch.setattr(engine.Training, "_one_step", stopping)
+        patch.setattr(loop.Training, "_one_step", stopping)
         with pytest.raises(KeyboardInterrupt):
             fit(name, folder)
     assert list(folder.glob("*/progress.pt"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from atso_bench.datasets.phantom import Phantom, make_volume
 

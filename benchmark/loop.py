@@ -1,0 +1,266 @@
+"""One training: batches, steps, checkpoints. Methods reach it through ``Trainer.train``; they never write their own."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from atso_bench.benchmark.progress import Progress
+from atso_bench.benchmark.record import Phase
+from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.task import Draw, Pool, Task
+from atso_bench.benchmark.timing import Stopwatch, process_bytes
+
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """``image`` ``(N, C, *patch)`` float32, ``label`` ``(N, *patch)`` int64 or soft ``(N, K, *patch)`` float32."""
+
+    image: Tensor
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """``image`` ``(N, C, *patch)`` float32. There is no label here to look at."""
+
+    image: Tensor
+
+
+Batch = Mapping[str, Any]
+"""A ``Labelled`` or ``Unlabelled`` by the name of the pool that it was drawn from."""
+
+Step = Callable[[Batch, float], Mapping[str, Tensor]]
+"""(batch, progress in [0, 1)) -> scalar loss terms by name; the trainer minimises their sum."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train; see ``Trainer.train``."""
+
+    model: nn.Module
+    step: Step
+    pools: Mapping[str, Pool]
+    steps: int
+    phase: str
+    after: Callable[[int], None] = lambda step: None
+    also: Sequence[nn.Module] = ()
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """All modules whose weights the training changes."""
+        return [self.model, *self.also]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What trainings have in common: where, with what, and from which seed."""
+
+    task: Task
+    seed: int
+    device: torch.device
+    workers: int
+    progress: Progress
+
+
+class Training:
+    """The loop itself: ``ordinal`` numbers the trainings of a run, for its random numbers."""
+
+    def __init__(self, means: Means, job: Job, ordinal: int) -> None:
+        recipe = means.task.recipe
+        self.means, self.job, self.ordinal = means, job, ordinal
+        sizes = batch_shares(recipe.batch, list(job.pools))
+        self.samples = sum(sizes.values())
+        self.draws = {name: means.task.draws(pool, sizes[name]) for name, pool in job.pools.items()}
+        self.optimizer = torch.optim.SGD(
+            job.model.parameters(),
+            recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+            weight_decay=recipe.weight_decay,
+            fused=means.device.type in ("cpu", "cuda"),
+        )
+        self.losses = _LossLog(window=max(1, job.steps // 50))
+        self.done = 0
+
+    def run(self, folder: Path, key: str) -> Phase:
+        """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there."""
+        job, device = self.job, self.means.device
+        clock = Stopwatch(device, self._resume(folder))
+        job.model.train()
+        batches = iter(self._loader())
+        with self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar:
+            while self.done < job.steps:
+                due = time.monotonic() + CHECKPOINT_SECONDS
+                with clock.running():
+                    while True:
+                        self._one_step(next(batches))
+                        bar.advance(1, loss=self.losses.last)
+                        if self.done == job.steps or time.monotonic() >= due:
+                            break
+                if self.done < job.steps:
+                    self._save(folder, clock.seconds)
+        state = {"models": [module.state_dict() for module in job.models]}
+        Stages.save(folder / "model.pt", state)
+        phase = Phase(
+            job.phase,
+            "train",
+            clock.seconds,
+            steps=job.steps,
+            samples=job.steps * self.samples,
+            device_bytes=clock.device_bytes,
+            process_bytes=process_bytes(),
+            key=key,
+            losses=self.losses.means,
+        )
+        Stages.finish(folder, phase)
+        return phase
+
+    def probe(self, warm_up: int) -> float:
+        """Seconds of a step, after some that do not count; for forecasts."""
+        clock = Stopwatch(self.means.device)
+        self.job.model.train()
+        batches = iter(self._loader())
+        for _ in range(warm_up):
+            self._one_step(next(batches))
+        timed = self.job.steps - self.done
+        with clock.running():
+            for batch in batches:
+                self._one_step(batch)
+        return clock.seconds / timed
+
+    def _one_step(self, drawn: Mapping[str, tuple[Tensor, Tensor | None]]) -> None:
+        job, recipe, device = self.job, self.means.task.recipe, self.means.device
+        progress = self.done / job.steps
+        seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
+        self.optimizer.param_groups[0]["lr"] = recipe.lr * (1 - progress) ** 0.9
+        batch = {name: _to_device(image, label, device) for name, (image, label) in drawn.items()}
+        with _autocast(device):
+            terms = job.step(batch, progress)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(job.model.parameters(), recipe.clip)
+        self.optimizer.step()
+        self.done += 1
+        job.after(self.done)
+        self.losses.add(self.done, terms, job.phase, last=self.done == job.steps)
+
+    def _loader(self) -> DataLoader[Any]:
+        dataset = _Batches(self.draws, self.means.seed, self.ordinal)
+        workers = min(self.means.workers, self.job.steps - self.done)
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=range(self.done, self.job.steps),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self.means.device.type == "cuda",
+        )
+
+    def _save(self, folder: Path, seconds: float) -> None:
+        state = {
+            "done": self.done,
+            "seconds": seconds,
+            "models": [module.state_dict() for module in self.job.models],
+            "optimizer": self.optimizer.state_dict(),
+            "losses": self.losses.state(),
+        }
+        Stages.save(folder / "progress.pt", state)
+
+    def _resume(self, folder: Path) -> float:
+        """Go back to the last checkpoint, if there is one; returns the seconds spent before it."""
+        state = Stages.load(folder / "progress.pt")
+        if state is None:
+            return 0.0
+        for module, weights in zip(self.job.models, state["models"], strict=True):
+            module.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.losses.restore(state["losses"])
+        self.done = state["done"]
+        return float(state["seconds"])
+
+
+class _LossLog:
+    """Means of the loss terms over windows of steps; they are read from the device once a window."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.means: dict[str, list[float]] = {"step": []}
+        self.last: float | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, step: int, terms: Mapping[str, Tensor], phase: str, *, last: bool) -> None:
+        for name, term in terms.items():
+            value = term.detach().float()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+        if self._count < self.window and not last:
+            return
+        self.means["step"].append(step)
+        for name, total in self._sums.items():
+            self.means.setdefault(name, []).append(total.item() / self._count)  # note: a CPU-GPU sync point
+        self.last = sum(values[-1] for name, values in self.means.items() if name != "step")
+        self._sums, self._count = {}, 0
+        if not np.isfinite(self.last):
+            raise FloatingPointError(
+                f"the loss of phase {phase!r} is not finite by step {step}; lower recipe.lr "
+                f"(--option recipe.lr=...) or look for NaN voxels with `atso-bench prepare`"
+            )
+
+    def state(self) -> dict[str, Any]:
+        return {"means": self.means, "sums": self._sums, "count": self._count, "last": self.last}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.means, self.last = state["means"], state["last"]
+        self._sums, self._count = dict(state["sums"]), state["count"]
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Batch ``t`` of a training, for a ``DataLoader``."""
+
+    draws: Mapping[str, Draw]
+    seed: int
+    ordinal: int
+
+    def __getitem__(self, step: int) -> dict[str, tuple[Tensor, Tensor | None]]:
+        seed_everything(self.seed, self.ordinal, step, stream=0)
+        return {name: draw() for name, draw in self.draws.items()}
+
+
+def batch_shares(batch: int, names: Sequence[str]) -> dict[str, int]:
+    """Patches of each pool in a batch: an even share, at least one, the first pools get what is left over."""
+    each, more = divmod(batch, len(names))
+    return {name: max(1, each + (k < more)) for k, name in enumerate(names)}
+
+
+def seed_everything(seed: int, ordinal: int, step: int, *, stream: int) -> None:
+    """Set NumPy's, Python's and torch's global generators to where this step of this training begins."""
+    words = np.random.SeedSequence([seed, ordinal, step, stream]).generate_state(4)
+    np.random.seed(words[:2])  # noqa: NPY002 - nnU-Net's augmentation draws from the global generator
+    random.seed(int(words[2]))
+    torch.manual_seed(int(words[3]))
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware has it; it needs no loss scaling, and a CPU is slower with it."""
+    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _to_device(image: Tensor, label: Tensor | None, device: torch.device) -> Labelled | Unlabelled:
+    moved = image.to(device, non_blocking=True)
+    return Unlabelled(moved) if label is None else Labelled(moved, label.to(device, non_blocking=True))
