@@ -97,7 +97,7 @@ class GridOptions:
         Raises:
             ValueError: if a device is not there.
         """
-        named = _split([self.device])
+        named = [name.strip() for name in self.device.split(",") if name.strip()]  # cpu,cpu is two processes
         if not any(name == "auto" or name.startswith("cuda") for name in named):
             if wrong := [name for name in named if name != "cpu"]:
                 raise ValueError(f"--device is auto, cpu, cuda or cuda:N, got {wrong[0]!r}")

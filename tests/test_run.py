@@ -224,3 +224,12 @@ def test_a_teacher_that_finds_no_foreground_is_a_warning_in_the_record(bench, mo
     monkeypatch.setattr(toys.ToyTask, "predict", blank)
     record = execute(SPEC, replace(bench, results=bench.results / "blank"))
     assert record.warnings[0].startswith("M0 labels R: the teacher predicts background alone in all 20 cases")
+
+
+def test_every_named_device_is_a_process_of_its_own():
+    from atso_bench.benchmark.options import GridOptions
+
+    assert GridOptions(["atso"], ["10"], device="cpu,cpu").devices() == ["cpu", "cpu"]
+    assert GridOptions(["atso"], ["10"], device="cpu").devices() == ["cpu"]
+    with pytest.raises(ValueError, match="sees [0-9]+ CUDA devices"):
+        GridOptions(["atso"], ["10"], device="cuda:99").devices()
