@@ -8,7 +8,8 @@
     return teacher
 
 Batches hold labelled and unlabelled patches in equal parts. The peers' code (SSL4MIS) has w = 0.1 with a ramp over the
-whole run, which averages to a weight of 0.04; ours is tuned on V (see CHANGELOG) and then the same everywhere.
+whole run, which averages to a weight of 0.04. Ours was chosen on V of the embedded dataset (see CHANGELOG), and is the
+same for all fractions and datasets.
 """
 
 from __future__ import annotations
