@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -25,6 +26,12 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Folder for records, stages and report.")]
+_RECIPE = """recipe           Training constants, the same for every method; defaults: nnU-Net's plan and the budget's.
+    recipe.patch=[48,48]  voxels of a training patch by axis
+    recipe.batch=8  patches in an optimiser step, labelled and unlabelled together
+    recipe.width=8  features in the network's first stage
+    recipe.lr, recipe.momentum, recipe.weight_decay, recipe.clip  of stochastic gradient descent
+    recipe.mirror_pseudo=false  average over mirrored inputs when pseudo labels are written"""
 Configuration = Annotated[str, typer.Option(help="nnU-Net configuration: 2d or 3d_fullres.")]
 
 
@@ -41,11 +48,11 @@ def run(
     where it was: give the same command once more.
     """
     with _plainly():
-        specs = grid_options.specs()
+        specs, devices = grid_options.specs(), grid_options.devices()
+        _check_folder(out)
         _make_ready(specs)
         from atso_bench.benchmark.grid import run_grid
 
-        devices = grid_options.devices()
         failed = run_grid(specs, out, devices, grid_options.workers_for(devices), fresh=fresh)
         if failed < len(specs):
             from atso_bench.reports.build import build
@@ -64,14 +71,16 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
     Times are measured from a few steps of each kind of training, on one device.
     """
     with _plainly():
-        specs = grid_options.specs()
+        specs, devices = grid_options.specs(), grid_options.devices()
+        _check_folder(out)
         _make_ready(specs)
+        from atso_bench.benchmark.grid import threads_for
         from atso_bench.benchmark.plan import forecast
 
-        devices = grid_options.devices()
+        workers = grid_options.workers_for(devices)
         total: dict[str, float] = {}
         alone = 0.0
-        for found in forecast(specs, out, devices[0], grid_options.workers_for(devices)):
+        for found in forecast(specs, out, devices[0], workers, threads_for(devices, workers)):
             typer.echo(_forecast_line(found))
             alone += sum(found.seconds.values())
             total |= found.seconds
@@ -95,9 +104,11 @@ def list_(
             typer.echo(f"{name:16} {_first_line(found)}")
             if kind == "methods":
                 for option, field in found.model_fields.items():
-                    typer.echo(f"    {name}.{option}={field.default}  {field.description or ''}")
+                    typer.echo(f"    {name}.{option}={field.default}  {field.description or ''}{_choices(field)}")
             else:
                 typer.echo(f"    {_presence(name)}")
+        if kind == "methods":
+            typer.echo(_RECIPE)
 
 
 @app.command()
@@ -140,7 +151,11 @@ def evaluate(
 
         found = evaluate_folders(predictions, references, output, allow_missing=allow_missing)
         for metric, value in found.summary["metrics"].items():
-            typer.echo(f"{metric:24} {value['mean']:.4f}")
+            mean = "undefined" if math.isnan(value["mean"]) else f"{value['mean']:.4f}"
+            defined = [one["n"] for one in value["classes"].values()]
+            without = sum(len(found.cases) - n for n in defined)
+            note = f"  ({without} of {len(found.cases) * len(defined)} undefined: empty masks)" if without else ""
+            typer.echo(f"{metric:24} {mean}{note}")
         if found.missing:
             typer.echo(f"not scored, as one of the folders lacks them: {', '.join(found.missing)}")
         typer.echo(f"{len(found.cases)} cases -> {output}")
@@ -188,18 +203,31 @@ def _plainly() -> Iterator[None]:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
-    except (ValueError, LookupError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        if os.environ.get("ATSO_BENCH_TRACEBACK"):
-            raise
-        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if os.environ.get("ATSO_BENCH_TRACEBACK"):
+            raise
+        if isinstance(error, ValueError | LookupError | OSError):
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        hint = "if the input is right, this is a fault of the program; ATSO_BENCH_TRACEBACK=1 shows where"
+        typer.echo(f"error: {type(error).__name__}: {error} ({hint})", err=True)
+        raise typer.Exit(1) from None
+
+
+def _check_folder(out: Path) -> None:
+    """A results folder that is a file, or lies below one, is an error before anything is made."""
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"--out {out}: {nearest} is a file; name a folder, which need not exist yet")
 
 
 def _make_ready(specs: Sequence[RunSpec]) -> None:
-    """Stop before anything runs if a dataset is not there."""
+    """Stop before anything runs if a dataset is not there, or if a split or the recipe is impossible."""
     from atso_bench.benchmark import registry
     from atso_bench.benchmark.splits import make_split
 
@@ -207,13 +235,20 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
         found = registry.dataset(dataset, configuration)
         for line in found.ready(typer.echo):
             typer.echo(line)
-        for spec in specs:
-            if (spec.dataset, spec.configuration) == (dataset, configuration):
-                make_split(found, spec)
+        own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
+        splits = [make_split(found, spec) for spec in own]
+        if own[0].recipe:  # the same for the whole grid
+            found.task(splits[0].labelled, (), own[0].budget, own[0].recipe)
 
 
 def _first_line(kind: Any) -> str:
     return (getattr(kind, "summary", "") or kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _choices(field: Any) -> str:
+    """The values of an option that takes one of a few words."""
+    words = [word for word in get_args(field.annotation) if isinstance(word, str)]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _presence(name: str) -> str:
@@ -228,8 +263,9 @@ def _forecast_line(found: Forecast) -> str:
         return f"{found.spec.title}: done"
     memory = found.device_bytes or found.process_bytes
     return (
-        f"{found.spec.title}: {_duration(sum(found.seconds.values()))}, {found.trainings} trainings, "
-        f"{found.steps} steps, {found.cases} cases to label, {memory / 2**30:.1f} GiB"
+        f"{found.spec.title}: {_duration(sum(found.seconds.values()))}, "
+        f"{found.trainings} training{'s' * (found.trainings != 1)}, {found.steps} steps, "
+        f"{found.cases} cases to label, {memory / 2**30:.1f} GiB"
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from atso_bench.benchmark import loop
 from atso_bench.benchmark.loop import Job, Means, Step, Training
 from atso_bench.benchmark.progress import Progress, silent
-from atso_bench.benchmark.record import Phase
+from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.stages import PseudoLabels, Stages, hard, weights_digest
 from atso_bench.benchmark.task import Pool, Task, TrainData
@@ -251,13 +251,12 @@ class Trainer:
     def _train_key(self, job: Job, identity: Mapping[str, Any]) -> str:
         facts = {
             "kind": "train",
-            "version": VERSION,
-            "task": self.task.identity,
+            **self._ground(),
             "seed": self.seed,
             "ordinal": self._trainings,
             "steps": job.steps,
             "identity": dict(identity),
-            "pools": {name: _pool_identity(pool) for name, pool in job.pools.items()},
+            "pools": {name: self._pool_identity(pool) for name, pool in job.pools.items()},
             "weights": self._weights(job.models),
         }
         return digest(facts, length=24)
@@ -265,14 +264,29 @@ class Trainer:
     def _predict_key(self, model: nn.Module, pool: Pool, soft: bool) -> str:
         facts = {
             "kind": "predict",
-            "version": VERSION,
-            "task": self.task.identity,
+            **self._ground(),
             "ids": pool.ids,
             "soft": soft,
             "mirror": self.task.recipe.mirror_pseudo,
             "weights": self._weights([model]),
         }
         return digest(facts, length=24)
+
+    def _ground(self) -> dict[str, Any]:
+        """What every phase depends on; a phase of another device would bring that device's seconds along."""
+        return {
+            "version": VERSION,
+            "software": versions(),
+            "device": self.device.type,
+            "task": self.task.identity,
+        }
+
+    def _pool_identity(self, pool: Pool) -> dict[str, Any]:
+        if isinstance(pool.labels, PseudoLabels):
+            return {"ids": pool.ids, "labels": pool.labels.digest(pool.ids)}
+        if pool.labels is not None and pool.labels is not self.task.labels:
+            raise TypeError("a pool's labels are the task's own or what Trainer.predict wrote; others have no hash")
+        return {"ids": pool.ids, "labels": "true" if pool.labels is not None else None}
 
     def _weights(self, models: Sequence[nn.Module]) -> str:
         return weights_digest(*models)
@@ -302,9 +316,3 @@ def _as_label(logits: Tensor, soft: bool) -> np.ndarray:
     if soft:
         return logits.float().softmax(0).half().numpy()
     return logits.argmax(0).to(torch.uint8).numpy()
-
-
-def _pool_identity(pool: Pool) -> dict[str, Any]:
-    if isinstance(pool.labels, PseudoLabels):
-        return {"ids": pool.ids, "labels": pool.labels.digest(pool.ids)}
-    return {"ids": pool.ids, "labels": "true" if pool.labels is not None else None}

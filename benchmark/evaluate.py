@@ -71,9 +71,11 @@ def evaluate_folders(
         shown: where to show how far it is.
 
     Raises:
-        ValueError: if a folder holds no segmentation or two of one case, if a case has no partner, if the geometry of a
-            pair differs, or if a file is unreadable or holds what is not a label.
+        ValueError: if ``output`` is a folder, if a folder holds no segmentation or two of one case, if a case has no
+            partner, if the geometry of a pair differs, or if a file is unreadable or holds what is not a label.
     """
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder; name the CSV file to write")
     predicted, true = _files(predictions), _files(references)
     missing = _missing(predicted, true)
     both = sorted(predicted.keys() & true.keys())

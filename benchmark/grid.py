@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atso_bench.benchmark import registry
-from atso_bench.benchmark.progress import on
-from atso_bench.benchmark.record import Record, write_failure
+from atso_bench.benchmark.progress import Lines, Progress, on
+from atso_bench.benchmark.record import Record, failure_path, write_failure
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
 
 if TYPE_CHECKING:
@@ -71,10 +73,12 @@ def make_specs(
         method, fraction = UPPER_BOUND
         cells += [(dataset, method, fraction, seed) for dataset, seed in product(datasets, seeds)]
     named = {dataset: registry.dataset(dataset, common.get("configuration", "2d")).name for dataset in datasets}
+    if nameless := [dataset for dataset, name in named.items() if not name]:
+        raise ValueError(f"{nameless[0]} stands for any dataset: {registry.dataset(nameless[0]).is_ready()[1]}")
     specs = []
     for dataset, method, fraction, seed in dict.fromkeys(cells):
-        chosen = options.methods.get(method, {})
-        registry.method(method, chosen)  # a wrong option is an error before anything runs
+        # a wrong option is an error before anything runs; a default that is spelled out is no other run
+        chosen = registry.method(method, options.methods.get(method, {})).model_dump(exclude_defaults=True)
         specs.append(
             RunSpec(named[dataset], method, fraction, seed, budget, options=chosen, recipe=options.recipe, **common)
         )
@@ -82,51 +86,70 @@ def make_specs(
 
 
 def finished(results: Path, spec: RunSpec, since: float = 0.0) -> Record | None:
-    """The run's record if there is one, made from the data as it is now."""
+    """The run's record if there is one that can be read, made from the data as it is now."""
     path = results / "records" / spec.path
     if not path.exists() or path.stat().st_mtime < since:
         return None
-    found = Record.read(path)
+    try:
+        found = Record.read(path)
+    except ValueError:  # torn, or of another schema: the run is done again
+        return None
     dataset = registry.dataset(spec.dataset, spec.configuration)
     return found if found.data == dataset.identity else None
 
 
 def work(
-    specs: Sequence[RunSpec], results: Path, device: str, workers: int, since: float = 0.0, threads: int = 1
+    specs: Sequence[RunSpec],
+    results: Path,
+    device: str,
+    workers: int,
+    since: float = 0.0,
+    threads: int = 1,
+    began: float = math.inf,
+    shown: Progress | None = None,
 ) -> int:
     """Do the runs that are not done, one after the other; returns how many failed.
 
     A run that another process is busy with comes last: by then it is done, or its process has died and it is done here.
     A run that fails leaves a record of the failure; the others go on. Records and phases from before ``since`` (seconds
-    of the epoch) do not count as done.
+    of the epoch) do not count as done. A run that failed after ``began``, in another process, is not tried here again.
     """
-    import torch
-
     from atso_bench.benchmark.run import Bench
 
-    if torch.device(device).type == "cuda":
-        torch.cuda.set_device(device)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads)
-    bench = Bench(results, device, workers, on(sys.stdout), since)
+    settle(device, threads)
+    bench = Bench(results, device, workers, shown or on(sys.stdout), since)
     failed, busy = 0, []
     for number, spec in enumerate(specs, start=1):
         with _claim(results, spec, wait=False) as free:
             if free:
-                failed += not _do(spec, bench, f"[{number}/{len(specs)}]")
+                failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began)
             else:
                 busy.append((number, spec))
     for number, spec in busy:
         bench.progress.note(f"[{number}/{len(specs)}] {spec.title}: waiting for another process")
         with _claim(results, spec, wait=True):
-            failed += not _do(spec, bench, f"[{number}/{len(specs)}]")
+            failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began)
     return failed
 
 
-def _do(spec: RunSpec, bench: Bench, place: str) -> bool:
+def settle(device: str, threads: int) -> None:
+    """Make ``device`` this process's own, and let torch have ``threads`` threads unless the user says how many."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_device(torch.device(device).index or 0)  # "cuda" alone has no index, and set_device wants one
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
+
+
+def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
     """Do one run unless it is done; False if it failed."""
     from atso_bench.benchmark.run import execute
 
+    failure = failure_path(bench.results, spec)
+    if failure.exists() and failure.stat().st_mtime >= began:
+        bench.progress.note(f"{place} {spec.title}: failed in another process")
+        return False
     try:
         found = finished(bench.results, spec, bench.since)
         bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}")
@@ -143,27 +166,46 @@ def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], wo
     """Do the runs on all devices, a process for each; returns how many failed."""
     results.mkdir(parents=True, exist_ok=True)
     threads = threads_for(devices, workers)
-    since = time.time() if fresh else 0.0
+    began = time.time()
+    since = began if fresh else 0.0
     if len(devices) == 1:
         return work(specs, results, devices[0], workers, since, threads)
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    counts = spawn.Queue()
+    facts = (workers, since, threads, began)
     processes = [
         spawn.Process(
-            target=_share, args=(counts, own_first(specs, k, len(devices)), results, device, workers, since, threads)
+            target=_part, args=(f"{k + 1} ({device})", own_first(specs, k, len(devices)), results, device, *facts)
         )
         for k, device in enumerate(devices)
     ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    failed = sum(process.exitcode != 0 for process in processes)
-    while not counts.empty():
-        failed += counts.get()
-    return failed
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is this process's business, which ends the others
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    try:
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+        raise
+    return sum(finished(results, spec, since) is None for spec in specs)  # also those of a process that died
+
+
+def _part(name: str, *facts: Any) -> None:
+    """One process of several: its lines begin with its name, as they mix with those of the others."""
+    shown = Lines(lambda line: print(f"{name}: {line}", flush=True))
+    try:
+        work(*facts, shown)
+    except Exception as error:
+        shown.note(f"stopped: {type(error).__name__}: {error}")
+        sys.exit(1)
 
 
 def threads_for(devices: Sequence[str], workers: int) -> int:
@@ -178,10 +220,6 @@ def own_first(specs: Sequence[RunSpec], k: int, n: int) -> list[RunSpec]:
     return sorted(specs, key=lambda spec: (spec.dataset, spec.fraction, spec.seed) not in mine)
 
 
-def _share(counts: Any, *work_arguments: Any) -> None:
-    counts.put(work(*work_arguments))
-
-
 @contextlib.contextmanager
 def _claim(results: Path, spec: RunSpec, *, wait: bool) -> Iterator[bool]:
     """True if this process alone has the run now; the kernel releases it when the process ends, however it ends."""
@@ -193,7 +231,10 @@ def _claim(results: Path, spec: RunSpec, *, wait: bool) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield True
+            try:
+                yield True
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough while a loader's process has the file too
 
 
 def _value(text: str) -> Any:

@@ -257,7 +257,7 @@ def seed_everything(seed: int, ordinal: int, step: int, *, stream: int) -> None:
 
 def _autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the hardware has it; it needs no loss scaling, and a CPU is slower with it."""
-    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 

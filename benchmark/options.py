@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -76,6 +77,14 @@ class GridOptions:
                 raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
             lists[part] = list(splits.read_list(Path(file)))
         methods = _split(self.method)
+        for name, named in (
+            ("method", methods),
+            ("fraction", _split(self.fraction)),
+            ("dataset", _split(self.dataset)),
+            ("seed", _split(self.seed)),
+        ):
+            if not named:
+                raise ValueError(f"--{name} names nothing")
         bound = [grid.UPPER_BOUND[0]] if self.upper_bound else []
         return grid.make_specs(
             _split(self.dataset),
@@ -98,9 +107,9 @@ class GridOptions:
             ValueError: if a device is not there.
         """
         named = [name.strip() for name in self.device.split(",") if name.strip()]  # cpu,cpu is two processes
-        if not any(name == "auto" or name.startswith("cuda") for name in named):
-            if wrong := [name for name in named if name != "cpu"]:
-                raise ValueError(f"--device is auto, cpu, cuda or cuda:N, got {wrong[0]!r}")
+        if not named or (named != ["auto"] and not all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in named)):
+            raise ValueError(f"--device is auto, cpu, cuda or cuda:N, several with commas, got {self.device!r}")
+        if set(named) == {"cpu"}:
             return named
         import torch
 
@@ -108,8 +117,7 @@ class GridOptions:
         if named == ["auto"]:
             return [f"cuda:{number}" for number in range(there)] or ["cpu"]
         for name in named:
-            number = name.partition(":")[2] or "0"
-            if name != "cpu" and (not number.isdecimal() or int(number) >= there):
+            if name != "cpu" and int(name.partition(":")[2] or "0") >= there:
                 raise ValueError(
                     f"--device {name}: torch {torch.__version__} sees {there} CUDA devices; see `atso-bench doctor`"
                 )

@@ -15,7 +15,7 @@ from torch import nn
 
 from atso_bench.benchmark import metrics, registry
 from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.grid import finished
+from atso_bench.benchmark.grid import finished, settle
 from atso_bench.benchmark.loop import Job, Training
 from atso_bench.benchmark.run import open_task
 from atso_bench.benchmark.spec import RunSpec, digest
@@ -52,8 +52,11 @@ class Forecast:
     process_bytes: int = 0
 
 
-def forecast(specs: Sequence[RunSpec], results: Path, device: str, workers: int) -> Iterator[Forecast]:
-    """Foretell every run; probes of a kind are made once for the whole grid."""
+def forecast(
+    specs: Sequence[RunSpec], results: Path, device: str, workers: int, threads: int = 1
+) -> Iterator[Forecast]:
+    """Foretell every run; probes of a kind are made once for the whole grid, with the threads that a run has."""
+    settle(device, threads)
     probes: dict[str, float] = {}
     for spec in specs:
         if finished(results, spec):

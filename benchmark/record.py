@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import math
@@ -29,7 +30,7 @@ class Phase:
     Attributes:
         name: ``M0``, ``generation 1, subset 2``, ``evaluation`` ...
         kind: ``train``, ``predict`` (pseudo labels), ``diagnose`` (labels that no training sees) or ``evaluate``.
-        seconds: device time without the time spent on checkpoints; also when the phase was shared.
+        seconds: without checkpoints of a training, with the writing of pseudo labels; also when the phase was reused.
         steps: optimiser steps; 0 unless ``kind`` is ``train``.
         samples: patches that were trained on, or cases that were predicted or scored.
         device_bytes: peak memory on the device; None on a CPU.
@@ -184,7 +185,6 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def environment() -> dict[str, Any]:
     """Versions, machine, commit and command line; nothing from the process's environment variables."""
-    installed = {name: _version(name) for name in ("atso-bench", *_LIBRARIES)}
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None
     return {
@@ -194,10 +194,17 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads() if torch else None,
         "gpu": gpu,
         "cuda": torch.version.cuda if torch and gpu else None,
-        "versions": {name: version for name, version in installed.items() if version},
+        "versions": versions(),
         "commit": _commit(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Installed versions of this project and of the libraries that determine results."""
+    installed = {name: _version(name) for name in ("atso-bench", *_LIBRARIES)}
+    return {name: version for name, version in installed.items() if version}
 
 
 def _version(name: str) -> str | None:

@@ -84,7 +84,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         teacher_patches=trainer.teacher_patches,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
-        diagnostics=diagnose(trainer.observations, task.classes, dataset.hidden_label, dataset.pool),
+        diagnostics=diagnose(trainer.observations, task.classes, dataset.hidden_label, (*dataset.pool, *dataset.test)),
         warnings=trainer.warnings,
         environment={**record.environment(), "device": bench.device, "workers": bench.workers},
     )

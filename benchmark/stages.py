@@ -100,9 +100,13 @@ class Stages:
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when the process ends, however it ends
             for file in folder.rglob("*"):
-                if file.is_file() and file.name != "lock" and file.stat().st_mtime < self.since:
+                stale = file.name.endswith(".partial") or file.stat().st_mtime < self.since  # of a killed process; old
+                if file.is_file() and file.name != "lock" and stale:
                     file.unlink()
-            yield folder
+            try:
+                yield folder
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough while a loader's process has the file too
 
     @staticmethod
     def finished(folder: Path) -> Phase | None:

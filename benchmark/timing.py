@@ -31,12 +31,13 @@ class Stopwatch:
     def running(self) -> Iterator[None]:
         if self.device.type == "cuda":
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            stream = torch.cuda.current_stream(self.device)  # the process's current device may be another one
             torch.cuda.synchronize(self.device)
-            start.record()
+            start.record(stream)
             try:
                 yield
             finally:
-                stop.record()
+                stop.record(stream)
                 torch.cuda.synchronize(self.device)
                 self.seconds += start.elapsed_time(stop) / 1000
         else:

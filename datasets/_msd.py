@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -81,7 +83,7 @@ def _unpack(archive: Path, folder: Path) -> Path:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")  # refuses paths and links that lead out of the folder
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:  # also one that was cut off
         raise ValueError(f"{archive} cannot be unpacked: {error}") from error
     return folder
 

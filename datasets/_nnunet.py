@@ -92,7 +92,9 @@ class NnunetDataset:
 
     @cached_property
     def identity(self) -> str:
-        return digest([self.hashes, self.raw.json])
+        """Hash of all files, and of the user's own plans where there are any."""
+        own = user_plans(self.folder)
+        return digest([self.hashes, self.raw.json, *([own.read_text(encoding="utf-8")] if own else [])])
 
     @cached_property
     def hashes(self) -> dict[str, dict[str, str]]:

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
@@ -250,11 +250,10 @@ def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any
     unknown = sorted(set(overrides) - {*known, "width"})
     if unknown:
         raise ValueError(f"unknown recipe field(s) {', '.join(unknown)}; known: {', '.join([*known, 'width'])}")
+    _check_values(overrides)
     planned = {"patch": plan["patch_size"], "batch": plan["batch_size"]}
     chosen = {**planned, **RECIPES.get(budget.name, {}).get(len(plan["patch_size"]), {}), **overrides}
     width = chosen.pop("width", None)
-    if width is not None and int(width) < 1:
-        raise ValueError(f"recipe.width is at least 1, got {width}")
     patch = tuple(int(size) for size in chosen.pop("patch"))
     strides = np.prod(plan["architecture"]["arch_kwargs"]["strides"], axis=0).astype(int).tolist()
     if len(patch) != len(strides) or any(
@@ -266,6 +265,39 @@ def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any
             f"recipe.patch {list(patch)} leaves one voxel in the network's deepest stage; it needs two or more"
         )
     return Recipe(patch=patch, **chosen), None if width is None else int(width)
+
+
+def _check_values(overrides: Mapping[str, Any]) -> None:
+    """Refuse an override of the wrong type or out of range; the value itself is left as it is.
+
+    Raises:
+        ValueError: naming the field.
+    """
+
+    def whole(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+    def between(low: float, high: float, *, closed: bool = False) -> Callable[[Any], bool]:
+        return lambda value: (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and (low < value < high or (closed and value == low))
+        )
+
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "patch": (lambda value: isinstance(value, list | tuple) and all(map(whole, value)), "a list like [48,48]"),
+        "batch": (whole, "a whole number, at least 1"),
+        "width": (whole, "a whole number, at least 1"),
+        "lr": (between(0, math.inf), "a number above 0"),
+        "momentum": (between(0, 1), "a number above 0 and below 1"),
+        "weight_decay": (between(0, math.inf, closed=True), "a number, at least 0"),
+        "clip": (between(0, math.inf), "a number above 0"),
+        "mirror_pseudo": (lambda value: isinstance(value, bool), "true or false"),
+    }
+    for name, value in overrides.items():
+        good, wanted = rules[name]
+        if not good(value):
+            raise ValueError(f"recipe.{name} is {wanted}, got {value!r}")
 
 
 def _adapted(plans: Plans, configuration: str, recipe: Recipe, width: int | None) -> Plans:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,12 +72,21 @@ class RawDataset:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is no valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} has to hold an object with labels, channel_names and file_ending")
         content.setdefault("channel_names", content.get("modality"))
         missing = [key for key in ("labels", "channel_names", "file_ending") if not content.get(key)]
         if missing:
             raise ValueError(
                 f"{path} lacks {', '.join(missing)}; nnU-Net's documentation/dataset_format.md tells what they are"
             )
+        for key, kind, example in (
+            ("labels", dict, '{"background": 0, "organ": 1}'),
+            ("channel_names", dict, '{"0": "MRI"}'),
+            ("file_ending", str, '".nii.gz"'),
+        ):
+            if not isinstance(content[key], kind):
+                raise ValueError(f"{path}: {key} has to look like {example}, got {content[key]!r}")
         if (reader := content.get("overwrite_image_reader_writer", "None")) not in ("None", *READERS):
             raise ValueError(f"{path}: overwrite_image_reader_writer is one of {', '.join(READERS)}, got {reader!r}")
         return content
@@ -90,7 +100,10 @@ class RawDataset:
             raise ValueError(
                 f"{path} defines regions (lists of labels), which are not supported: give each class one label"
             )
-        values = {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
+        try:
+            values = {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
+        except (ValueError, TypeError, IndexError) as error:
+            raise ValueError(f"{path}: labels has to give each name a number, got {labels}") from error
         if values.get("background") != 0:
             raise ValueError(f"{path}: label 0 has to be called 'background', got {labels}")
         names = sorted(values, key=lambda name: values[name])
@@ -110,10 +123,14 @@ class RawDataset:
         if "dataset" not in self.json:
             return self._cases("imagesTr", "labelsTr")
         listed = self.json["dataset"]
-        return {
-            name: Case(name, tuple(self._expand(image) for image in files["images"]), self._expand(files["label"]))
-            for name, files in sorted(listed.items())
-        }
+        try:
+            return {
+                name: Case(name, tuple(self._expand(image) for image in files["images"]), self._expand(files["label"]))
+                for name, files in sorted(listed.items())
+            }
+        except (AttributeError, KeyError, TypeError) as error:
+            form = '{"CASE": {"images": [FILE, ...], "label": FILE}, ...}'
+            raise ValueError(f"{self.folder / 'dataset.json'}: dataset has to look like {form}") from error
 
     @cached_property
     def own_test(self) -> dict[str, Case]:
@@ -137,8 +154,11 @@ class RawDataset:
         for name in sorted(self.labelled):
             by_group.setdefault(self.group(name), []).append(name)
         if len(by_group) < 2:
+            found = f"{self.folder} has {len(by_group)} labelled case(s) or patient(s)"
+            if not by_group:
+                raise ValueError(f"{found}; expected imagesTr/CASE_0000{self.json['file_ending']} and its label")
             raise ValueError(
-                f"{self.folder} has {len(by_group)} group(s) of labelled cases; a test set needs at least 2"
+                f"{found}, and a test set needs one more; label more, or add a labelled test set (imagesTs, labelsTs)"
             )
         order = np.random.default_rng(TEST_SEED).permutation(sorted(by_group))
         taken = order[: max(1, round(len(order) * TEST_PERCENT / 100))]
@@ -195,6 +215,13 @@ class RawDataset:
         if not self.labelled:
             problems.append("imagesTr: no image; expected CASE_0000" + self.json["file_ending"])
         ending = self.json["file_ending"]
+        used = [name for name, cases in parts if cases and not ("dataset" in self.json and name == "imagesTr")]
+        problems += [
+            f"{name}/{path.name}: the name does not end in a channel, as in CASE_0000{ending}; rename it"
+            for name in used
+            for path in _files(self.folder / name, ending)
+            if not re.search(r"_\d{4}$", path.name.removesuffix(ending))
+        ]
         for images, labels, cases in (("imagesTr", "labelsTr", self.labelled), ("imagesTs", "labelsTs", self.own_test)):
             if "dataset" in self.json and images == "imagesTr":
                 continue

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atso_bench.datasets._msd import convert_msd
 from atso_bench.datasets._nnunet import NnunetDataset
+
+if TYPE_CHECKING:
+    from atso_bench.datasets._prepare import Say
 
 
 class Nnunet(NnunetDataset):
@@ -18,14 +22,22 @@ class Nnunet(NnunetDataset):
     """
 
     summary = "any dataset in nnU-Net's raw layout, by name or id"
-    source = "your own; nnU-Net's documentation/dataset_format.md tells the layout"
+    source = "nnU-Net's documentation/dataset_format.md tells the layout"
 
     def __init__(self, name: str = "", configuration: str = "2d") -> None:
         super().__init__(configuration)
         self.folder = self.name = self._resolve(str(name)) if name else ""
 
     def is_ready(self) -> tuple[bool, str]:
-        return super().is_ready() if self.folder else (False, "give a name or id, as Dataset004_Hippocampus or 4")
+        if not self.folder:
+            return False, "give a name or id, as Dataset004_Hippocampus or 4"
+        ready, hint = super().is_ready()
+        return ready, hint if ready else f"put it there, or: atso-bench prepare {self.name} --from PATH ({self.source})"
+
+    def prepare(self, source: Path | None = None, say: Say | None = None) -> list[str]:
+        if not self.folder:
+            raise ValueError(f"nnunet stands for any dataset: {self.is_ready()[1]}")
+        return super().prepare(source, say)
 
     def convert(self, source: Path, target: Path) -> None:
         convert_msd(source, target)
@@ -47,5 +59,6 @@ class Nnunet(NnunetDataset):
         if len(found) > 1:
             raise ValueError(f"id {name} is ambiguous: {', '.join(found)}; give the name")
         if not found:
-            raise FileNotFoundError(f"no {prefix}* in {', '.join(map(str, self._storage.raw))}")
+            places = "\n  ".join(map(str, self._storage.raw))
+            raise FileNotFoundError(f"no {prefix}* in\n  {places}\nput it there, or import it under its full name")
         return found[0]

@@ -49,6 +49,8 @@ class ATSO(BaseModel):
         """Return the model that ``final`` names."""
         s, r, soft = data.labelled, data.unlabelled, self.pseudo_labels == "soft"
         parts = partition(r, self.subsets, trainer.seed)
+        if 0 < len(parts) < self.subsets:
+            trainer.warn(f"R has {len(parts)} case(s), so there are {len(parts)} subsets instead of {self.subsets}")
         trainings = self.generations * len(parts) + (self.final == "union")
         first, steps = trainer.shares(trainings if parts else 0, self.initial_share)
         m0 = imitate(trainer, trainer.new_model(), {"labelled": s}, steps=first, phase="M0")

@@ -65,7 +65,7 @@ class MeanTeacher(BaseModel):
             identity={"method": "mean-teacher", **self.model_dump()},
             after=lambda done: ema_update(teacher, student, min(1 - 1 / (done + 1), self.ema_decay)),
             also=(teacher,),
-            teacher_patches=trainer.task.recipe.batch // 2 if data.unlabelled.ids else 0,
+            teacher_patches=max(1, trainer.task.recipe.batch // 2) if data.unlabelled.ids else 0,
         )
         return teacher
 

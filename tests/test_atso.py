@@ -12,6 +12,7 @@ from toy import ToyDataset
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.stages import PseudoLabels, weights_digest
+from atso_bench.benchmark.task import Recipe
 from atso_bench.methods.atso import partition
 
 
@@ -182,3 +183,21 @@ def test_observations_hold_own_and_other_subsets(tmp_path):
         assert isinstance(seen.after, PseudoLabels)
         assert set(seen.inside) & set(seen.after)
         assert set(seen.after) - set(seen.inside) == set(split.unlabelled) - set(seen.inside)
+
+
+def test_fewer_cases_than_subsets_is_a_warning(tmp_path):
+    tiny = ToyDataset(cases=6, unlabelled=())
+    _, trainer, _ = fit("atso", tmp_path, tiny, "1cases")
+    assert trainer.warnings == ["R has 1 case(s), so there are 1 subsets instead of 2"]
+
+
+def test_labelled_and_pseudo_labelled_patches_weigh_by_their_share_of_the_batch(tmp_path, monkeypatch):
+    from toy import ToyTask
+
+    monkeypatch.setattr(ToyTask, "loss", lambda task, output, label: output.sum() * 0 + 1)
+    odd = ToyDataset(recipe=Recipe(patch=(8, 8), batch=5))
+    _, trainer, _ = fit("atso", tmp_path, odd, generations=1)
+    assert set(trainer.phases[0].losses["labelled"]) == {1.0}
+    student = next(phase for phase in trainer.phases if phase.name == "generation 1, subset 1")
+    assert student.losses["labelled"] == pytest.approx([3 / 5] * 7)
+    assert student.losses["pseudo"] == pytest.approx([2 / 5] * 7)

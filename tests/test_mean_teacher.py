@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from test_methods import fit
+from dataclasses import replace
+
+import pytest
+from test_methods import STEPS, TOY, fit
 
 from atso_bench.benchmark import loop
 from atso_bench.benchmark.stages import weights_digest
@@ -43,3 +46,31 @@ def test_the_noise_is_clipped_and_changes_with_the_step():
 def test_teacher_passes_are_counted(tmp_path):
     _, trainer, _ = fit("mean-teacher", tmp_path)
     assert trainer.teacher_patches == trainer.spent * trainer.task.recipe.batch // 2
+    single = replace(TOY, recipe=replace(TOY.recipe, batch=1))  # one patch of each pool
+    _, trainer, _ = fit("mean-teacher", tmp_path / "1", single)
+    assert trainer.teacher_patches == trainer.spent
+
+
+def test_decay_and_weight_follow_their_schedules(tmp_path, monkeypatch):
+    """``a_t = min(1 - 1 / (t + 1), a)`` from t = 1, and ``w(t)`` as the ramp says at the step's progress."""
+    from atso_bench.methods import mean_teacher
+
+    decays, ramps, modes = [], [], set()
+    update, ramp = mean_teacher.ema_update, mean_teacher.sigmoid_rampup
+
+    def watched(teacher, student, decay):
+        decays.append(decay)
+        modes.add((teacher.training, student.training))
+        update(teacher, student, decay)
+
+    monkeypatch.setattr(mean_teacher, "ema_update", watched)
+    monkeypatch.setattr(mean_teacher, "sigmoid_rampup", lambda *p: ramps.append(p) or ramp(*p))
+    fit("mean-teacher", tmp_path, ema_decay=0.75)
+    assert decays == pytest.approx([1 / 2, 2 / 3] + [0.75] * (STEPS - 2))
+    assert ramps == [(step / STEPS, 0.4) for step in range(STEPS)]
+    assert modes == {(False, True)}  # the teacher is in evaluation mode
+
+
+def test_the_ramp_and_the_noise_change_the_weights(tmp_path):
+    plain = fit("mean-teacher", tmp_path)[0]
+    assert len({plain, fit("mean-teacher", tmp_path, noise=0.0)[0], fit("mean-teacher", tmp_path, rampup=1.0)[0]}) == 3

@@ -196,6 +196,32 @@ def test_an_unlabelled_pool_holds_no_label(folders):
         trainer.task.images[split.test[0]]
 
 
+def test_the_learning_rate_falls_to_zero_within_each_training_and_the_gradient_is_clipped(folders, monkeypatch):
+    from atso_bench.benchmark import loop
+
+    rates, norms, one_step = [], [], loop.Training._one_step
+
+    def watched(training, batch):
+        one_step(training, batch)
+        gradients = [parameter.grad.flatten() for parameter in training.job.model.parameters()]
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        norms.append(torch.cat(gradients).norm().item())
+
+    monkeypatch.setattr(loop.Training, "_one_step", watched)
+    fit("self-learning", folders(), ToyDataset(recipe=replace(TOY.recipe, clip=0.01)), generations=1)
+    half = [TOY.recipe.lr * (1 - step / (STEPS // 2)) ** 0.9 for step in range(STEPS // 2)]
+    assert rates == pytest.approx(half * 2)
+    assert norms == pytest.approx([0.01] * STEPS, rel=1e-3)
+
+
+def test_labels_without_a_hash_are_refused_since_a_phase_could_not_be_told_from_another(folders):
+    _, trainer, split = fit("supervised", folders(), parity="phase")
+    label = {case_id: np.zeros(TOY.shape, np.uint8) for case_id in split.unlabelled}
+    pool = Pool(split.unlabelled, trainer.task.images, label)
+    with pytest.raises(TypeError, match="others have no hash"):
+        trainer.train(trainer.new_model(), None, {"pseudo": pool}, steps=1, phase="more", identity={})
+
+
 def test_two_new_models_have_equal_weights_and_the_global_generator_is_left_alone(folders):
     _, trainer, _ = fit("supervised", folders())
     torch.manual_seed(7)

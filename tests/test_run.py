@@ -104,7 +104,7 @@ def test_a_failing_run_leaves_a_record_of_it_and_the_others_go_on(tmp_path, monk
     assert not list((tmp_path / "records").rglob("*.failed.*"))
 
 
-def test_two_processes_share_a_grid(tmp_path, monkeypatch):
+def test_two_processes_share_a_grid(tmp_path, capfd):
     """Both are given all runs; each run is made once."""
     import multiprocessing
 
@@ -117,6 +117,61 @@ def test_two_processes_share_a_grid(tmp_path, monkeypatch):
         process.join(60)
         assert process.exitcode == 0
     assert len(read_all(tmp_path)) == 4
+    assert capfd.readouterr().out.count(": running") == 4
+
+
+def test_a_run_that_fails_is_tried_by_one_process_and_counts_once(tmp_path, monkeypatch):
+    import multiprocessing
+
+    fork, train = multiprocessing.get_context("fork"), Trainer.train
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: fork)  # keeps the toy
+    tried = tmp_path / "tried"
+
+    def failing(trainer, *args, **more):
+        if trainer.seed == 1:
+            with tried.open("a") as file:
+                file.write("x")
+            raise RuntimeError("the device is gone")
+        return train(trainer, *args, **more)
+
+    monkeypatch.setattr(Trainer, "train", failing)
+    specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(2)]
+    assert grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 1
+    assert tried.read_text() == "x"
+    assert len(read_all(tmp_path)) == 1
+    assert grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 1
+    assert tried.read_text() == "xx"  # the same command tries again
+
+
+def test_the_device_and_the_threads_are_those_of_the_process_in_run_and_in_plan(tmp_path, monkeypatch):
+    from atso_bench.benchmark import plan
+
+    said = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: said.append(f"{number} threads"))
+    monkeypatch.setattr(torch.cuda, "set_device", said.append)  # the real one refuses "cuda" without an index
+    grid.settle("cuda", 1)
+    grid.settle("cuda:1", 2)
+    assert list(plan.forecast([], tmp_path, "cpu", 0, threads=3)) == []
+    assert said == [0, "1 threads", 1, "2 threads", "3 threads"]
+
+
+def test_a_default_that_is_spelled_out_is_no_other_run():
+    def key(**options):
+        methods = {"atso": options}
+        (spec,) = grid.make_specs(["toy"], ["atso"], ["10"], [0], SPEC.budget, grid.Options(methods, {}))
+        return spec.key
+
+    assert key() == key(subsets=2) == key(subsets=2.0, generations="3")
+    assert key() != key(subsets=3)
+
+
+def test_a_case_of_t_that_a_published_list_moves_to_r_is_judged_by_the_diagnostics(bench, toy, monkeypatch):
+    opened, hidden = set(), ToyDataset.hidden_label
+    monkeypatch.setattr(ToyDataset, "hidden_label", lambda toy, case: opened.add(case) or hidden(toy, case))
+    lists = {"test": ["c00", "c01"], "labelled": ["c02", "c03"]}
+    found = execute(RunSpec("toy", "self-learning", "2cases", 0, Budget.parse("8"), lists=lists), bench)
+    assert set(toy.test) < opened == {case for case in found.split["unlabelled"] if case not in toy.unlabelled}
 
 
 def test_runs_that_share_m0_go_to_one_process():
@@ -162,6 +217,18 @@ def test_plan_says_what_is_done_and_what_the_rest_takes(tmp_path):
     assert invoke("plan", *common).output.count("done") == 2
 
 
+def test_plan_counts_a_phase_that_runs_share_once(tmp_path, monkeypatch):
+    from atso_bench.benchmark import loop, plan
+
+    monkeypatch.setattr(loop.Training, "probe", lambda training, warm_up: 0.5)
+    specs = [replace(SPEC, method="self-learning"), SPEC, replace(SPEC, options={"subsets": 1, "restart": "previous"})]
+    learning, atso, same = (set(found.seconds) for found in plan.forecast(specs, tmp_path, "cpu", 0))
+    assert len(learning & atso) == 2  # M0, and its labels of R
+    assert len(learning - same) == len(same - learning) == 1  # the evaluation
+    (alone,) = plan.forecast([replace(SPEC, method="supervised")], tmp_path, "cpu", 0)
+    assert 14 * 0.5 in alone.seconds.values()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -175,6 +242,9 @@ def test_plan_says_what_is_done_and_what_the_rest_takes(tmp_path):
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "subsets=1"), "--option takes NAME.OPTION=VALUE"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "cps.weight=1"), "neither 'recipe' nor one of atso"),
         (("-m", "atso", "-f", "10", "-d", "toy", "--device", "tpu"), "--device is auto, cpu, cuda or cuda:N"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "cuda,tpu"), "--device is auto, cpu, cuda or cuda:N"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "auto,cpu"), "--device is auto, cpu, cuda or cuda:N"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--device", ","), "--device is auto, cpu, cuda or cuda:N"),
         (("-m", "atso", "-f", "99cases", "-d", "toy"), "the training pool has 20"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-s", "x"), "a seed is a whole number"),
         (("-m", "atso", "-f", "10", "-d", "toy", "--scored", "validation"), "--validation PERCENT"),
