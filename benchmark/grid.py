@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,13 +174,12 @@ def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], wo
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    facts = (workers, since, threads, began)
-    processes = [
-        spawn.Process(
-            target=_part, args=(f"{k + 1} ({device})", own_first(specs, k, len(devices)), results, device, *facts)
-        )
+    parts = [
+        partial(work, own_first(specs, k, len(devices)), results, device, workers, since, threads, began)
         for k, device in enumerate(devices)
     ]
+    names = [f"{number} ({device})" for number, device in enumerate(devices, start=1)]
+    processes = [spawn.Process(target=_part, args=each) for each in zip(names, parts, strict=True)]
     ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is this process's business, which ends the others
     try:
         for process in processes:
@@ -198,11 +198,11 @@ def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], wo
     return sum(finished(results, spec, since) is None for spec in specs)  # also those of a process that died
 
 
-def _part(name: str, *facts: Any) -> None:
+def _part(name: str, do: Callable[..., int]) -> None:
     """One process of several: its lines begin with its name, as they mix with those of the others."""
     shown = Lines(lambda line: print(f"{name}: {line}", flush=True))
     try:
-        work(*facts, shown)
+        do(shown=shown)
     except Exception as error:
         shown.note(f"stopped: {type(error).__name__}: {error}")
         sys.exit(1)
