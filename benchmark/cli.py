@@ -233,8 +233,7 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
 
     for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
         found = registry.dataset(dataset, configuration)
-        for line in found.ready(typer.echo):
-            typer.echo(line)
+        found.ready(typer.echo)
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
         splits = [make_split(found, spec) for spec in own]
         if own[0].recipe:  # the same for the whole grid

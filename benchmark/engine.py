@@ -217,10 +217,12 @@ class Trainer:
         self.phases.append(replace(done, name=phase, kind=kind))
         written = PseudoLabels(labels)
         if self.task.metric == "dice" and not any(hard(label).any() for label in written.values()):
-            self.warn(
-                f"{phase}: the teacher predicts background alone in all {len(written)} cases; its students can learn "
-                f"nothing from them. Give it more steps (--budget, initial_share)"
-            )
+            blank = "predicts background alone in all"
+            if not any(blank in warning for warning in self.warnings):  # its students will do so too
+                self.warn(
+                    f"{phase}: the teacher {blank} {len(written)} cases; its students can learn nothing from them. "
+                    f"Give it more steps (--budget, initial_share)"
+                )
         return written
 
     def observe(
@@ -238,7 +240,7 @@ class Trainer:
         """Keep a relabelling for the diagnostics; the student labels a few cases of its own subset for it."""
         own = [case_id for case_id in inside if case_id not in after][:OBSERVED_CASES]
         if own:
-            name = f"{phase}, own subset"
+            name = f"{phase}, own subset (for the diagnostics)"
             after = after | self.predict(student, pool.only(own), phase=name, kind="diagnose")
         self.observations.append(Observation(phase, generation, subset, before, after, tuple(inside)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,7 @@ class Training:
         job, device = self.job, self.means.device
         clock = Stopwatch(device, self._resume(folder))
         job.model.train()
-        batches = iter(self._loader())
-        with self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar:
+        with self._batches() as batches, self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar:
             while self.done < job.steps:
                 due = time.monotonic() + CHECKPOINT_SECONDS
                 with clock.running():
@@ -131,13 +131,13 @@ class Training:
         """Seconds of a step, after some that do not count; for forecasts."""
         clock = Stopwatch(self.means.device)
         self.job.model.train()
-        batches = iter(self._loader())
-        for _ in range(warm_up):
-            self._one_step(next(batches))
-        timed = self.job.steps - self.done
-        with clock.running():
-            for batch in batches:
-                self._one_step(batch)
+        with self._batches() as batches:
+            for _ in range(warm_up):
+                self._one_step(next(batches))
+            timed = self.job.steps - self.done
+            with clock.running():
+                for batch in batches:
+                    self._one_step(batch)
         return clock.seconds / timed
 
     def _one_step(self, drawn: Mapping[str, tuple[Tensor, Tensor | None]]) -> None:
@@ -157,10 +157,11 @@ class Training:
         job.after(self.done)
         self.losses.add(self.done, terms, job.phase, last=self.done == job.steps)
 
-    def _loader(self) -> DataLoader[Any]:
+    @contextmanager
+    def _batches(self) -> Iterator[Iterator[Any]]:
         dataset = _Batches(self.draws, self.means.seed, self.ordinal)
         workers = min(self.means.workers, self.job.steps - self.done)
-        return DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             dataset,  # type: ignore[arg-type]
             batch_size=None,
             sampler=range(self.done, self.job.steps),
@@ -168,6 +169,12 @@ class Training:
             prefetch_factor=4 if workers else None,
             pin_memory=self.means.device.type == "cuda",
         )
+        batches = iter(loader)
+        try:
+            yield batches
+        finally:
+            # left to the garbage collector, the workers' end would swallow a Ctrl-C that comes meanwhile
+            getattr(batches, "_shutdown_workers", lambda: None)()
 
     def _save(self, folder: Path, seconds: float) -> None:
         state = {

@@ -8,7 +8,7 @@ import pkgutil
 import re
 from typing import Any
 
-_NNUNET_NAME = re.compile(r"Dataset\d{3}_\w+|\d{1,3}")
+_NNUNET_NAME = re.compile(r"Dataset\d{3}_[\w.-]+|\d{1,3}")
 
 
 def names(kind: str) -> list[str]:

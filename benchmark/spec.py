@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 Parity = Literal["total", "phase"]
 
-BUDGETS: dict[str, int] = {"smoke": 24, "small": 700, "standard": 50_000}
+BUDGETS: dict[str, int] = {"smoke": 24, "small": 600, "standard": 50_000}
 """Optimiser steps by name. ``smoke`` shows that everything works, ``small`` fits a CPU, ``standard`` wants a GPU."""
 
 
