@@ -94,11 +94,15 @@ def test_the_subsets_are_a_seeded_partition_by_case(tmp_path):
     from atso_bench.benchmark.task import Pool
 
     ids = tuple(f"r{k}" for k in range(11))
-    parts = partition(Pool(ids, pool.images), 3, seed=0)
-    assert sorted(sum((part.ids for part in parts), ())) == sorted(ids)
-    assert [len(part.ids) for part in parts] == [4, 4, 3]
-    assert parts == partition(Pool(ids[::-1], pool.images), 3, seed=0)
-    assert parts != partition(Pool(ids, pool.images), 3, seed=1)
+
+    def divided(order, seed):
+        return [tuple(part.ids) for part in partition(Pool(order, pool.images), 3, seed)]
+
+    parts = divided(ids, seed=0)
+    assert sorted(sum(parts, ())) == sorted(ids)
+    assert [len(part) for part in parts] == [4, 4, 3]
+    assert parts == divided(ids[::-1], seed=0)
+    assert parts != divided(ids, seed=1)
     assert len(partition(Pool(ids[:2], pool.images), 3, seed=0)) == 2
     assert partition(Pool((), pool.images), 2, seed=0) == []
 
