@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -307,11 +306,6 @@ class Trainer:
         except Exception as error:
             error.phase = getattr(error, "phase", phase)  # type: ignore[attr-defined]
             raise
-
-
-def clone(model: nn.Module) -> nn.Module:
-    """An independent copy with the same weights."""
-    return deepcopy(model)
 
 
 def _as_label(logits: Tensor, soft: bool) -> np.ndarray:

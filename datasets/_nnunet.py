@@ -283,12 +283,11 @@ class NnunetDataset:
 
     @cached_property
     def _key(self) -> str:
-        """Name of the prepared folder: it changes with the data, the user's plans, the parts and our format."""
+        """Name of the prepared folder: it changes with the identity (data, user's plans), the parts and our format."""
         import importlib.metadata
 
-        own = user_plans(self.folder)
         parts = [self.pool, self.unlabelled, self.test]
-        facts = [FORMAT, importlib.metadata.version("nnunetv2"), self.identity, parts, own.read_text() if own else None]
+        facts = [FORMAT, importlib.metadata.version("nnunetv2"), self.identity, parts]
         return f"{self.configuration}-{digest(facts)}"
 
     def _find_prepared(self) -> Path | None:

@@ -20,12 +20,13 @@ There is no official code; what the paper leaves open is an option here and mark
 from __future__ import annotations
 
 import random
+from copy import deepcopy
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from atso_bench.benchmark.engine import Trainer, clone
+from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import Pool, TrainData
 from atso_bench.methods._pseudo import imitate, mean_of
 
@@ -86,7 +87,7 @@ class ATSO(BaseModel):
         """The model that a student starts from; a copy, so that the teacher stays as it is."""
         if self.restart == "scratch":
             return trainer.new_model()
-        return clone(m0 if self.restart == "m0" else previous)
+        return deepcopy(m0 if self.restart == "m0" else previous)
 
 
 def partition(pool: Pool, subsets: int, seed: int) -> list[Pool]:
