@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark.options import GridOptions, takes_grid
+from atso_bench.benchmark.options import CONFIGURATION, GridOptions, takes_grid
 from atso_bench.benchmark.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -26,13 +25,20 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Folder for records, stages and report.")]
-_RECIPE = """recipe           Training constants, the same for every method; defaults: nnU-Net's plan and the budget's.
-    recipe.patch=[48,48]  voxels of a training patch by axis
+_RECIPE = """recipe           Training constants, the same for all methods; defaults: the configuration's and the budget's.
+    recipe.patch=[48,48]  voxels of a training patch by axis, or pixels of a crop
     recipe.batch=8  patches in an optimiser step, labelled and unlabelled together
+    recipe.lr, recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.clip  of stochastic gradient descent
+    recipe.mirror, recipe.mirror_pseudo  average over mirrored inputs on T, or when pseudo labels are written
+  volumes only
     recipe.width=8  features in the network's first stage
-    recipe.lr, recipe.momentum, recipe.weight_decay, recipe.clip  of stochastic gradient descent
-    recipe.mirror_pseudo=false  average over mirrored inputs when pseudo labels are written"""
-Configuration = Annotated[str, typer.Option(help="nnU-Net configuration: 2d or 3d_fullres.")]
+  street scenes only
+    recipe.encoder=resnet50, recipe.output_stride=16, recipe.decoder=256  of DeepLabV3+
+    recipe.weights=none  what the encoder starts from: none, imagenet, or a file (.safetensors, .pth)
+    recipe.scales=[0.5,2]  the range of the random scale
+    recipe.ohem_threshold=0.7, recipe.ohem_kept=0.1  hard pixels of true labels; threshold null: all pixels
+    recipe.evaluation=whole  or sliding, with recipe.window, recipe.stride, recipe.shift"""
+Configuration = Annotated[str, typer.Option(help=CONFIGURATION)]
 
 
 @app.command()
@@ -117,9 +123,9 @@ def prepare(
     source: Annotated[
         Path | None, typer.Option("--from", help="The folder or archive that the data comes in.", exists=True)
     ] = None,
-    configuration: Configuration = "2d",
+    configuration: Configuration = "",
 ) -> None:
-    """Import a dataset, check it, and let nnU-Net plan and preprocess it, so that `run` can use it."""
+    """Import a dataset, check every file, and preprocess it, so that `run` can use it."""
     with _plainly():
         from atso_bench.benchmark import registry
 
@@ -147,18 +153,10 @@ def evaluate(
 ) -> None:
     """Score any two folders of segmentations with the benchmark's own evaluator."""
     with _plainly():
-        from atso_bench.benchmark.evaluate import evaluate_folders
+        from atso_bench.benchmark.evaluate import evaluate_folders, lines
 
-        found = evaluate_folders(predictions, references, output, allow_missing=allow_missing)
-        for metric, value in found.summary["metrics"].items():
-            mean = "undefined" if math.isnan(value["mean"]) else f"{value['mean']:.4f}"
-            defined = [one["n"] for one in value["classes"].values()]
-            without = sum(len(found.cases) - n for n in defined)
-            note = f"  ({without} of {len(found.cases) * len(defined)} undefined: empty masks)" if without else ""
-            typer.echo(f"{metric:24} {mean}{note}")
-        if found.missing:
-            typer.echo(f"not scored, as one of the folders lacks them: {', '.join(found.missing)}")
-        typer.echo(f"{len(found.cases)} cases -> {output}")
+        for line in lines(evaluate_folders(predictions, references, output, allow_missing=allow_missing)):
+            typer.echo(line)
 
 
 @app.command()
@@ -167,7 +165,7 @@ def export(
     to: Annotated[Path, typer.Option("--to", help="The folder to make.")],
     out: Out = Path("results"),
 ) -> None:
-    """Write a run's model as an nnU-Net model folder."""
+    """Write a run's model for use elsewhere: as an nnU-Net model folder; of frames, as safetensors with an example."""
     with _plainly():
         from atso_bench.benchmark.export import export as write
 
@@ -236,8 +234,7 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
         found.ready(typer.echo)
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
         splits = [make_split(found, spec) for spec in own]
-        if own[0].recipe:  # the same for the whole grid
-            found.task(splits[0].labelled, (), own[0].budget, own[0].recipe)
+        found.task(splits[0].labelled, (), own[0].budget, own[0].recipe)  # the same recipe for the whole grid
 
 
 def _first_line(kind: Any) -> str:

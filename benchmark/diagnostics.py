@@ -6,45 +6,66 @@ shows as a high agreement of student and teacher on the cases that the student w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from atso_bench.benchmark.engine import Observation
-from atso_bench.benchmark.metrics import confusion
+from atso_bench.benchmark.metrics import confusion, overlaps
 from atso_bench.benchmark.stages import hard
 from atso_bench.benchmark.task import IGNORE
 
 Hidden = Callable[[str], np.ndarray]
 
 
-def diagnose(
-    observations: Sequence[Observation], classes: Sequence[str], hidden: Hidden, judged: Iterable[str]
-) -> list[dict[str, Any]]:
-    """One entry for M0's labels and one for each relabelling.
+@dataclass(frozen=True)
+class Judge:
+    """What labels are compared with, and in which measure.
 
-    Args:
-        observations: in the order in which they were made.
-        classes: names, the background first.
+    Attributes:
+        classes: names by label.
+        metric: ``dice``, where class 0 is the background, or ``miou``, where all classes count.
         hidden: true labels ``(*spatial)`` of a case in the training geometry.
-        judged: cases that have a true label.
+        cases: those that have a true label.
+    """
+
+    classes: Sequence[str]
+    metric: Literal["dice", "miou"]
+    hidden: Hidden
+    cases: frozenset[str]
+
+    @property
+    def first(self) -> int:
+        """The first class that counts."""
+        return 1 if self.metric == "dice" else 0
+
+    def ratios(self, matrix: np.ndarray) -> tuple[float, dict[str, float]]:
+        """Dice or IoU over all voxels: its mean over the classes that occur in the reference, and by class."""
+        values = overlaps(matrix)["dice" if self.metric == "dice" else "iou"]
+        names = self.classes[self.first :]
+        counted = values if self.metric == "dice" else np.where(matrix.sum(1) > 0, values, np.nan)
+        return _mean(counted[self.first :]), dict(zip(names, values[self.first :].tolist(), strict=True))
+
+
+def diagnose(observations: Sequence[Observation], judge: Judge) -> list[dict[str, Any]]:
+    """One entry for M0's labels and one for each relabelling, in the order in which they were made.
 
     Returns:
         Entries with the numbers of ``_compare``, for the relabelled cases, and ``agreement_inside`` and
-        ``agreement_outside``: mean Dice of student and teacher on cases that the student was, or was not, trained on.
+        ``agreement_outside``: agreement of student and teacher on cases that the student was, or was not, trained on.
     """
-    judged = set(judged)
     entries = []
     for number, seen in enumerate(observations):
         if number == 0:
-            first = _compare(seen.before, seen.before, sorted(seen.before), classes, hidden, judged)
-            quality = {name: first[name] for name in ("cases", "pseudo_dice", "pseudo_dice_by_class")}
+            first = _compare(seen.before, seen.before, sorted(seen.before), judge)
+            quality = {name: value for name, value in first.items() if name == "cases" or name.startswith("pseudo_")}
             entries.append({"phase": "M0", "generation": 0, "subset": 0, **quality})
         inside = [i for i in seen.after if i in set(seen.inside)]
         outside = [i for i in seen.after if i not in set(seen.inside)]
         parts = {
-            name: _compare(seen.before, seen.after, ids, classes, hidden, judged) if ids else None
+            name: _compare(seen.before, seen.after, ids, judge) if ids else None
             for name, ids in (("inside", inside), ("outside", outside))
         }
         agreement = {f"agreement_{name}": part["agreement"] if part else None for name, part in parts.items()}
@@ -58,29 +79,27 @@ def _compare(
     before: Mapping[str, np.ndarray],
     after: Mapping[str, np.ndarray],
     ids: Sequence[str],
-    classes: Sequence[str],
-    hidden: Hidden,
-    judged: set[str],
+    judge: Judge,
 ) -> dict[str, Any]:
-    """Counts over all voxels of the cases, then ratios.
+    """Counts over all voxels of the cases, then ratios. On frames every pixel counts as foreground.
 
     - ``update_rate``: share of the voxels that are foreground before or after and that changed.
-    - ``agreement``: mean over foreground classes of the Dice of before and after.
-    - ``pseudo_dice``: mean over foreground classes of the Dice of after and the true labels.
+    - ``agreement``: mean over foreground classes of the Dice (or IoU) of before and after.
+    - ``pseudo_dice`` or ``pseudo_miou``: the same of after and the true labels.
     - ``correction_rate``: share of the wrong voxels that became right.
     - ``corruption_rate``: share of the right foreground voxels (in any of the three) that became wrong.
     """
-    k = len(classes)
+    k = len(judge.classes)
     mutual, truth = np.zeros((k, k), np.int64), np.zeros((k, k), np.int64)
     changed = touched = wrong = corrected = right = corrupted = 0
     for case_id in ids:
         old, new = hard(before[case_id]), hard(after[case_id])
         mutual += confusion(new, old, k)
-        foreground = (old > 0) | (new > 0)
+        foreground = (old >= judge.first) | (new >= judge.first)
         touched += int(foreground.sum())
         changed += int((old != new).sum())
-        if case_id in judged:
-            true = hidden(case_id)
+        if case_id in judge.cases:
+            true = judge.hidden(case_id)
             truth += confusion(new, true, k, ignore=IGNORE)
             known = (true != IGNORE) & (foreground | (true > 0))
             was_right, is_right = (old == true) & known, (new == true) & known
@@ -88,22 +107,17 @@ def _compare(
             corrected += int((known & ~was_right & is_right).sum())
             right += int(was_right.sum())
             corrupted += int((was_right & ~is_right).sum())
-    agreement, quality = _dice(mutual), _dice(truth)
+    (agreement, agreement_by_class), (quality, quality_by_class) = judge.ratios(mutual), judge.ratios(truth)
     return {
         "cases": len(ids),
         "update_rate": _ratio(changed, touched),
-        "agreement": _mean(agreement[1:]),
-        "agreement_by_class": dict(zip(classes[1:], agreement[1:].tolist(), strict=True)),
-        "pseudo_dice": _mean(quality[1:]),
-        "pseudo_dice_by_class": dict(zip(classes[1:], quality[1:].tolist(), strict=True)),
+        "agreement": agreement,
+        "agreement_by_class": agreement_by_class,
+        f"pseudo_{judge.metric}": quality,
+        f"pseudo_{judge.metric}_by_class": quality_by_class,
         "correction_rate": _ratio(corrected, wrong),
         "corruption_rate": _ratio(corrupted, right),
     }
-
-
-def _dice(matrix: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return 2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -310,5 +310,5 @@ class Trainer:
 
 def _as_label(logits: Tensor, soft: bool) -> np.ndarray:
     if soft:
-        return logits.float().softmax(0).half().numpy()
-    return logits.argmax(0).to(torch.uint8).numpy()
+        return logits.float().softmax(0).half().cpu().numpy()
+    return logits.argmax(0).to(torch.uint8).cpu().numpy()

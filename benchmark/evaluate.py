@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atso_bench.benchmark import metrics, progress
+from atso_bench.benchmark import evaluate_frames, metrics, progress
 from atso_bench.benchmark.record import atomic
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ class Evaluation:
     """What two folders gave.
 
     Attributes:
-        cases: case -> class -> scores, as `metrics.score_case` gives them.
-        summary: `metrics.summarise` of ``cases``.
+        cases: case -> class -> scores, as `metrics.score_case` or `frame_scores.score_frame` gives them.
+        summary: `metrics.summarise` or `frame_scores.summarise_frames` of ``cases``.
+        output: the CSV that holds ``cases``.
         missing: cases that only one of the folders has; they are in no score.
     """
 
     cases: dict[str, dict[str, metrics.Scores]]
     summary: dict[str, Any]
+    output: Path
     missing: tuple[str, ...] = ()
 
 
@@ -61,6 +63,7 @@ def evaluate_folders(
     Files pair by name without the ending (the case id). The classes are the ``labels`` of a ``dataset.json`` beside or
     above the references, or beside the predictions (nnU-Net's form or the MSD's); without one, every value but 0 that
     occurs in any file is a class, ``class 1``, ``class 2`` ...
+    References that are named as Cityscapes names its label images are scored as frames (`evaluate_frames.score`).
 
     Args:
         predictions: folder of files that SimpleITK reads, with one of ``ENDINGS``.
@@ -76,6 +79,11 @@ def evaluate_folders(
     """
     if output.is_dir():
         raise ValueError(f"{output} is a folder; name the CSV file to write")
+    shown = shown or progress.silent()
+    if frames := evaluate_frames.references_below(references):
+        scores, left_out = evaluate_frames.score(predictions, frames, allow_missing=allow_missing, shown=shown)
+        write_csv(output, scores.cases)
+        return Evaluation(scores.cases, scores.summary(), output, left_out)
     predicted, true = _files(predictions), _files(references)
     missing = _missing(predicted, true)
     both = sorted(predicted.keys() & true.keys())
@@ -85,7 +93,7 @@ def evaluate_folders(
 
     classes = _classes(predictions, references) or _found([files[case] for case in both for files in (predicted, true)])
     cases = {}
-    with (shown or progress.silent()).phase("evaluation", len(both), "cases") as bar:
+    with shown.phase("evaluation", len(both), "cases") as bar:
         for case in both:
             prediction, reference = _read(predicted[case]), _read(true[case])
             _check_geometry(case, prediction, reference)
@@ -99,7 +107,48 @@ def evaluate_folders(
             )
             bar.advance()
     write_csv(output, cases)
-    return Evaluation(cases, metrics.summarise(cases), tuple(missing))
+    return Evaluation(cases, metrics.summarise(cases), output, tuple(missing))
+
+
+def lines(evaluation: Evaluation) -> list[str]:
+    """What to tell about an evaluation, line by line."""
+    told = _frame_lines(evaluation) if "miou" in evaluation.summary["metrics"] else _volume_lines(evaluation)
+    if evaluation.missing:
+        told.append(f"not scored, as one of the folders lacks them: {', '.join(evaluation.missing)}")
+    kind = "frames" if "miou" in evaluation.summary["metrics"] else "cases"
+    return [*told, f"{len(evaluation.cases)} {kind} -> {evaluation.output}"]
+
+
+def _volume_lines(evaluation: Evaluation) -> list[str]:
+    told = []
+    for metric, value in evaluation.summary["metrics"].items():
+        defined = [one["n"] for one in value["classes"].values()]
+        without = sum(len(evaluation.cases) - n for n in defined)
+        note = f"  ({without} of {len(evaluation.cases) * len(defined)} undefined: empty masks)" if without else ""
+        told.append(f"{metric:24} {_number(value['mean'])}{note}")
+    return told
+
+
+def _frame_lines(evaluation: Evaluation) -> list[str]:
+    summary = evaluation.summary
+    found = {name: summary["metrics"][name] for name in ("miou", "pixel_accuracy", "frame_miou")}
+    absent = summary["absent"]
+    told = [f"{'class':24} {'IoU':9} frames"]
+    for name, one in found["miou"]["classes"].items():
+        told.append(f"{name:24} {_number(one['mean']):9} {one['n']:6}{'  absent' if name in absent else ''}")
+    told += [
+        f"{'mIoU':24} {_number(found['miou']['mean']):9} {found['miou']['n']:6} classes that occur in the references",
+        f"{'official mIoU':24} {_number(summary['official_miou']):9}        every class whose IoU is defined",
+        f"{'pixel accuracy':24} {_number(found['pixel_accuracy']['mean'])}",
+        f"{'mIoU by frame':24} {_number(found['frame_miou']['mean']):9} {found['frame_miou']['n']:6} frames",
+    ]
+    if absent:
+        told.append(f"absent from the references, so left out of mIoU: {', '.join(absent)}")
+    return told
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
 def write_csv(path: Path, cases: Mapping[str, Mapping[str, metrics.Scores]]) -> None:

@@ -38,7 +38,7 @@ def export(run: str, folder: Path, results: Path) -> str:
     model = task.network()
     if set(weights) != set(model.state_dict()):
         raise ValueError(
-            f"the model of {spec.title} is an ensemble, which nnU-Net's folder cannot hold; use final=last"
+            f"the model of {spec.title} is an ensemble, which cannot be exported as one network; use final=last"
         )
     model.load_state_dict(weights)
     facts = {"spec": asdict(spec), "score": record.score, "environment": record.environment}

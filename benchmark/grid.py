@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -65,7 +65,10 @@ def make_specs(
     upper_bound: bool = False,
     **common: Any,
 ) -> list[RunSpec]:
-    """All combinations; methods that share M0 follow each other, and datasets have their full names."""
+    """All combinations; methods that share M0 follow each other, and datasets have their full names.
+
+    ``common`` are fields of ``RunSpec``; a list in ``lists`` may be the name of one that the dataset knows.
+    """
     cells = [
         (dataset, method, LabelFraction.parse(fraction).text, seed)
         for dataset, fraction, seed, method in product(datasets, fractions, seeds, methods)
@@ -73,17 +76,46 @@ def make_specs(
     if upper_bound:
         method, fraction = UPPER_BOUND
         cells += [(dataset, method, fraction, seed) for dataset, seed in product(datasets, seeds)]
-    named = {dataset: registry.dataset(dataset, common.get("configuration", "2d")).name for dataset in datasets}
-    if nameless := [dataset for dataset, name in named.items() if not name]:
-        raise ValueError(f"{nameless[0]} stands for any dataset: {registry.dataset(nameless[0]).is_ready()[1]}")
+    configuration, given = common.pop("configuration", ""), common.pop("lists", {})
+    known = {dataset: registry.dataset(dataset, configuration) for dataset in datasets}
+    if nameless := [dataset for dataset, found in known.items() if not found.name]:
+        raise ValueError(f"{nameless[0]} stands for any dataset: {known[nameless[0]].is_ready()[1]}")
     specs = []
-    for dataset, method, fraction, seed in dict.fromkeys(cells):
+    for name, method, fraction, seed in dict.fromkeys(cells):
+        dataset = known[name]
         # a wrong option is an error before anything runs; a default that is spelled out is no other run
         chosen = registry.method(method, options.methods.get(method, {})).model_dump(exclude_defaults=True)
         specs.append(
-            RunSpec(named[dataset], method, fraction, seed, budget, options=chosen, recipe=options.recipe, **common)
+            RunSpec(
+                dataset.name,
+                method,
+                fraction,
+                seed,
+                budget,
+                configuration=dataset.configuration,
+                options=chosen,
+                recipe=options.recipe,
+                lists=_lists(dataset, fraction, given),
+                **common,
+            )
         )
     return specs
+
+
+def _lists(dataset: Any, fraction: str, given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The lists that are given, by their names too; without any, the one that the configuration's protocol has.
+
+    With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions) gives
+    way to a drawn split, as the record then says.
+    """
+    if fraction == "100":
+        return {part: ids for part, ids in given.items() if not isinstance(ids, str)}
+    if not given and dataset.default_list:
+        with contextlib.suppress(LookupError, ValueError):
+            return {"labelled": list(dataset.published(dataset.default_list, fraction))}
+    return {
+        part: list(dataset.published(ids, fraction) if isinstance(ids, str) else ids) for part, ids in given.items()
+    }
 
 
 def finished(results: Path, spec: RunSpec, since: float = 0.0) -> Record | None:

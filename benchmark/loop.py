@@ -88,7 +88,7 @@ class Training:
             job.model.parameters(),
             recipe.lr,
             momentum=recipe.momentum,
-            nesterov=recipe.momentum > 0,
+            nesterov=recipe.nesterov and recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
             fused=means.device.type in ("cpu", "cuda"),
         )
@@ -151,7 +151,8 @@ class Training:
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(job.model.parameters(), recipe.clip)
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(job.model.parameters(), recipe.clip)
         self.optimizer.step()
         self.done += 1
         job.after(self.done)

@@ -9,16 +9,23 @@ Counts first, ratios last. Two rules decide every undefined value (the table is 
 Nothing is added to a denominator and no NaN is replaced; `summarise` counts what was defined and what was empty.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.task import Reference
 
 VERSION = 1  # of the definitions: raise it, and say so in CHANGELOG, whenever a change here can change a number
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
 # what is empty, by whether the prediction and the reference have no voxel of a class
 EMPTY = {(False, False): "", (True, True): "both", (True, False): "prediction", (False, True): "reference"}
+IGNORE = 255  # task.IGNORE; that file needs torch, this one does not
 TOLERANCE_MM = 1.0
 ROUNDING_MM = 1e-6  # a distance that equals the tolerance is within it, whatever the last bits of 3 * 0.7 say
 
@@ -41,16 +48,30 @@ def confusion(prediction: NDArray, reference: NDArray, classes: int, ignore: int
         ``(K, K)``; the matrices of several images add up.
     """
     _check_pair(prediction, reference)
+    if prediction.dtype == reference.dtype == np.uint8 and classes <= 256:
+        # Both labels in 16 bits, and every pair has its bin, so that no voxel is looked at twice: a third of the time.
+        joint = ((reference.astype(np.uint16) << 8) | prediction).ravel(order="K")
+        table = np.bincount(joint, minlength=1 << 16).reshape(256, 256)
+        if ignore is not None and 0 <= ignore < 256:
+            table[ignore] = 0
+        check_labels("prediction", np.flatnonzero(table.any(axis=0)), classes)
+        check_labels("reference", np.flatnonzero(table.any(axis=1)), classes)
+        return table[:classes, :classes].astype(np.int64)
     if ignore is not None:
         keep = reference != ignore
         prediction, reference = prediction[keep], reference[keep]
-    for name, labels in (("prediction", prediction), ("reference", reference)):
-        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-            wrong = labels.min() if labels.min() < 0 else labels.max()
-            hint = "; is it a label to `ignore`?" if name == "reference" else ""
-            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but has {wrong}{hint}")
+    check_labels("prediction", prediction, classes)
+    check_labels("reference", reference, classes)
     joint = reference.astype(np.int64) * classes + prediction.astype(np.int64)
     return np.bincount(joint.ravel(), minlength=classes**2).reshape(classes, classes).astype(np.int64)
+
+
+def check_labels(name: str, labels: NDArray, classes: int) -> None:
+    """Raise ValueError if a label is not one of 0 .. ``classes`` - 1."""
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        hint = "; is it a label to `ignore`?" if name == "reference" else ""
+        raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but has {wrong}{hint}")
 
 
 def counts(matrix: Counts) -> tuple[Counts, Counts, Counts]:
@@ -77,7 +98,7 @@ def iou(matrix: Counts) -> Floats:
 
 def mean_iou(matrix: Counts) -> float:
     """Return the mean of `iou` over the classes that occur in the prediction or the reference."""
-    return _mean(iou(matrix))
+    return mean(iou(matrix))
 
 
 def pixel_accuracy(matrix: Counts) -> float:
@@ -219,18 +240,39 @@ def summarise(cases: Mapping[str, Mapping[str, Scores]]) -> dict:
     metrics = {}
     for metric in METRICS:
         table = np.array([[float(scores[name][metric]) for name in names] for scores in cases.values()], float)
-        means = [_mean(column) for column in table.T]
+        means = [mean(column) for column in table.T]
         defined = np.count_nonzero(~np.isnan(table), axis=0).tolist()
         metrics[metric] = {
-            "mean": _mean(np.array(means, float)),
+            "mean": mean(np.array(means, float)),
             "n": sum(map(bool, defined)),
-            "classes": {name: {"mean": mean, "n": n} for name, mean, n in zip(names, means, defined, strict=True)},
+            "classes": {name: {"mean": value, "n": n} for name, value, n in zip(names, means, defined, strict=True)},
         }
     empty = {
         kind: {name: sum(scores[name]["empty"] == kind for scores in cases.values()) for name in names}
         for kind in filter(None, EMPTY.values())
     }
     return {"version": VERSION, "cases": len(cases), "metrics": metrics, "empty": empty}
+
+
+class VolumeScores:
+    """The scores of many volumes; ``cases``: by case, what `score_case` returned. The first class is the background."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.cases: dict[str, dict[str, Scores]] = {}
+
+    def add(self, case_id: str, prediction: NDArray, reference: Reference) -> None:
+        """Score one more case; ``prediction``: integer labels ``(*spatial)`` in the reference's geometry."""
+        self.cases[case_id] = score_case(prediction, reference.label, self.classes, reference.spacing, ignore=IGNORE)
+
+    def summary(self) -> dict:
+        return summarise(self.cases)
+
+
+def mean(values: Floats) -> float:
+    """Return the mean of what is defined, NaN if nothing is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan
 
 
 def bounding_box(mask: Mask) -> tuple[slice, ...]:
@@ -256,8 +298,3 @@ def _check_pair(prediction: NDArray, reference: NDArray) -> None:
 def _ratio(numerator: NDArray | int, denominator: NDArray | int) -> Floats:
     above, below = np.asarray(numerator, float), np.asarray(denominator, float)
     return np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
-
-
-def _mean(values: Floats) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else math.nan

@@ -15,6 +15,10 @@ import typer
 
 from atso_bench.benchmark.spec import BUDGETS, Budget, RunSpec
 
+CONFIGURATION = (
+    "nnU-Net's 2d (default) or 3d_fullres; for street scenes 512x1024 (default), unimatch-801 or cps-800, which follow "
+    "a published protocol."
+)
 _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
 
 
@@ -36,7 +40,7 @@ class GridOptions:
     parity: Annotated[
         str, typer.Option(help="total: a method's trainings share the budget; phase: each has the whole budget.")
     ] = "total"
-    configuration: Annotated[str, typer.Option(help="nnU-Net configuration: 2d or 3d_fullres.")] = "2d"
+    configuration: Annotated[str, typer.Option(help=CONFIGURATION)] = ""
     option: Annotated[
         list[str],
         typer.Option("--option", "-o", help="A method's or the recipe's option: atso.subsets=4, recipe.batch=8."),
@@ -46,8 +50,14 @@ class GridOptions:
     scored: Annotated[str, typer.Option(help="Part to score on: test, or validation (for tuning).")] = "test"
     split_list: Annotated[
         list[str],
-        typer.Option("--split-list", help="Published case list: PART=FILE, PART pool, labelled, validation or test."),
+        typer.Option(
+            "--split-list",
+            help="Published case list: PART=FILE, PART pool, labelled, validation or test; or labelled=unimatch.",
+        ),
     ] = field(default_factory=list)
+    split_by: Annotated[
+        str, typer.Option(help="What a split keeps whole; street scenes: frame (default) or city; volumes: patient.")
+    ] = ""
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1; several with commas: one process for each.")] = (
         "auto"
     )
@@ -70,12 +80,13 @@ class GridOptions:
         ):
             if value not in allowed:
                 raise ValueError(f"{name} is {' or '.join(allowed)}, got {value!r}")
-        lists = {}
+        lists: dict[str, Any] = {}
         for text in self.split_list:
             part, equals, file = text.partition("=")
             if not equals or part not in splits.PARTS:
                 raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
-            lists[part] = list(splits.read_list(Path(file)))
+            named = part == "labelled" and file.isidentifier() and not Path(file).exists()  # not a file but a name
+            lists[part] = file if named else list(splits.read_list(Path(file)))
         methods = _split(self.method)
         for name, named in (
             ("method", methods),
@@ -98,6 +109,7 @@ class GridOptions:
             validation=self.validation,
             scored=self.scored,
             lists=lists,
+            split_by=self.split_by,
         )
 
     def devices(self) -> list[str]:

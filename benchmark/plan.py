@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from atso_bench.benchmark import metrics, registry
+from atso_bench.benchmark import registry
 from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.frame_scores import scorer
 from atso_bench.benchmark.grid import finished, settle
 from atso_bench.benchmark.loop import Job, Training
 from atso_bench.benchmark.run import open_task
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.splits import make_split
 from atso_bench.benchmark.stages import PseudoLabels, Stages, StoredLabel
-from atso_bench.benchmark.task import IGNORE, Dataset, Image, Pool, Task, TrainData
+from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
 from atso_bench.benchmark.timing import process_bytes
 
 WARM_UP, TIMED = 3, 12
@@ -95,9 +96,8 @@ def _examine(task: Task, dataset: Dataset, model: nn.Module, case_id: str, devic
 
     def once() -> None:
         image = task.images[case_id]
-        prediction = task.restore(image, task.predict(model, image, device, mirror=True))
-        truth = dataset.reference(case_id)
-        metrics.score_case(prediction, truth.label, task.classes, truth.spacing, ignore=IGNORE)
+        prediction = task.restore(image, task.predict(model, image, device, mirror=task.recipe.mirror))
+        scorer(task.metric, task.classes).add(case_id, prediction, dataset.reference(case_id))
 
     once()
     return _seconds(once, device)

@@ -55,8 +55,10 @@ def method(name: str, options: dict[str, Any]) -> Any:
         raise ValueError("\n".join([*wrong, f"the options of {name} are: {fields}"])) from None
 
 
-def dataset(name: str, configuration: str = "2d") -> Any:
-    """The dataset of that file name, or nnU-Net's dataset of that name or id."""
+def dataset(name: str, configuration: str = "") -> Any:
+    """The dataset of that file name, or nnU-Net's dataset of that name or id; its first configuration by default."""
     if name not in names("datasets") and _NNUNET_NAME.fullmatch(name):
-        return load("datasets", "nnunet")(name=name, configuration=configuration)
-    return load("datasets", name)(configuration=configuration)
+        kind = load("datasets", "nnunet")
+        return kind(name=name, configuration=configuration or kind.configurations[0])
+    kind = load("datasets", name)
+    return kind(configuration=configuration or kind.configurations[0])

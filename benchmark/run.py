@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark import metrics, record, registry
-from atso_bench.benchmark.diagnostics import diagnose
+from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.frame_scores import scorer
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import Split, make_split
 from atso_bench.benchmark.stages import Stages
-from atso_bench.benchmark.task import IGNORE, Dataset, Pool, Task, TrainData
+from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData, evaluated
 from atso_bench.benchmark.timing import Stopwatch, process_bytes
 
 
@@ -64,15 +65,15 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
 
     model = method.fit(trainer, data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
-    cases, evaluation = score(model, spec, dataset, split, bench)
-    summary = metrics.summarise(cases)
+    cases, summary, evaluation = score(model, spec, dataset, split, bench)
+    judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
 
     result = Record(
         spec=spec,
         track=task.track,
         metric=task.metric,
         score=summary["metrics"][task.metric]["mean"],
-        classes=list(task.classes[1:]),
+        classes=list(evaluated(task)),
         cases=cases,
         summary=summary,
         metrics_version=metrics.VERSION,
@@ -84,8 +85,8 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         teacher_patches=trainer.teacher_patches,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
-        diagnostics=diagnose(trainer.observations, task.classes, dataset.hidden_label, (*dataset.pool, *dataset.test)),
-        warnings=trainer.warnings,
+        diagnostics=diagnose(trainer.observations, judge),
+        warnings=[*dataset.caveats, *trainer.warnings],
         environment={**record.environment(), "device": bench.device, "workers": bench.workers},
     )
     result.write(bench.results)
@@ -99,20 +100,19 @@ def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[s
 
 def score(
     model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench
-) -> tuple[dict[str, Any], Phase]:
-    """Predict T in its original geometry, once, and compare with the true labels."""
+) -> tuple[dict[str, Any], dict[str, Any], Phase]:
+    """Predict T in its original geometry, once, and compare with the true labels: scores by case and their summary."""
     part = split.test if spec.scored == "test" else split.validation
     exam = open_task(spec, dataset, split, part)
     device = torch.device(bench.device)
     clock = Stopwatch(device)
-    cases: dict[str, Any] = {}
+    scores = scorer(exam.metric, exam.classes)
     with bench.progress.phase("evaluation", len(part), "cases") as bar:
         for case_id in part:
             with clock.running():
                 image = exam.images[case_id]
-                prediction = exam.restore(image, exam.predict(model, image, device, mirror=True))
-            truth = dataset.reference(case_id)
-            cases[case_id] = metrics.score_case(prediction, truth.label, exam.classes, truth.spacing, ignore=IGNORE)
+                prediction = exam.restore(image, exam.predict(model, image, device, mirror=exam.recipe.mirror))
+            scores.add(case_id, prediction, dataset.reference(case_id))
             bar.advance(1)
     phase = Phase(
         "evaluation",
@@ -122,7 +122,7 @@ def score(
         device_bytes=clock.device_bytes,
         process_bytes=process_bytes(),
     )
-    return cases, phase
+    return scores.cases, scores.summary(), phase
 
 
 def model_file(results: Path, spec: RunSpec) -> Path:

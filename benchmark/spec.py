@@ -116,12 +116,13 @@ class RunSpec:
         fraction: ``LabelFraction.text``.
         seed: drives the split, the initial weights and the batches.
         budget: the optimiser steps.
-        configuration: nnU-Net configuration, ``2d`` or ``3d_fullres``.
+        configuration: one of the dataset's ``configurations``: nnU-Net's ``2d`` or ``3d_fullres``, or a protocol.
         options: the method's options that differ from its defaults.
         recipe: the recipe's fields that differ from the budget's recipe.
         validation: percent of the training pool that is set apart as V; 0 for none.
         scored: the part that the final model is scored on; V is for tuning, T for results.
         lists: published case lists by part (``pool``, ``labelled``, ``validation``, ``test``), in order.
+        split_by: one of the dataset's ``groupings``, which a split keeps whole; empty for its first.
     """
 
     dataset: str
@@ -135,6 +136,7 @@ class RunSpec:
     validation: float = 0.0
     scored: Literal["test", "validation"] = "test"
     lists: dict[str, list[str]] = field(default_factory=dict)
+    split_by: str = ""
 
     def __post_init__(self) -> None:
         if LabelFraction.parse(self.fraction).text != self.fraction:

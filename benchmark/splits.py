@@ -78,14 +78,16 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
         ValueError: if a list names an unknown case, one twice or one in two parts; if more cases are to be labelled
             than there are; if nothing is left to label; or if a group of V or T is also in the training pool.
     """
+    if spec.split_by not in ("", *dataset.groupings):
+        raise ValueError(f"{dataset.name} is split by {' or '.join(dataset.groupings)}, got {spec.split_by!r}")
     lists = _checked_lists(dataset, spec)
     test = lists.get("test", dataset.test)
     pool = lists.get("pool") or _without((*dataset.pool, *dataset.test), (*test, *lists.get("validation", ())))
     validation = lists.get("validation") or _draw_validation(dataset, spec, pool)
     rest = _without(pool, validation)
-    apart = _groups(dataset, (*validation, *test))
-    if divided := apart & _groups(dataset, rest):
-        where = "test" if divided & _groups(dataset, test) else "validation"
+    apart = _groups(dataset, spec, (*validation, *test))
+    if divided := apart & _groups(dataset, spec, rest):
+        where = "test" if divided & _groups(dataset, spec, test) else "validation"
         raise ValueError(f"a split divides no group, but {_named(divided)} are in the training pool and in {where}")
 
     if "labelled" in lists:
@@ -93,8 +95,8 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     elif "pool" in lists:
         labelled = rest[: _target(spec, len(rest))]
     else:
-        labelled = _nearest_prefix(dataset, rest, _target(spec, len(rest)), spec.seed)
-    images = (case for case in dataset.unlabelled if dataset.group(case) not in apart)
+        labelled = _nearest_prefix(dataset, spec, rest)
+    images = (case for case in dataset.unlabelled if dataset.group(case, spec.split_by) not in apart)
     parts = (labelled, (*_without(rest, labelled), *images), validation, test)
     return Split(*(tuple(sorted(part)) for part in parts))
 
@@ -153,12 +155,12 @@ def _checked_lists(dataset: Dataset, spec: RunSpec) -> dict[str, tuple[str, ...]
 def _draw_validation(dataset: Dataset, spec: RunSpec, pool: Sequence[str]) -> tuple[str, ...]:
     if not spec.validation:
         return ()
-    groups = _shuffled(_groups(dataset, pool), f"validation of {dataset.name}")
+    groups = _shuffled(_groups(dataset, spec, pool), f"validation of {dataset.name}")
     count = max(1, _half_up(Fraction(str(spec.validation)) / 100 * len(groups)))
     if count >= len(groups):
         taken = f"{count} of the pool's {len(groups)} groups"
         raise ValueError(f"validation of {spec.validation:g} % takes {taken} and leaves none for training; take less")
-    return tuple(case for case in pool if dataset.group(case) in groups[:count])
+    return tuple(case for case in pool if dataset.group(case, spec.split_by) in groups[:count])
 
 
 def _target(spec: RunSpec, available: int) -> int:
@@ -172,12 +174,13 @@ def _target(spec: RunSpec, available: int) -> int:
     return fraction.cases
 
 
-def _nearest_prefix(dataset: Dataset, rest: Sequence[str], target: int, seed: int) -> tuple[str, ...]:
-    """The cases of the first groups in the seed's order, as many groups as come nearest to ``target`` cases."""
+def _nearest_prefix(dataset: Dataset, spec: RunSpec, rest: Sequence[str]) -> tuple[str, ...]:
+    """The cases of the first groups in the seed's order, as many groups as come nearest to the target."""
+    target = _target(spec, len(rest))
     members: dict[str, list[str]] = {}
     for case in rest:
-        members.setdefault(dataset.group(case), []).append(case)
-    order = _shuffled(members, seed)
+        members.setdefault(dataset.group(case, spec.split_by), []).append(case)
+    order = _shuffled(members, spec.seed)
     sizes = list(accumulate(len(members[group]) for group in order))
     if not sizes:
         raise ValueError(f"{dataset.name} has no labelled case to train on")
@@ -212,8 +215,8 @@ def _twice(ids: Iterable[str]) -> list[str]:
     return [case for case, count in Counter(ids).items() if count > 1]
 
 
-def _groups(dataset: Dataset, cases: Iterable[str]) -> set[str]:
-    return {dataset.group(case) for case in cases}
+def _groups(dataset: Dataset, spec: RunSpec, cases: Iterable[str]) -> set[str]:
+    return {dataset.group(case, spec.split_by) for case in cases}
 
 
 def _without(cases: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:

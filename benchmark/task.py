@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ class Image:
     """One case's image, ready for the network.
 
     Attributes:
-        array: float32 ``(C, *spatial)``, normalised; a NumPy array or a lazily decompressed one.
+        array: ``(C, *spatial)`` as its task reads it: normalised float32 of a volume, uint8 RGB of a frame; a NumPy
+            array, a memory map or a lazily decompressed one.
         properties: what is needed to bring a prediction back to the original geometry; nothing from a label.
     """
 
@@ -52,10 +53,12 @@ class Recipe:
         patch: size of a training patch in voxels.
         batch: patches in an optimiser step, labelled and unlabelled together.
         lr: initial learning rate; it falls to 0 by ``(1 - t/T)^0.9`` within each training.
-        momentum: of SGD with Nesterov's rule.
+        momentum: of SGD.
+        nesterov: whether the momentum follows Nesterov's rule.
         weight_decay: L2 penalty.
-        clip: largest norm of the gradient.
-        mirror_pseudo: average over mirrored inputs when pseudo labels are written, as is done on T.
+        clip: largest norm of the gradient; None for any.
+        mirror: average over mirrored inputs on T.
+        mirror_pseudo: the same when pseudo labels are written.
     """
 
     patch: tuple[int, ...]
@@ -63,8 +66,10 @@ class Recipe:
     lr: float = 0.01
     momentum: float = 0.99
     weight_decay: float = 3e-5
-    clip: float = 12.0
+    clip: float | None = 12.0
     mirror_pseudo: bool = False
+    nesterov: bool = True
+    mirror: bool = True
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -83,11 +88,13 @@ class Pool:
         ids: case ids.
         images: the images of these cases (and perhaps of more, never of T).
         labels: true labels, pseudo labels, or None.
+        pseudo: whether a model wrote the labels.
     """
 
     ids: tuple[str, ...]
     images: Mapping[str, Image]
     labels: Labels | None = None
+    pseudo: bool = False
 
     def only(self, ids: Sequence[str]) -> Pool:
         """The same pool with fewer cases."""
@@ -95,7 +102,7 @@ class Pool:
 
     def labelled_by(self, labels: Labels) -> Pool:
         """The same cases with these pseudo labels."""
-        return replace(self, labels=labels)
+        return replace(self, labels=labels, pseudo=True)
 
 
 @dataclass(frozen=True)
@@ -136,8 +143,11 @@ class Task(Protocol):
         """A new network; ``(N, C, *patch)`` to logits ``(N, K, *patch)``, in training mode perhaps a list of heads."""
         ...
 
-    def loss(self, output: Any, label: Tensor) -> Tensor:
-        """Scalar loss of the network's output against ``(N, *patch)`` int64 or soft ``(N, K, *patch)`` labels."""
+    def loss(self, output: Any, label: Tensor, *, pseudo: bool = False) -> Tensor:
+        """Scalar loss of the network's output against ``(N, *patch)`` int64 or soft ``(N, K, *patch)`` labels.
+
+        ``pseudo`` says that a model wrote the labels: a loss that seeks hard pixels would seek its errors there.
+        """
         ...
 
     def draws(self, pool: Pool, size: int) -> Draw:
@@ -145,7 +155,7 @@ class Task(Protocol):
         ...
 
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
-        """Logits ``(K, *spatial)`` on the CPU in the image's geometry."""
+        """Logits ``(K, *spatial)`` in the image's geometry, on any device; ``mirror`` averages over mirrored inputs."""
         ...
 
     def restore(self, image: Image, logits: Tensor) -> np.ndarray:
@@ -153,8 +163,13 @@ class Task(Protocol):
         ...
 
     def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
-        """Write the trained model for use elsewhere; returns the command that predicts with it."""
+        """Write the trained model for use elsewhere; returns how to predict with it."""
         ...
+
+
+def evaluated(task: Task) -> tuple[str, ...]:
+    """The classes that count: on volumes all but the background, on frames all."""
+    return task.classes[1:] if task.metric == "dice" else task.classes
 
 
 class Dataset(Protocol):
@@ -162,6 +177,14 @@ class Dataset(Protocol):
 
     name: str
     track: Literal["medical", "natural"]
+    configurations: ClassVar[tuple[str, ...]]
+    """What ``configuration`` may be, the default first: nnU-Net's, or a protocol's recipe."""
+    groupings: ClassVar[tuple[str, ...]]
+    """What a split may keep whole, the default first: patients; frames or cities."""
+    caveats: tuple[str, ...]
+    """What a reader of a record has to know about the data."""
+    default_list: str
+    """Name of the published list that the configuration's protocol labels by; empty for none."""
     identity: str
     """Hash of the content of all cases."""
     pool: tuple[str, ...]
@@ -171,8 +194,16 @@ class Dataset(Protocol):
     test: tuple[str, ...]
     """T, the same for all seeds and fractions."""
 
-    def group(self, case_id: str) -> str:
-        """Patient or city of a case; a split never divides a group."""
+    def group(self, case_id: str, by: str = "") -> str:
+        """The group of a case, which a split never divides; ``by`` is one of ``groupings``, or empty for the first."""
+        ...
+
+    def published(self, name: str, fraction: str) -> tuple[str, ...]:
+        """The labelled cases of a published protocol's list at a label fraction.
+
+        Raises:
+            LookupError: if there is no such list.
+        """
         ...
 
     def task(

@@ -41,12 +41,14 @@ class NnunetDataset:
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     track: Literal["medical", "natural"] = "medical"
+    configurations: ClassVar[tuple[str, ...]] = ("2d", "3d_fullres")
+    groupings: ClassVar[tuple[str, ...]] = ("patient",)
+    caveats: tuple[str, ...] = ()
+    default_list: str = ""
 
     def __init__(self, configuration: str = "2d") -> None:
-        from atso_bench.datasets._plan import CONFIGURATIONS
-
-        if configuration not in CONFIGURATIONS:
-            raise ValueError(f"configuration is one of {', '.join(CONFIGURATIONS)}, got {configuration!r}")
+        if configuration not in self.configurations:
+            raise ValueError(f"configuration is one of {', '.join(self.configurations)}, got {configuration!r}")
         self.configuration = configuration
 
     # -- what a named dataset overrides ------------------------------------------------------------------------------
@@ -55,8 +57,11 @@ class NnunetDataset:
         """Write the dataset that ``source`` holds as an nnU-Net raw dataset into the new folder ``target``."""
         raise ValueError(f"{self.name} cannot be imported from {source}; give a folder in nnU-Net's raw layout")
 
-    def group(self, case_id: str) -> str:
+    def group(self, case_id: str, by: str = "") -> str:
         return case_id
+
+    def published(self, name: str, fraction: str) -> tuple[str, ...]:
+        raise LookupError(f"{self.name} has no published list {name!r}; give a file: --split-list labelled=FILE")
 
     # -- what is there -----------------------------------------------------------------------------------------------
 

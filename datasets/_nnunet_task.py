@@ -6,8 +6,8 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import IGNORE, Draw, Image, Labels, Pool, Recipe
 from atso_bench.datasets._plan import Plans, configuration_of, needs_intensities
+from atso_bench.datasets._recipe import check, whole
 from atso_bench.datasets._storage import new_folder
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ class NnunetTask:
         module: nn.Module = network
         return module
 
-    def loss(self, output: Tensor | Sequence[Tensor], label: Tensor) -> Tensor:
-        """nnU-Net's Dice and cross-entropy over the heads; see ``DeepSupervisedLoss``."""
+    def loss(self, output: Tensor | Sequence[Tensor], label: Tensor, *, pseudo: bool = False) -> Tensor:
+        """nnU-Net's Dice and cross-entropy over the heads, for all labels alike; see ``DeepSupervisedLoss``."""
         return self._loss(output, label)
 
     def draws(self, pool: Pool, size: int) -> Draw:
@@ -246,11 +247,7 @@ def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any
     Raises:
         ValueError: for an override that is unknown or does not fit the network.
     """
-    known = [field.name for field in fields(Recipe)]
-    unknown = sorted(set(overrides) - {*known, "width"})
-    if unknown:
-        raise ValueError(f"unknown recipe field(s) {', '.join(unknown)}; known: {', '.join([*known, 'width'])}")
-    _check_values(overrides)
+    check(overrides, {"width": (whole, "a whole number, at least 1")})
     planned = {"patch": plan["patch_size"], "batch": plan["batch_size"]}
     chosen = {**planned, **RECIPES.get(budget.name, {}).get(len(plan["patch_size"]), {}), **overrides}
     width = chosen.pop("width", None)
@@ -265,39 +262,6 @@ def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any
             f"recipe.patch {list(patch)} leaves one voxel in the network's deepest stage; it needs two or more"
         )
     return Recipe(patch=patch, **chosen), None if width is None else int(width)
-
-
-def _check_values(overrides: Mapping[str, Any]) -> None:
-    """Refuse an override of the wrong type or out of range; the value itself is left as it is.
-
-    Raises:
-        ValueError: naming the field.
-    """
-
-    def whole(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-    def between(low: float, high: float, *, closed: bool = False) -> Callable[[Any], bool]:
-        return lambda value: (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and (low < value < high or (closed and value == low))
-        )
-
-    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "patch": (lambda value: isinstance(value, list | tuple) and all(map(whole, value)), "a list like [48,48]"),
-        "batch": (whole, "a whole number, at least 1"),
-        "width": (whole, "a whole number, at least 1"),
-        "lr": (between(0, math.inf), "a number above 0"),
-        "momentum": (between(0, 1), "a number above 0 and below 1"),
-        "weight_decay": (between(0, math.inf, closed=True), "a number, at least 0"),
-        "clip": (between(0, math.inf), "a number above 0"),
-        "mirror_pseudo": (lambda value: isinstance(value, bool), "true or false"),
-    }
-    for name, value in overrides.items():
-        good, wanted = rules[name]
-        if not good(value):
-            raise ValueError(f"recipe.{name} is {wanted}, got {value!r}")
 
 
 def _adapted(plans: Plans, configuration: str, recipe: Recipe, width: int | None) -> Plans:

@@ -16,7 +16,6 @@ from atso_bench.datasets._raw import READERS, Case, Look, RawDataset
 from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
 
 Plans = dict[str, Any]
-CONFIGURATIONS = ("2d", "3d_fullres")
 _NETWORK = re.compile(
     r"dynamic_network_architectures\.architectures\.(unet|residual_unet)\.(PlainConvUNet|ResidualEncoderUNet)"
 )

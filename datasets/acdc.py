@@ -25,7 +25,7 @@ class Acdc(NnunetDataset):
         "Diagnosis: Is the Problem Solved?, IEEE Transactions on Medical Imaging 37 (2018)"
     )
 
-    def group(self, case_id: str) -> str:
+    def group(self, case_id: str, by: str = "") -> str:
         return case_id.split("_")[0]
 
     def convert(self, source: Path, target: Path) -> None:

@@ -24,7 +24,8 @@ def imitate(trainer: Trainer, model: nn.Module, pools: Mapping[str, Pool], *, st
         terms, start = {}, 0
         for name, part in batch.items():
             stop = start + len(part.image)
-            terms[name] = trainer.task.loss(rows(output, start, stop), part.label) * (len(part.image) / total)
+            loss = trainer.task.loss(rows(output, start, stop), part.label, pseudo=pools[name].pseudo)
+            terms[name] = loss * (len(part.image) / total)
             start = stop
         return terms
 

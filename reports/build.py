@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
 
 from atso_bench.benchmark.record import atomic
-from atso_bench.reports import figures, tables
+from atso_bench.reports import figures, natural, tables
 from atso_bench.reports.frame import Frames, Group, read, tidy
 from atso_bench.reports.page import (
     NONE,
@@ -41,7 +42,8 @@ def build(results: Path) -> Path:
     _remove_old_figures(report / "figures", groups)
     title = "ATSO-Bench: " + (", ".join(sorted({group.facts["dataset"] for group in groups})) or "no finished run")
     sections = story(frames, groups, pictures)
-    _write(report / "results.csv", tidy(frames).to_csv(index=False, lineterminator="\n"))
+    with atomic(report / "results.csv") as partial:
+        tidy(frames).to_csv(partial, index=False, lineterminator="\n")
     _write(report / "report.md", to_markdown(title, sections))
     _write(report / "index.html", to_html(title, sections))
     return report / "index.html"
@@ -75,9 +77,8 @@ def _compared(frames: Frames, groups: list[Group], titles: list[str]) -> Section
             f"The comparisons differ in: {', '.join(differ)}. Scores of different comparisons must not be compared, "
             "and no table below mixes them."
         )
-    rows = {name: [each[name] for each in summaries] for name in summaries[0]}
     heads = ["value"] if len(groups) == 1 else titles
-    return Section("What was compared", "compared", words, [facts_table("What was compared", heads, rows)])
+    return Section("What was compared", "compared", words, [facts_table("What was compared", heads, summaries)])
 
 
 def _titles(groups: list[Group]) -> list[str]:
@@ -106,20 +107,12 @@ def _comparison(group: Group, title: str, anchor: str, picture: Picture) -> Sect
             "Label efficiency",
             words=[
                 "Lines join means over seeds, rings are single seeds, bars are one standard deviation each way. "
-                "Methods stand a little apart at the same number of cases so that they can be told apart."
+                f"Methods stand a little apart at the same number of {group.case}s so that they can be told apart."
                 + (" The dashed line is the upper bound." if group.runs["upper"].any() else "")
             ],
             parts=[picture],
         ),
-        Section(
-            "By class",
-            words=[
-                "Overlaps are undefined where prediction and reference are both empty, distances where either is: such "
-                "cases are left out of a mean and counted beside it. Read a distance together with the empty "
-                "predictions, for a missed organ has no distance."
-            ],
-            parts=[tables.classes(group)],
-        ),
+        _by_class(group),
         Section(
             "Time and memory",
             words=[
@@ -127,37 +120,59 @@ def _comparison(group: Group, title: str, anchor: str, picture: Picture) -> Sect
                 "but count in full for each method. Steps/s and samples/s are of training. Diagnostics are labels "
                 "that no training sees; their time is not in the sum. The process's memory is the peak so far, which "
                 "earlier runs of the same process may have set; on a CPU there is no device memory. Extra forward "
-                "passes are no steps of the budget: patches that a teacher saw, and cases that were pseudo-labelled."
+                f"passes are no steps of the budget: patches that a teacher saw, and {group.case}s that were "
+                "pseudo-labelled."
             ],
             parts=[tables.costs(group)],
         ),
     ]
     if len(group.diagnostics):
-        parts.append(
-            Section(
-                "Lazy mimicking",
-                words=[
-                    "What each student's labels changed, over the cases that it relabelled. Update rate: share of "
-                    "the voxels that are foreground before or after and that changed. Agreement (Dice) of student and "
-                    "teacher: on those cases, and inside and outside the student's own training subset. Pseudo-label "
-                    "Dice, corrected (wrong to right) and corrupted (right to wrong) are the evaluator's, which alone "
-                    "may open the hidden labels."
-                ],
-                parts=[tables.mimicking(group)],
-            )
-        )
+        parts.append(_mimicking(group))
     return Section(title, anchor, words, [tables.scores(group)], parts)
 
 
+def _by_class(group: Group) -> Section:
+    if group.natural:
+        return Section("By class", words=natural.words(group), parts=[natural.classes(group), natural.others(group)])
+    words = (
+        "Overlaps are undefined where prediction and reference are both empty, distances where either is: such "
+        "cases are left out of a mean and counted beside it. Read a distance together with the empty "
+        "predictions, for a missed organ has no distance."
+    )
+    return Section("By class", words=[words], parts=[tables.classes(group)])
+
+
+def _mimicking(group: Group) -> Section:
+    score = tables.headline(group)
+    updated = "pixels" if group.natural else "voxels that are foreground before or after and"
+    words = (
+        f"What each student's labels changed, over the {group.case}s that it relabelled. Update rate: share of the "
+        f"{updated} that changed. Agreement ({score}) of student and teacher: on those {group.case}s, and inside and "
+        f"outside the student's own training subset. Pseudo-label {score}, corrected (wrong to right) and corrupted "
+        "(right to wrong) are the evaluator's, which alone may open the hidden labels."
+    )
+    return Section("Lazy mimicking", words=[words], parts=[tables.mimicking(group)])
+
+
 def _warnings(runs: pd.DataFrame) -> Section:
-    rows = [
-        [Cell(run["title"], run["key"], link=_link(run["path"])), Cell(text)]
-        for _, run in _ordered(runs).iterrows()
-        for text in run["warnings"]
-    ]
+    """What all runs on a dataset say, once; then what single runs say."""
+    rows = []
+    for dataset, part in runs.groupby("dataset", sort=True):
+        shared = dict.fromkeys(text for text in part["warnings"].iloc[0] if _in_all(text, part))
+        rows += [[Cell(f"all {count(len(part), 'run')} on {dataset}"), Cell(text)] for text in shared]
+        rows += [
+            [Cell(run["title"], run["key"], link=_link(run["path"])), Cell(text)]
+            for _, run in _ordered(part).iterrows()
+            for text in run["warnings"]
+            if text not in shared
+        ]
     if not rows:
         return Section("Warnings", "warnings", ["No run left a warning."])
     return Section("Warnings", "warnings", [], [Table("Warnings by run", ["run", "warning"], rows, 2, long=True)])
+
+
+def _in_all(text: str, runs: pd.DataFrame) -> bool:
+    return len(runs) > 1 and all(text in warnings for warnings in runs["warnings"])
 
 
 def _failures(failures: list[Failure]) -> Section:
@@ -174,16 +189,17 @@ def _provenance(runs: pd.DataFrame) -> Section:
     makers = ["commit", "machine", "versions", "command"]
     made = runs[makers].drop_duplicates().sort_values(makers).reset_index(drop=True)
     number = {tuple(row): f"{index + 1}" for index, row in enumerate(made.to_numpy().tolist())}
+    metrics = sorted(set(runs["metric"]))
     rows = [
         [
             Cell(run["path"], link=_link(run["path"])),
-            Cell(decimals(run["score"], 4)),
+            *(Cell(decimals(run["score"] if run["metric"] == metric else math.nan, 4)) for metric in metrics),
             *(Cell(run[name] or NONE) for name in ("split", "data")),
             Cell(number[tuple(run[name] for name in makers)]),
         ]
         for _, run in _ordered(runs).iterrows()
     ]
-    heads = ["record", "score", "split", "data", "made by"]
+    heads = ["record", *(tables.HEADLINE.get(metric, metric) for metric in metrics), "split", "data", "made by"]
     records = Table("The record of every run", heads, rows, words=len(heads), long=True)
     each = [[Cell(number[row]), *(Cell(text or NONE) for text in row)] for row in number]
     programs = Table("What made the records", ["made by", *makers], each, words=5, long=True)
@@ -207,7 +223,7 @@ def _draw(report: Path, group: Group) -> Picture:
     drawn = figures.label_efficiency(group, score)
     for kind, content in drawn.items():
         _write(report / "figures" / f"label-efficiency-{group.name}.{kind}", content)
-    alt = f"{score} against the number of labelled cases, one line per method; the numbers are in the table of scores."
+    alt = f"{score} by labelled {group.case}s, one line per method; the numbers are in the table of scores."
     return Picture(f"figures/label-efficiency-{group.name}.svg", figures.in_page(drawn["svg"]), alt)
 
 

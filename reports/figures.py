@@ -108,7 +108,7 @@ def _label_axis(axes: Axes, group: Group) -> None:
             ticks.append((at, f"{at:.3g}\n({runs['percent'].mean():.3g} %)"))
     axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("labelled cases, logarithmic (share of the pool)")
+    axes.set_xlabel(f"labelled {group.case}s, logarithmic (share of the pool)")
 
 
 def in_page(svg: bytes) -> str:

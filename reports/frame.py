@@ -12,7 +12,7 @@ import pandas as pd
 from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
-from atso_bench.reports.page import plain
+from atso_bench.reports.page import count, plain
 from atso_bench.reports.rows import Failure
 
 
@@ -40,6 +40,16 @@ class Group:
     fractions: dict[str, str]
     labels: list[str]
 
+    @property
+    def natural(self) -> bool:
+        """Whether these are street scenes, scored by mIoU, and not volumes, scored by Dice."""
+        return bool(self.facts["metric"] == "miou")
+
+    @property
+    def case(self) -> str:
+        """What a case is called."""
+        return _noun(self.facts)
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -64,7 +74,8 @@ class Frames:
         order = sorted(
             set(runs["fraction"]), key=lambda text: (runs.loc[runs.fraction == text, "labelled"].mean(), text)
         )
-        heads = {text: _fraction_head(text, runs[runs.fraction == text]) for text in order}
+        noun = _noun(runs["facts"].iloc[0])
+        heads = {text: _fraction_head(text, runs[runs.fraction == text], noun) for text in order}
         methods = dict(zip(runs["label"], runs["method"], strict=True))
         labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
         return Group(name, runs["facts"].iloc[0], runs, scores, phases, diagnostics, heads, labels)
@@ -159,11 +170,15 @@ def _place(facts: dict[str, Any], name: str) -> tuple:
     return facts["scored"] != "test", facts["dataset"], facts["configuration"], parity, facts["steps"], name
 
 
-def _fraction_head(text: str, runs: pd.DataFrame) -> str:
-    """``10 % (4 cases)``; the number of cases may vary over seeds, since a split never divides a patient."""
+def _noun(facts: dict[str, Any]) -> str:
+    return "frame" if facts["metric"] == "miou" else "case"
+
+
+def _fraction_head(text: str, runs: pd.DataFrame, noun: str) -> str:
+    """``10 % (4 cases)``; the number of cases may vary over seeds, since a split never divides a group."""
     fraction = LabelFraction.parse(text)
     low, high = int(runs["labelled"].min()), int(runs["labelled"].max())
-    cases = f"{low} case{'s' * (low != 1)}" if low == high else f"{low}–{high} cases"
+    cases = count(low, noun) if low == high else f"{low:,}–{high:,} {noun}s"
     if fraction.cases is None:
         return f"{fraction.text} % ({cases})"
     return f"{cases} ({runs['percent'].mean():.3g} %)"

@@ -27,12 +27,14 @@ class Cell:
         note: small print beside it.
         strong: set in bold.
         link: a file below the results folder, relative to the report.
+        items: a list below the text.
     """
 
     text: str
     note: str = ""
     strong: bool = False
     link: str = ""
+    items: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,15 @@ def plain(value: Any) -> str:
         return ", ".join(f"{name} {plain(item)}" for name, item in sorted(value.items()))
     if isinstance(value, list | tuple):
         return " × ".join(plain(item) for item in value)
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def facts_table(caption: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
-    """One row per fact, one column per thing that it is a fact of."""
-    body = [[Cell(name), *map(Cell, values)] for name, values in rows.items()]
+def facts_table(caption: str, heads: Sequence[str], facts: Sequence[Mapping[str, Cell]]) -> Table:
+    """One row per fact, one column per thing that it is a fact of; a dash where it is a fact of others alone."""
+    names = dict.fromkeys(name for each in facts for name in each)
+    body = [[Cell(name), *(each.get(name, Cell(NONE)) for each in facts)] for name in names]
     return Table(caption, ["", *heads], body, words=1 + len(heads), long=True)

@@ -21,11 +21,11 @@ RATES = (
     "agreement",
     "agreement_inside",
     "agreement_outside",
-    "pseudo_dice",
+    "pseudo_score",
     "correction_rate",
     "corruption_rate",
 )
-BY_CLASS = ("agreement", "pseudo_dice")
+BY_CLASS = ("agreement", "pseudo_score")
 BASELINE = "supervised"
 PHASE = ("kind", "seconds", "steps", "samples", "device_bytes", "process_bytes", "reused")
 ENTRY = ("phase", "generation", "subset", "teacher")
@@ -54,10 +54,12 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "budget": spec.budget.name,  # a dataset picks its recipe by it
         "steps": spec.budget.steps,
         "parity": spec.budget.parity,
-        "recipe": {**record.recipe, **spec.recipe},
+        # what was used says more than what was asked for: "sliding 801, stride 534" where "sliding" was
+        "recipe": {name: value for name, value in {**spec.recipe, **record.recipe}.items() if name != "protocol"},
         "scored": spec.scored,
         "validation": spec.validation,
-        "lists": digest(spec.lists) if spec.lists else "",
+        "split_by": spec.split_by,
+        "lists": _lists(spec),
         "classes": [str(name) for name in record.classes],
         "test": digest(sorted(record.split["test"])),
         "data": record.data,
@@ -82,9 +84,12 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "percent": record.labelled_percent,
         "upper": spec.method == BASELINE and labelled == record.pool_size,
         "seed": spec.seed,
+        "metric": record.metric,
         "steps": spec.budget.steps,
         "parity": spec.budget.parity,
         "score": number(record.score),
+        **_beside_miou(record),
+        "protocol": _protocol(record),
         "cases": len(record.cases),
         "spent": record.spent_steps,
         "teacher_patches": record.teacher_patches,
@@ -99,6 +104,36 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "machine": _machine(environment),
         "command": shlex.join(str(word) for word in environment.get("command") or []),
     }
+
+
+def _lists(spec: RunSpec) -> str:
+    """The parts that follow a published list, and the content of those that are the same at every label fraction."""
+    fixed = {name: ids for name, ids in spec.lists.items() if name != "labelled"}
+    return ", ".join(sorted(spec.lists)) + (f" ({digest(fixed)})" if fixed else "")
+
+
+def _beside_miou(record: Record) -> dict[str, float]:
+    """What the summary of a natural record says beside mIoU; NaN on volumes and in records that do not say it."""
+    means = record.summary.get("metrics", {})
+    accuracy, frame = (number(means.get(name, {}).get("mean")) for name in ("pixel_accuracy", "frame_miou"))
+    return {
+        "pixel_accuracy": accuracy,
+        "frame_miou": frame,
+        "official_miou": number(record.summary.get("official_miou")),
+    }
+
+
+def _protocol(record: Record) -> dict[str, Any]:
+    """Name, source and differences of the published protocol that a run follows; empty for none.
+
+    It describes a recipe and determines nothing, and some of its differences vary with the label fraction: it sets no
+    runs apart.
+    """
+    protocol = record.recipe.get("protocol") or {}
+    if not protocol:
+        return {}
+    source, differs = str(protocol.get("source") or ""), [str(text) for text in protocol.get("differs") or []]
+    return {"name": str(protocol["name"]), "source": source, "differs": differs}
 
 
 def score_rows(record: Record) -> Iterator[tuple]:
@@ -125,10 +160,11 @@ def phase_rows(record: Record) -> Iterator[tuple]:
 
 
 def diagnostic_rows(record: Record) -> Iterator[tuple]:
+    measured = {"pseudo_score": f"pseudo_{record.metric}"}  # pseudo_dice or pseudo_miou
     for entry in record.diagnostics:
         names = ("" if entry.get(name) is None else entry[name] for name in ENTRY)
-        rates = (number(entry.get(name)) for name in ("cases", *RATES))
-        yield record.spec.key, *names, *rates, *(_by_class(entry, name) for name in BY_CLASS)
+        rates = (number(entry.get(measured.get(name, name))) for name in ("cases", *RATES))
+        yield record.spec.key, *names, *rates, *(_by_class(entry, measured.get(name, name)) for name in BY_CLASS)
 
 
 def _by_class(entry: dict[str, Any], name: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The tables of one comparison: scores, classes, time and memory, lazy mimicking."""
+"""The tables of one comparison: scores, classes of volumes, time and memory, lazy mimicking; what the runs share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from atso_bench.reports.frame import Group
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
-from atso_bench.reports.rows import BASELINE, BY_CLASS, COUNTS, RATES
+from atso_bench.reports.rows import BASELINE, BY_CLASS, RATES
 
 HEADLINE = {"dice": "Dice", "miou": "mIoU"}
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
@@ -51,7 +51,7 @@ def scores(group: Group) -> Table:
         row = [Cell(label)]
         for fraction in group.fractions:
             if (label, fraction) in found:
-                row.append(_score(found[label, fraction], best[fraction]))
+                row.append(spread(found[label, fraction], best[fraction]))
             else:
                 row.append(Cell(NONE))
         rows.append(row)
@@ -60,7 +60,8 @@ def scores(group: Group) -> Table:
     return Table(f"{headline(group)} on {part(group)}, mean ± standard deviation over seeds", ["method", *heads], rows)
 
 
-def _score(values: pd.Series, best: float) -> Cell:
+def spread(values: pd.Series, best: float = math.nan) -> Cell:
+    """Mean and sample standard deviation over runs; what is undefined is left out and counted."""
     defined = values.dropna()
     mean, spread = defined.mean(), defined.std(ddof=1)
     text = decimals(mean) if math.isnan(spread) else f"{decimals(mean)} ± {decimals(spread)}"
@@ -93,26 +94,17 @@ def cautions(group: Group) -> list[str]:
 
 def classes(group: Group) -> Table:
     """Per class: mean over the cases of a run, then over seeds; what is undefined is left out and counted."""
-    pooling = group.facts["metric"] == "miou"
-    metrics = [name for name in UNITS if not pooling or bool(group.scores[name].notna().any())]
     parts = dict(iter(group.scores.groupby(["class", "fraction", "label"])))
     rows = []
     for name in group.facts["classes"]:
         for fraction, label, _ in cells(group):
             part = parts.get((name, fraction, label), group.scores.iloc[:0])
             row = [Cell(name), Cell(group.fractions[fraction]), Cell(label)]
-            row += [Cell(decimals(_pooled_iou(part)))] if pooling else []
-            row += [_class_score(part, metric) for metric in metrics]
+            row += [_class_score(part, metric) for metric in UNITS]
             row += [Cell(f"{len(part):,}")]
             row += [Cell(f"{int((part['empty'] == kind).sum()):,}") for kind in ("prediction", "reference", "both")]
             rows.append(row)
-    heads = [
-        "class",
-        "label fraction",
-        "method",
-        *(["IoU, pooled"] if pooling else []),
-        *(UNITS[metric] for metric in metrics),
-    ]
+    heads = ["class", "label fraction", "method", *UNITS.values()]
     empty = ["empty prediction", "empty reference", "both empty"]
     return Table("Scores by class, mean over cases and seeds", [*heads, "scored cases", *empty], rows, words=3)
 
@@ -121,11 +113,6 @@ def _class_score(part: pd.DataFrame, metric: str) -> Cell:
     mean = part.groupby("key")[metric].mean().mean()
     undefined = int(part[metric].isna().sum())
     return Cell(decimals(mean, 2 if metric.endswith("_mm") else 3), f"{undefined} undefined" if undefined else "")
-
-
-def _pooled_iou(part: pd.DataFrame) -> float:
-    counts = part.groupby("key")[list(COUNTS)].sum()
-    return float((counts["tp"] / counts.sum(axis=1)).mean())
 
 
 # Time and memory
@@ -156,7 +143,8 @@ def costs(group: Group) -> Table:
             rows.append(row)
     words = ["label fraction", "method", *(["machine"] if machines else [])]
     times = [*kinds.values(), "together (s)", "diagnostics (s)", "steps/s", "samples/s"]
-    rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches", "pseudo-labelled cases", "shared phases"]
+    rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches"]
+    rest += [f"pseudo-labelled {group.case}s", "shared phases"]
     return Table("Time and memory of a run, mean over seeds", [*words, *times, *rest], rows, words=len(words))
 
 
@@ -178,8 +166,9 @@ def mimicking(group: Group) -> Table:
             row += [Cell(str(part["key"].nunique()))]
             rows.append(row)
     words = ["label fraction", "method", "student", *(["teacher"] if teachers else [])]
-    rates = ["update rate", "agreement", "agreement inside", "agreement outside", "pseudo-label Dice"]
-    heads = [*words, "cases", *rates, "corrected", "corrupted", "seeds"]
+    score = headline(group)
+    rates = ["update rate", *(f"agreement{where} ({score})" for where in ("", " inside", " outside"))]
+    heads = [*words, f"{group.case}s", *rates, f"pseudo-label {score}", "corrected", "corrupted", "seeds"]
     return Table("Every pseudo-labelling, mean over seeds", heads, rows, words=len(words))
 
 
@@ -201,12 +190,12 @@ def _natural(values: tuple) -> list[tuple[int, float, str]]:
     return [(0, float(value), "") if isinstance(value, Real) else (1, 0.0, str(value)) for value in values]
 
 
-def summary(group: Group) -> dict[str, str]:
+def summary(group: Group) -> dict[str, Cell]:
     """What the runs of a comparison have in common, and what varies."""
     facts, runs = group.facts, group.runs
     share = "shared by all trainings of a method" if facts["parity"] == "total" else "for each training of a method"
     recipe = "; ".join(f"{name} {plain(value)}" for name, value in sorted(facts["recipe"].items()))
-    return {
+    said = {
         "dataset": facts["dataset"],
         "methods": ", ".join(group.labels),
         "label fractions": ", ".join(group.fractions.values()),
@@ -216,9 +205,38 @@ def summary(group: Group) -> dict[str, str]:
         "configuration": facts["configuration"],
         "recipe": recipe or NONE,
         "score": f"{headline(group)}, classes: {', '.join(facts['classes'])} (definitions: version {facts['metrics']})",
-        "scored on": f"{part(group)}, {ranges(runs['cases'].tolist())} cases",
+        "scored on": f"{part(group)}, {ranges(runs['cases'].tolist())} {group.case}s",
         "test set T": facts["test"],
         "validation set V": f"{facts['validation']:g} % of the pool" if facts["validation"] else "none drawn",
-        "case lists": f"published ({facts['lists']})" if facts["lists"] else "drawn",
+        "case lists": f"published: {facts['lists']}" if facts["lists"] else "drawn",
+        **({"split by": facts["split_by"]} if facts["split_by"] else {}),
         "data": facts["data"] or NONE,
     }
+    cells = {name: Cell(text) for name, text in said.items()}
+    return cells | ({"protocol": protocol} if (protocol := _protocol(group)) else {})
+
+
+def _protocol(group: Group) -> Cell | None:
+    """The published protocol with every difference of every run; None where no run names one.
+
+    Steps, for one, differ by other amounts at other label fractions: such a difference says where it holds.
+    """
+    protocols = {text: group.runs.loc[group.runs.fraction == text, "protocol"] for text in group.fractions}
+    named = {text: [each for each in found if each] for text, found in protocols.items()}
+    names = dict.fromkeys(
+        f"{each['name']} ({each['source']})" if each["source"] else each["name"]
+        for found in named.values()
+        for each in found
+    )
+    if not names:
+        return None
+    where: dict[str, list[str]] = {}
+    for fraction, found in named.items():
+        for text in dict.fromkeys(text for each in found for text in each["differs"]):
+            where.setdefault(text, []).append(group.fractions[fraction])
+    items = [
+        text if len(heads) == len(group.fractions) else f"{text} (at {', '.join(heads)})"
+        for text, heads in where.items()
+    ]
+    followed = "the runs differ from it in:" if items else "the runs note no difference from it."
+    return Cell(f"{'; '.join(names)}; {followed}", items=items)

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK
 
 from atso_bench.benchmark import metrics
-from atso_bench.benchmark.evaluate import Evaluation, evaluate_folders, harmless
+from atso_bench.benchmark.evaluate import Evaluation, evaluate_folders, harmless, lines
 
 SPACING = (0.5, 1.0, 3.0)  # mm by x, y, z, as SimpleITK has it
 NAMES = {"background": 0, "organ": 1, "lesion": 2}
@@ -248,6 +248,17 @@ def test_labels_that_name_no_classes_are_an_error(labels: Any, folders: Folders)
     folders.pair("case_1", BLOCK, BLOCK)
     with pytest.raises(ValueError, match=r"dataset\.json"):
         folders.evaluate()
+
+
+def test_what_is_told_names_every_metric_and_what_is_undefined(folders: Folders) -> None:
+    folders.pair("case_1", MOVED, BLOCK)
+    folders.pair("case_2", BLANK, BLOCK)
+    save(folders.references / "r.nii.gz", BLOCK)
+    told = lines(folders.evaluate(allow_missing=True))
+    assert [line.split()[0] for line in told[: len(metrics.METRICS)]] == list(metrics.METRICS)
+    assert "dice                     0.3333" in told
+    assert "hd95_mm                  3.0000  (1 of 2 undefined: empty masks)" in told
+    assert told[-2:] == ["not scored, as one of the folders lacks them: r", f"2 cases -> {folders.output}"]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])

@@ -69,6 +69,22 @@ def test_matrices_of_two_images_add_up() -> None:
     )
 
 
+@given(st.data())
+def test_bytes_are_counted_as_wider_integers_are(data: st.DataObject) -> None:
+    """They have a way of their own through `confusion`: the same counts, and the same errors."""
+    label = st.integers(0, 5) | st.sampled_from([7, 254, 255])
+    pair = [data.draw(hnp.arrays(np.uint8, (3, 4), elements=label), name) for name in ("prediction", "reference")]
+    classes, ignore = data.draw(st.integers(1, 6)), data.draw(st.sampled_from([None, 0, 3, 255, -1, 300]))
+
+    def result(kind: Any) -> Any:
+        try:
+            return metrics.confusion(pair[0].astype(kind), pair[1].astype(kind).T.copy().T, classes, ignore).tolist()
+        except ValueError as error:
+            return str(error)
+
+    assert result(np.uint8) == result(np.int64) == result(np.int16)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_overlaps_agree_with_scikit_learn(seed: int) -> None:
     from sklearn import metrics as sk

@@ -221,18 +221,6 @@ def test_class_means_leave_out_undefined_cases_and_count_them(tmp_path: Path) ->
     ]
 
 
-def test_frames_of_a_street_are_pooled_before_the_ratio(tmp_path: Path) -> None:
-    """Counts 1, 0, 1 and 8, 2, 0: pooled IoU is 9 / 12 where the mean of the two frames would be 0.65."""
-    none = dict.fromkeys(["hd95_mm", "assd_mm", "nsd"])
-    cases = {"a": case_scores(0.67, tp=1, fp=0, fn=1, **none), "b": case_scores(0.89, tp=8, fp=2, fn=0, **none)}
-    scored = {name: {"road": scores} for name, scores in cases.items()}
-    write(tmp_path, make(track="natural", metric="miou", classes=["road"], cases=scored))
-    table = tables.classes(group(tmp_path))
-    assert table.columns[3:5] == ["IoU, pooled", "Dice"]
-    assert texts(table)[0][3:5] == ["0.750", "0.780"]
-    assert tables.scores(group(tmp_path)).caption.startswith("mIoU")
-
-
 def test_time_is_summed_by_kind_and_shared_phases_count(tmp_path: Path) -> None:
     write(tmp_path, make(seed=0), make(seed=1))
     table = tables.costs(group(tmp_path))

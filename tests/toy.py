@@ -44,6 +44,11 @@ class ToyDataset:
     unlabelled: tuple[str, ...] = ("u00", "u01")
     name: str = "toy"
     track: str = "medical"
+    configuration: str = "2d"
+    configurations: tuple[str, ...] = ("2d",)
+    groupings: tuple[str, ...] = ("patient",)
+    caveats: tuple[str, ...] = ()
+    default_list: str = ""
     recipe: Recipe = field(default=Recipe(patch=(8, 8), batch=4, momentum=0.9))
 
     @property
@@ -58,8 +63,11 @@ class ToyDataset:
     def identity(self) -> str:
         return digest([self.shape, self.cases])
 
-    def group(self, case_id: str) -> str:
+    def group(self, case_id: str, by: str = "") -> str:
         return case_id
+
+    def published(self, name: str, fraction: str) -> tuple[str, ...]:
+        raise LookupError(f"toy has no list {name!r}")
 
     def ready(self, say: Any = None) -> list[str]:
         return []
@@ -114,7 +122,7 @@ class ToyTask:
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if len(self.recipe.patch) == 2 else (nn.Conv3d, nn.BatchNorm3d)
         return nn.Sequential(conv(1, 6, 3, padding=1), norm(6), nn.LeakyReLU(), conv(6, 3, 3, padding=1))
 
-    def loss(self, output: Any, label: Tensor) -> Tensor:
+    def loss(self, output: Any, label: Tensor, *, pseudo: bool = False) -> Tensor:
         return F.cross_entropy(output, label)
 
     def draws(self, pool: Pool, size: int) -> Any:

@@ -1,0 +1,143 @@
+"""Folders of Cityscapes label images -> scores, paired and converted as cityscapesscripts does it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atso_bench.benchmark import progress
+from atso_bench.benchmark.frame_scores import FrameScores
+from atso_bench.benchmark.metrics import IGNORE
+
+REFERENCES = ("_gtFine_labelIds.png", "_gtFine_labelTrainIds.png")  # of a frame that has both, the first is taken
+TRAIN_IDS = "labelTrainIds.png"
+FRAME = re.compile(r"[^_.][^_]*_[^_]+_\d+")  # <city>_<sequence>_<frame>
+UNKNOWN = 254
+_MODES = ("L", "P", "I", "I;16")  # of PIL: one channel of integers; a palette is only how they are shown
+_NAMED = 10  # frames without a partner in a message
+
+
+def references_below(folder: Path) -> dict[str, Path]:
+    """Cityscapes' true label images anywhere below the folder, by frame; empty if there is none."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*_gtFine_label*Ids.png")):
+        ending = next((ending for ending in REFERENCES if path.name.endswith(ending)), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        frame = path.name.removesuffix(ending)
+        if not FRAME.fullmatch(frame):
+            raise ValueError(f"{path} must be named <city>_<sequence>_<frame number>{ending}")
+        other = files.setdefault(frame, path)
+        if path.name == other.name and path != other:
+            raise ValueError(f"frame {frame!r} has two references, {other} and {path}; keep one of them")
+        if ending == REFERENCES[0]:
+            files[frame] = path
+    return files
+
+
+def score(
+    predictions: Path, true: Mapping[str, Path], *, allow_missing: bool, shown: progress.Progress
+) -> tuple[FrameScores, tuple[str, ...]]:
+    """Score the predictions below a folder against the true label images.
+
+    Args:
+        predictions: folder that holds one ``<frame>*.png`` for each frame, anywhere below it: label ids, as one submits
+            them to Cityscapes, or train ids if the name ends in ``labelTrainIds.png``.
+        true: what `references_below` found.
+        allow_missing: leave out the frames that only one side has.
+        shown: where to show how far it is.
+
+    Returns:
+        The scores, and the frames that were left out.
+
+    Raises:
+        ValueError: if a frame has no or two predictions, or a prediction no reference; if the sizes of a pair differ;
+            if a file is unreadable, or holds colours or what is no label.
+    """
+    predicted = _predictions(predictions)
+    without = {frame: f"{frame!r} has no prediction" for frame in sorted(true.keys() - predicted.keys())}
+    without |= {frame: f"{frame!r} has no reference" for frame in sorted(predicted.keys() - true.keys())}
+    both = sorted(predicted.keys() & true.keys())
+    if not both or (without and not allow_missing):
+        named = "; ".join(list(without.values())[:_NAMED])
+        more = f"; and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
+        hint = "; --allow-missing scores the others" if both else ""
+        wanted = f"; a prediction is named <frame>*.png and lies below {predictions}"
+        raise ValueError(f"frames without a partner: {named}{more}{wanted}{hint}")
+    if twice := [frame for frame in both if len(predicted[frame]) > 1]:
+        files = ", ".join(map(str, predicted[twice[0]]))
+        raise ValueError(f"frame {twice[0]!r} has {len(predicted[twice[0]])} predictions, {files}; keep one of them")
+
+    scores = FrameScores(class_names())
+    with shown.phase("evaluation", len(both), "frames") as bar:
+        for frame in both:
+            prediction, reference = read_labels(predicted[frame][0]), read_labels(true[frame])
+            if prediction.shape != reference.shape:
+                mine, its = ("{1} x {0}".format(*labels.shape) for labels in (prediction, reference))
+                hint = "bring it back to the size of the frame, without interpolating between ids"
+                raise ValueError(f"{predicted[frame][0]} is {mine} pixels, the reference {its}; {hint}")
+            scores.count(frame, prediction, reference)
+            bar.advance()
+    return scores, tuple(without)
+
+
+def class_names() -> tuple[str, ...]:
+    """The classes that Cityscapes evaluates, by train id."""
+    from cityscapesscripts.helpers.labels import labels
+
+    return tuple(label.name for label in sorted(labels, key=lambda label: label.trainId) if not label.ignoreInEval)
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Train ids ``(H, W)`` of a label image, ``IGNORE`` for every label that is not evaluated."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mode, array = image.mode, np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is not readable: {error}; write or copy it again") from error
+    if mode not in _MODES:
+        raise ValueError(f"{path} has pixels of kind {mode}; a label image has one channel, which holds the ids")
+    kind = "train ids" if path.name.endswith(TRAIN_IDS) else "label ids"
+    ids = array if array.dtype == np.uint8 else np.where((array >= 0) & (array < 256), array, UNKNOWN)
+    labels = _table(kind)[ids.astype(np.uint8)]
+    wrong = labels == UNKNOWN
+    if wrong.any():
+        found = np.unique(array[wrong])[:5].tolist()
+        remedy = {
+            "label ids": f"the ids are 0 to 33; 0 is for no class; files of train ids are named *{TRAIN_IDS}",
+            "train ids": f"the ids are 0 to 18, and {IGNORE} for no class",
+        }
+        raise ValueError(f"{path} holds {found}, which are no {kind} of Cityscapes: {remedy[kind]}")
+    return labels
+
+
+def _predictions(folder: Path) -> dict[str, list[Path]]:
+    """PNG files anywhere below the folder, by the frame that their name begins with."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder")
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*.png")):
+        if found := FRAME.match(path.name):
+            files.setdefault(found[0], []).append(path)
+    return files
+
+
+def _table(kind: str) -> NDArray[np.uint8]:
+    """Id -> train id, ``IGNORE`` or ``UNKNOWN``, ``(256,)``, by cityscapesscripts' own table."""
+    from cityscapesscripts.helpers.labels import labels
+
+    table = np.full(256, UNKNOWN, np.uint8)
+    if kind == "train ids":
+        table[IGNORE] = IGNORE
+    for label in labels:
+        if kind == "label ids" and label.id >= 0:
+            table[label.id] = IGNORE if label.ignoreInEval else label.trainId
+        elif kind == "train ids" and not label.ignoreInEval:
+            table[label.trainId] = label.trainId
+    return table

@@ -1,0 +1,162 @@
+"""A natural task: DeepLabV3+, crops, loss, inference and export for one labelled set of frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from cityscapesscripts.helpers.labels import trainId2label
+from torch import Tensor, nn
+
+from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.benchmark.task import Draw, Image, Labels, Pool
+from atso_bench.datasets._storage import new_folder
+from atso_bench.datasets._street_draws import MEAN, STD, FrameDraw
+from atso_bench.datasets._street_inference import predict_frame
+from atso_bench.datasets._street_loss import StreetLoss
+from atso_bench.datasets._street_network import MULTIPLE, StreetNetwork, pretrained
+from atso_bench.datasets._street_recipes import differences, recipes
+
+CLASSES = tuple(trainId2label[index].name for index in range(19))
+"""The evaluated classes of Cityscapes by train id."""
+
+_EXAMPLE = """\
+import json, torch, safetensors.torch, segmentation_models_pytorch as smp
+model = json.load(open("{folder}/model.json"))
+network = smp.DeepLabV3Plus(encoder_weights=None, **model["arguments"]).eval()
+network.load_state_dict(safetensors.torch.load_file("{folder}/weights.safetensors"))
+logits = network((image - torch.tensor(model["mean"])) / torch.tensor(model["std"]))  # image (N, 3, H, W), 0 to 255
+"""
+
+
+class CityscapesTask:
+    """See ``Task``; the arguments come from ``CityscapesDataset.task``.
+
+    Attributes:
+        street: the recipe's fields that only this track has.
+        details: the same, what the network starts from, and where the run differs from a protocol.
+    """
+
+    track: Literal["medical", "natural"] = "natural"
+    metric: Literal["dice", "miou"] = "miou"
+    classes = CLASSES
+
+    def __init__(
+        self,
+        *,
+        configuration: str,
+        budget: Budget,
+        overrides: Mapping[str, Any],
+        images: Mapping[str, Image],
+        labels: Labels,
+        visible: Mapping[str, str],
+        labelled: Mapping[str, str],
+        unlabelled: int,
+        listed: bool,
+    ) -> None:
+        self.configuration = configuration
+        self.images, self.labels = images, labels
+        self.recipe, self.street = recipes(configuration, budget, overrides)
+        self._weights, weights = pretrained(self.street.weights, self.street.encoder)
+        made = {**asdict(self.street), "weights": weights}
+        self.identity = digest([asdict(self.recipe), made, dict(visible), dict(labelled)])
+        protocol = differences(configuration, self.recipe, self.street, budget, unlabelled=unlabelled, listed=listed)
+        self.details = {
+            **made,
+            "configuration": configuration,
+            "network": "DeepLabV3Plus",
+            "evaluation": self.street.inference,
+            **({"protocol": protocol} if protocol else {}),
+        }
+
+    def network(self) -> nn.Module:
+        """DeepLabV3+; the encoder starts from the recipe's weights, the rest from random ones."""
+        network = StreetNetwork(self._arguments)
+        if self._weights is not None:
+            network.network.encoder.load_state_dict(dict(self._weights))
+        return network
+
+    def loss(self, output: Tensor, label: Tensor, *, pseudo: bool = False) -> Tensor:
+        """Cross-entropy of the hard pixels of true labels, of all pixels of pseudo labels; see ``StreetLoss``."""
+        loss: Tensor = self._loss(output, label, pseudo=pseudo)
+        return loss
+
+    def draws(self, pool: Pool, size: int) -> Draw:
+        """Batches of crops, randomly scaled and flipped."""
+        return FrameDraw(pool, size, (self.recipe.patch[0], self.recipe.patch[1]), self.street.scales)
+
+    def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
+        """Logits ``(19, H, W)`` at full resolution on ``device``."""
+        sliding = self.street.evaluation == "sliding"
+        return predict_frame(
+            model,
+            image.array,
+            torch.device(device),
+            window=self.street.window if sliding else None,
+            stride=self.street.stride,
+            shift=self.street.shift,
+            mirror=mirror,
+        )
+
+    def restore(self, image: Image, logits: Tensor) -> np.ndarray:
+        """Train ids ``(H, W)``; the geometry is the original one."""
+        label: np.ndarray = logits.argmax(0).to(torch.uint8).cpu().numpy()
+        return label
+
+    def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
+        """Write ``weights.safetensors``, and ``model.json``, which says how to build the network.
+
+        Returns:
+            Five lines of Python that load and use it; they need neither this project nor its data.
+
+        Raises:
+            ValueError: if ``folder`` exists and is not empty.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(folder).absolute()
+        if folder.exists():
+            if not folder.is_dir() or any(folder.iterdir()):
+                raise ValueError(f"{folder} exists and is not empty; choose another folder")
+            folder.rmdir()
+        inner = model.get_submodule("network")
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
+        example = _EXAMPLE.format(folder=folder)
+        description = {
+            "network": "segmentation_models_pytorch.DeepLabV3Plus",
+            "arguments": self._arguments,
+            "mean": [[[255 * value]] for value in MEAN],
+            "std": [[[255 * value]] for value in STD],
+            "multiple": MULTIPLE,  # pad height and width to multiples of it
+            "classes": [
+                {"train_id": index, "label_id": trainId2label[index].id, "name": name}
+                for index, name in enumerate(self.classes)
+            ],
+            "inference": self.street.inference,
+            "example": example.splitlines(),
+            "facts": dict(facts),
+        }
+        with new_folder(folder) as partial:
+            save_file(state, partial / "weights.safetensors")
+            (partial / "model.json").write_text(json.dumps(description, indent=1, default=str), encoding="utf-8")
+        return example
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "encoder_name": self.street.encoder,
+            "encoder_output_stride": self.street.output_stride,
+            "decoder_channels": self.street.decoder,
+            "in_channels": 3,
+            "classes": len(self.classes),
+        }
+
+    @cached_property
+    def _loss(self) -> StreetLoss:
+        return StreetLoss(self.street.ohem_threshold, self.street.ohem_kept)

@@ -1,0 +1,116 @@
+"""Decoded frames on disk, made once from PNG files and found again by what the files look like."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atso_bench.benchmark.record import write_json
+from atso_bench.benchmark.spec import digest
+from atso_bench.datasets._frames_on_disk import Listing, write_frame
+from atso_bench.datasets._storage import Storage, locked, new_folder
+
+if TYPE_CHECKING:
+    from atso_bench.datasets._prepare import Say
+
+FORMAT = 1
+"""Raise it when prepared data has to be made again."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The folders ``prepared/<name>/<identity>-<format>`` of one dataset, each with ``images/``, ``labels/`` and
+    ``prepared.json``; and ``source.json``, which says what they were made from:
+
+    ``{"source": given last with --from, "prepared": {source: {"listing": fingerprint, "key": folder}}}``
+    """
+
+    name: str
+    storage: Storage
+
+    @property
+    def home(self) -> Path:
+        """Where new folders go."""
+        return self.storage.new_prepared / self.name
+
+    def memory(self) -> dict[str, Any]:
+        """What ``source.json`` says; the data root's and, before it, the one where new files go."""
+        memory: dict[str, Any] = {"source": None, "prepared": {}}
+        for folder in (*(root / self.name for root in self.storage.prepared), self.home):
+            path = folder / "source.json"
+            kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            memory["source"] = kept.get("source") or memory["source"]
+            memory["prepared"].update(kept.get("prepared", {}))
+        return memory
+
+    def find(self, source: Path, listing: Listing | None) -> Path | None:
+        """The folder that was made from files that looked like ``listing``; from ``source``, if that is gone."""
+        known = self.memory()["prepared"]
+        if listing is not None:
+            fingerprint = listing.fingerprint
+            keys = [entry["key"] for entry in known.values() if entry["listing"] == fingerprint]
+        else:
+            keys = [known[str(source)]["key"]] if str(source) in known else []
+        keys = [key for key in keys if key.endswith(f"-{FORMAT}")]
+        folders = (root / self.name / key for key in keys for root in self.storage.prepared)
+        return next((folder for folder in folders if (folder / "prepared.json").is_file()), None)
+
+    def make(self, source: Path, listing: Listing, say: Say | None = None) -> Path:
+        """Check and decode all frames of ``listing``, unless another process has just done so.
+
+        Raises:
+            ValueError: naming every broken file, or that the disk is too small.
+        """
+        with locked(self.home / ".lock"):
+            if (found := self.find(source, listing)) is not None:
+                return found
+            target = self._decode(source, listing, say)
+            entry = {"listing": listing.fingerprint, "key": target.name}
+            memory = self.memory()
+            write_json(self.home / "source.json", {**memory, "prepared": {**memory["prepared"], str(source): entry}})
+        return target
+
+    def remember(self, source: Path) -> None:
+        """Keep what ``--from`` was given."""
+        if self.memory()["source"] != str(source):
+            with contextlib.suppress(OSError), locked(self.home / ".lock"):
+                write_json(self.home / "source.json", {**self.memory(), "source": str(source)})
+
+    def _decode(self, source: Path, listing: Listing, say: Say | None) -> Path:
+        from atso_bench.datasets._prepare import each
+
+        staging = self.home / "decoding"
+        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed between the two renamings
+        with new_folder(staging) as folder:
+            self._check_disk(listing)
+            for kind in ("images", "labels"):
+                (folder / kind).mkdir()
+            write = partial(write_frame, folder=folder)
+            facts = each(write, listing.frames, listing.raw_bytes, "check and decode", say)
+            problems = [*listing.problems, *(problem for fact in facts for problem in fact.get("problems", ()))]
+            if problems:
+                listed = "\n  ".join(problems)
+                raise ValueError(f"{source} has {len(problems)} problem(s):\n  {listed}")
+            frames = {frame.id: fact for frame, fact in zip(listing.frames, facts, strict=True)}
+            identity = digest(frames)
+            content = {"format": FORMAT, "identity": identity, "listing": listing.fingerprint, "frames": frames}
+            write_json(folder / "prepared.json", content)
+        target = self.home / f"{identity}-{FORMAT}"
+        if target.is_dir():  # the files changed, but not what they hold
+            shutil.rmtree(staging)
+        else:
+            staging.rename(target)
+        return target
+
+    def _check_disk(self, listing: Listing) -> None:
+        needed, free = listing.decoded_bytes, shutil.disk_usage(self.home).free
+        if needed > free:
+            raise ValueError(
+                f"{len(listing.frames):,} decoded frames take {needed / 1e9:.3g} GB, but {self.home} has "
+                f"{free / 1e9:.3g} GB free; make room, or set ATSO_BENCH_DATA to a folder on a larger disk"
+            )

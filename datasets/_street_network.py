@@ -1,0 +1,127 @@
+"""DeepLabV3+ (Chen et al., ECCV 2018) with a ResNet encoder, by segmentation-models-pytorch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # timm uses what torch is about to drop
+    from segmentation_models_pytorch import DeepLabV3Plus
+    from segmentation_models_pytorch.encoders import encoders, get_encoder
+
+ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+MULTIPLE = 16
+"""The network halves its input four times; other sizes are padded."""
+
+
+class StreetNetwork(nn.Module):
+    """``(N, 3, H, W)`` to logits ``(N, K, H, W)`` for any H and W.
+
+    Attributes:
+        network: the library's own network, which takes multiples of ``MULTIPLE``.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network = DeepLabV3Plus(encoder_weights=None, **arguments)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[2:]
+        padded = F.pad(image, (0, -width % MULTIPLE, 0, -height % MULTIPLE))  # by the mean colour
+        logits: Tensor = self.network(padded)
+        return logits[..., :height, :width]
+
+
+def pretrained(weights: str, encoder: str) -> tuple[dict[str, Tensor] | None, str]:
+    """The encoder's weights to start from, and what to call them in the record.
+
+    Args:
+        weights: ``none``; ``imagenet``, which segmentation-models-pytorch fetches from the Hugging Face Hub or finds in
+            its cache; or a file: the state of a torchvision or timm ResNet, or of an exported model of ours, as
+            safetensors or as torch saves it.
+        encoder: one of ``ENCODERS``.
+
+    Raises:
+        ValueError: if they cannot be had, or do not fit the encoder.
+    """
+    if weights == "none":
+        return None, "none"
+    state = _from_hub(encoder) if weights == "imagenet" else _from_file(Path(weights))
+    fitting = _fitted(state, encoder, weights)
+    total = hashlib.sha256()
+    for name, tensor in sorted(fitting.items()):
+        total.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return fitting, f"{weights if weights == 'imagenet' else Path(weights).name} (sha256 {total.hexdigest()[:12]})"
+
+
+@functools.lru_cache(maxsize=2)
+def _from_hub(encoder: str) -> dict[str, Tensor]:
+    repository = encoders[encoder]["pretrained_settings"]["imagenet"]["repo_id"]
+    try:
+        found: dict[str, Tensor] = get_encoder(encoder, weights="imagenet").state_dict()
+    except Exception as error:  # the hub's library raises its own kinds, and those of what it uses
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"recipe.weights=imagenet needs {repository} from the Hugging Face Hub, which cannot be had here ({reason}). "
+            f"On a machine with network, `hf download {repository} model.safetensors` gets the file; bring it here and "
+            f"give --option recipe.weights=FILE. Or start from random weights: --option recipe.weights=none"
+        ) from error
+    return found
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file of any other kind
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"recipe.weights is none, imagenet or a file of weights (.safetensors, or .pth as torch saves it), "
+            f"but {path} cannot be read: {type(error).__name__}: {reason}"
+        ) from error
+    while isinstance(state, Mapping) and (
+        inner := next((state[k] for k in ("state_dict", "model") if k in state), None)
+    ):
+        state = inner
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"recipe.weights: {path} holds no state of a network (names and tensors)")
+    return dict(state)
+
+
+def _fitted(state: Mapping[str, Tensor], encoder: str, source: str) -> dict[str, Tensor]:
+    """The encoder's part of the state, under the encoder's own names.
+
+    Raises:
+        ValueError: if names or shapes differ.
+    """
+    own = get_encoder(encoder, weights=None, output_stride=MULTIPLE).state_dict()
+    renamed = {_plain(name): tensor for name, tensor in state.items()}
+    fitting = {
+        name: renamed.get(name, own[name]) if name.endswith("num_batches_tracked") else renamed.get(name)
+        for name in own
+    }
+    wrong = [name for name, tensor in fitting.items() if tensor is None or tensor.shape != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"recipe.weights={source} does not fit {encoder}: {len(wrong)} of {len(own)} tensors are missing or have "
+            f"another shape, {', '.join(wrong[:3])} among them; is it another ResNet? See recipe.encoder"
+        )
+    return {name: tensor for name, tensor in fitting.items() if tensor is not None}
+
+
+def _plain(name: str) -> str:
+    for prefix in ("module.", "network.", "encoder.", "backbone."):
+        name = name.removeprefix(prefix)
+    return name
