@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Folder for records, stages and report.")]
-_RECIPE = """recipe           Training constants, the same for all methods; defaults: the configuration's and the budget's.
+_RECIPE = """recipe           Training constants, the same for all methods; configuration and budget give the defaults.
     recipe.patch=[48,48]  voxels of a training patch by axis, or pixels of a crop
     recipe.batch=8  patches in an optimiser step, labelled and unlabelled together
     recipe.lr, recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.clip  of stochastic gradient descent

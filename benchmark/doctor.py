@@ -49,9 +49,10 @@ def checks(results: Path = Path("results")) -> list[Check]:
         results: the folder that runs write to; it need not exist.
     """
     data = Path(os.environ.get("ATSO_BENCH_DATA") or "data")
-    nnunet = (_nnunet_folder(f"nnUNet_{part}") for part in ("raw", "preprocessed"))
+    nnunet = (_folder(f"nnUNet_{part}", "to use nnU-Net's own folders") for part in ("raw", "preprocessed"))
+    folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes where it lies"))
     room = (_room("room for results", results), _room("room for data", data))
-    return [_python(), *_torch(), _nnunet(), _data(data), *nnunet, _results(results), *room, *_shared_memory()]
+    return [_python(), *_torch(), _nnunet(), _data(data), *folders, _results(results), *room, *_shared_memory()]
 
 
 def _python() -> Check:
@@ -115,10 +116,10 @@ def _data(folder: Path) -> Check:
     return Check(name, "ok", f"{folder.resolve()}{readable}")
 
 
-def _nnunet_folder(variable: str) -> Check:
+def _folder(variable: str, purpose: str) -> Check:
     value = os.environ.get(variable)
     if not value:
-        return Check(variable, "ok", "not set; needed only to use nnU-Net's own folders")
+        return Check(variable, "ok", f"not set; needed only {purpose}")
     if Path(value).is_dir():
         return Check(variable, "ok", value)
     return Check(variable, "warning", f"{value} is not a folder", f"correct or unset {variable}")

@@ -215,8 +215,9 @@ class Trainer:
                 self.stages.finish(folder, done)
         self.phases.append(replace(done, name=phase, kind=kind))
         written = PseudoLabels(labels)
-        if self.task.metric == "dice" and not any(hard(label).any() for label in written.values()):
-            blank = "predicts background alone in all"
+        alone = _only_class(written)
+        if alone is not None:
+            blank = f"predicts {self.task.classes[alone]} alone in all"
             if not any(blank in warning for warning in self.warnings):  # its students will do so too
                 self.warn(
                     f"{phase}: the teacher {blank} {len(written)} cases; its students can learn nothing from them. "
@@ -306,6 +307,17 @@ class Trainer:
         except Exception as error:
             error.phase = getattr(error, "phase", phase)  # type: ignore[attr-defined]
             raise
+
+
+def _only_class(labels: PseudoLabels) -> int | None:
+    """The class that all pixels of all cases have, if they do; it looks no further than to the first other one."""
+    found: set[int] = set()
+    for label in labels.values():
+        classes = hard(label)
+        found |= {int(classes.min()), int(classes.max())}
+        if len(found) > 1:
+            return None
+    return found.pop() if found else None
 
 
 def _as_label(logits: Tensor, soft: bool) -> np.ndarray:

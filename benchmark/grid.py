@@ -105,8 +105,8 @@ def make_specs(
 def _lists(dataset: Any, fraction: str, given: Mapping[str, Any]) -> dict[str, list[str]]:
     """The lists that are given, by their names too; without any, the one that the configuration's protocol has.
 
-    With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions) gives
-    way to a drawn split, as the record then says.
+    With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions)
+    gives way to a drawn split, as the record then says.
     """
     if fraction == "100":
         return {part: ids for part, ids in given.items() if not isinstance(ids, str)}

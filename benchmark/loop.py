@@ -146,7 +146,7 @@ class Training:
         seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
         self.optimizer.param_groups[0]["lr"] = recipe.lr * (1 - progress) ** 0.9
         batch = {name: _to_device(image, label, device) for name, (image, label) in drawn.items()}
-        with _autocast(device):
+        with autocast(device):
             terms = job.step(batch, progress)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -263,7 +263,7 @@ def seed_everything(seed: int, ordinal: int, step: int, *, stream: int) -> None:
     torch.manual_seed(int(words[3]))
 
 
-def _autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the hardware has it; it needs no loss scaling, and a CPU is slower with it."""
     enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

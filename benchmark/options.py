@@ -85,8 +85,8 @@ class GridOptions:
             part, equals, file = text.partition("=")
             if not equals or part not in splits.PARTS:
                 raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
-            named = part == "labelled" and file.isidentifier() and not Path(file).exists()  # not a file but a name
-            lists[part] = file if named else list(splits.read_list(Path(file)))
+            is_name = part == "labelled" and file.isidentifier() and not Path(file).exists()
+            lists[part] = file if is_name else list(splits.read_list(Path(file)))
         methods = _split(self.method)
         for name, named in (
             ("method", methods),

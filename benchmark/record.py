@@ -20,7 +20,11 @@ from typing import Any
 from atso_bench.benchmark.spec import RunSpec
 
 SCHEMA = 1
-_LIBRARIES = ("torch", "nnunetv2", "batchgeneratorsv2", "dynamic-network-architectures", "numpy", "scipy", "blosc2")
+_LIBRARIES = (
+    *("torch", "numpy", "scipy"),
+    *("nnunetv2", "batchgeneratorsv2", "dynamic-network-architectures", "blosc2"),
+    *("segmentation-models-pytorch", "timm", "pillow", "cityscapesscripts"),
+)
 
 
 @dataclass(frozen=True)

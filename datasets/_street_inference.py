@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atso_bench.benchmark.loop import _autocast
+from atso_bench.benchmark.loop import autocast
 from atso_bench.datasets._street_draws import normalise
 
 # pixels in one forward pass: enough to fill the device, little enough to fit
@@ -49,7 +49,7 @@ def predict_frame(
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != np.uint8:
         raise ValueError(f"a frame is (3, H, W) uint8, got {image.shape} {image.dtype}")
     frame = normalise(torch.from_numpy(np.array(image, order="C")).to(device))
-    with _evaluating(model), _autocast(device):
+    with _evaluating(model), autocast(device):
         if window is None and not mirror:
             return torch.as_tensor(model(frame[None])[0]).float()
         places = _places(frame.shape[1:], window, stride, shift)

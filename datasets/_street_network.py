@@ -71,9 +71,9 @@ def _from_hub(encoder: str) -> dict[str, Tensor]:
     except Exception as error:  # the hub's library raises its own kinds, and those of what it uses
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"recipe.weights=imagenet needs {repository} from the Hugging Face Hub, which cannot be had here ({reason}). "
-            f"On a machine with network, `hf download {repository} model.safetensors` gets the file; bring it here and "
-            f"give --option recipe.weights=FILE. Or start from random weights: --option recipe.weights=none"
+            f"recipe.weights=imagenet needs {repository} from the Hugging Face Hub, which cannot be had here "
+            f"({reason}). On a machine with network, `hf download {repository} model.safetensors` gets the file; bring "
+            f"it here and give --option recipe.weights=FILE. Or start from random weights: --option recipe.weights=none"
         ) from error
     return found
 

@@ -76,7 +76,7 @@ _STEM = "encoder: a ResNet with one 7x7 convolution at its start, the protocol's
 _LAST = "score: the final model's, the protocol's is the best of those tested on T"
 PROTOCOLS: dict[str, Protocol] = {
     "unimatch-801": Protocol(
-        source="UniMatch (Yang et al., CVPR 2023), LiheYoung/UniMatch: configs/cityscapes.yaml, unimatch.py, supervised.py",
+        source="UniMatch (Yang et al., CVPR 2023), LiheYoung/UniMatch: configs/cityscapes.yaml, supervised.py",
         recipe={
             **_SGD,
             "patch": [801, 801],
@@ -171,7 +171,9 @@ def recipes(configuration: str, budget: Budget, overrides: Mapping[str, Any]) ->
         raise ValueError(f"recipe.patch is the height and width of a crop like [512,1024], got {list(patch)}")
     if chosen["batch"] < 2:
         raise ValueError("recipe.batch is at least 2 here: DeepLabV3+ normalises over the samples of a batch")
-    street = {name: tuple(value) if name == "scales" else value for name, value in chosen.items() if name in own}
+    street: dict[str, Any] = {
+        name: tuple(value) if name == "scales" else value for name, value in chosen.items() if name in own
+    }
     recipe = Recipe(patch=patch, **{name: value for name, value in chosen.items() if name not in own})
     made = Street(**street)
     if made.stride > made.window:

@@ -50,9 +50,9 @@ def test_bfloat16_is_used_where_the_hardware_has_it_and_not_emulated(monkeypatch
         monkeypatch.setattr(
             torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=native: has or including_emulation
         )
-        chosen = loop._autocast(torch.device("cuda:0"))
+        chosen = loop.autocast(torch.device("cuda:0"))
         assert (chosen.kind, chosen.dtype, chosen.enabled) == ("cuda", torch.bfloat16, native)
-    assert not loop._autocast(torch.device("cpu")).enabled
+    assert not loop.autocast(torch.device("cpu")).enabled
 
 
 def test_a_lock_ends_with_its_block_also_while_a_forked_loader_lives(tmp_path):

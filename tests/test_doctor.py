@@ -26,8 +26,8 @@ def healthy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine with nothing wrong, of which each test breaks one thing."""
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
-    for part in ("raw", "preprocessed"):
-        monkeypatch.delenv(f"nnUNet_{part}", raising=False)
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "CITYSCAPES_DATASET"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage(100e9, 0, 100e9))
@@ -44,8 +44,8 @@ def test_a_healthy_machine_has_nothing_to_remedy(tmp_path: Path) -> None:
     made = checks(tmp_path / "results")
     assert {check.status for check in made} == {"ok"}
     assert not any(check.remedy for check in made)
-    names = ["Python", "torch", "GPU", "CPU", "nnU-Net", "data", "nnUNet_raw", "nnUNet_preprocessed", "results"]
-    assert [check.name for check in made][:9] == names
+    names = ["Python", "torch", "GPU", "CPU", "nnU-Net", "data", "nnUNet_raw", "nnUNet_preprocessed"]
+    assert [check.name for check in made][:10] == [*names, "CITYSCAPES_DATASET", "results"]
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:

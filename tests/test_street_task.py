@@ -101,7 +101,8 @@ def test_pixels_without_a_class_do_not_train():
 
 def test_the_identity_changes_with_what_determines_training_and_with_nothing_else():
     assert task().identity == task().identity == task("512x1024", Budget.parse("smoke:30")).identity
-    others = [task(lr=0.2), task(encoder="resnet34"), task(scales=[0.9, 1.1]), task(ohem_kept=0.5), task(evaluation="sliding")]
+    changes = {"lr": 0.2, "encoder": "resnet34", "scales": [0.9, 1.1], "ohem_kept": 0.5, "evaluation": "sliding"}
+    others = [task(**{name: value}) for name, value in changes.items()]
     assert len({other.identity for other in (task(), *others)}) == 6
 
 
