@@ -133,7 +133,7 @@ CONFIGURATIONS: dict[str, Mapping[str, Any]] = {
     **{name: protocol.recipe for name, protocol in PROTOCOLS.items()},
 }
 _CPU = {"encoder": "resnet18", "decoder": 64, "weights": "none", "patch": [128, 128], "evaluation": "whole", "batch": 4}
-RECIPES: dict[str, Mapping[str, Any]] = {"smoke": {**_CPU, "patch": [64, 64]}, "small": {**_CPU, "lr": 0.05}}
+RECIPES: dict[str, Mapping[str, Any]] = {"smoke": {**_CPU, "patch": [64, 64]}, "small": {**_CPU, "lr": 0.02}}
 """What a budget changes in the configuration's recipe; other budgets change nothing."""
 
 RULES: dict[str, Rule] = {
