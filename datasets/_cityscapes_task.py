@@ -64,7 +64,7 @@ class CityscapesTask:
         self.images, self.labels = images, labels
         self.recipe, self.street = recipes(configuration, budget, overrides)
         self._weights, weights = pretrained(self.street.weights, self.street.encoder)
-        made = {**asdict(self.street), "weights": weights}
+        made = {**asdict(self.street), "weights": weights, "atrous_rates": list(self.street.atrous_rates)}
         self.identity = digest([asdict(self.recipe), made, dict(visible), dict(labelled)])
         protocol = differences(configuration, self.recipe, self.street, budget, unlabelled=unlabelled, listed=listed)
         self.details = {
@@ -152,6 +152,7 @@ class CityscapesTask:
         return {
             "encoder_name": self.street.encoder,
             "encoder_output_stride": self.street.output_stride,
+            "decoder_atrous_rates": list(self.street.atrous_rates),
             "decoder_channels": self.street.decoder,
             "in_channels": 3,
             "classes": len(self.classes),

@@ -43,6 +43,11 @@ class Street:
     shift: bool = False
 
     @property
+    def atrous_rates(self) -> tuple[int, int, int]:
+        """Of the pyramid's three convolutions: (6, 12, 18) at output stride 16, twice that at 8, as in the paper."""
+        return (6, 12, 18) if self.output_stride == 16 else (12, 24, 36)
+
+    @property
     def inference(self) -> str:
         """In words, for the record."""
         if self.evaluation == "whole":

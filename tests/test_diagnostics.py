@@ -64,7 +64,7 @@ def test_cases_without_a_true_label_and_ignored_voxels_are_not_judged():
 
 def test_soft_labels_count_as_their_most_likely_class():
     soft = {"a": np.array([[0.4, 0.9], [0.6, 0.1]], np.float16)}
-    _, entry = diagnose([observation(soft, soft, ())], CLASSES, lambda case: np.array([1, 0]), ["a"])
+    _, entry = diagnose([observation(soft, soft, ())], judge(lambda case: np.array([1, 0]), ["a"]))
     assert entry["pseudo_dice"] == 1.0
 
 

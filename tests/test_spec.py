@@ -113,6 +113,7 @@ CHANGES: dict[str, list[Any]] = {
     "recipe": [{"lr": 0.1}],
     "validation": [10.0],
     "scored": ["validation"],
+    "split_by": ["city"],
     "lists": [{"pool": ["a", "b"]}, {"pool": ["b", "a"]}, {"test": ["a", "b"]}],
 }
 

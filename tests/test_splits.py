@@ -25,8 +25,9 @@ class Cases:
     unlabelled: tuple[str, ...] = ()
     name: str = "cases"
     groups: dict[str, str] = field(default_factory=dict)
+    groupings: tuple[str, ...] = ("patient",)
 
-    def group(self, case_id: str) -> str:
+    def group(self, case_id: str, by: str = "") -> str:
         return self.groups.get(case_id, case_id.split("-")[0])
 
 

@@ -57,11 +57,15 @@ def test_padding_does_not_change_sizes_that_need_none():
         assert torch.equal(network(image), network.network(image))
 
 
-@pytest.mark.parametrize(("stride", "scale"), [(8, 8), (16, 16)])
-def test_the_output_stride_is_the_recipes(stride, scale):
-    network = task(output_stride=stride).network()
-    features = network.network.encoder(torch.randn(1, 3, 64, 64))
-    assert 64 // features[-1].shape[-1] == scale
+@pytest.mark.parametrize(("stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
+def test_the_output_stride_is_the_recipes_and_the_pyramid_fits_it(stride, rates):
+    network = task(output_stride=stride).network().network
+    features = network.encoder(torch.randn(1, 3, 64, 64))
+    assert 64 // features[-1].shape[-1] == stride
+    dilations = [
+        m.dilation[0] for m in network.decoder.aspp.modules() if isinstance(m, torch.nn.Conv2d) and m.dilation[0] > 1
+    ]
+    assert dilations == rates
 
 
 def test_a_training_step_and_a_prediction_fit_together():

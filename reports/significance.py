@@ -1,0 +1,166 @@
+"""Which differences are more than chance: paired tests, Holm over a whole table, ranks over datasets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from atso_bench.reports.intervals import Estimate, Floats, estimate
+
+Key = TypeVar("Key", bound=Hashable)
+
+FEWEST_PAIRS = 6  # of 5 pairs, even the clearest has a two-sided p of 0.0625
+FEWEST_METHODS, FEWEST_DATASETS = 3, 5
+ALPHA = 0.05
+SAME = 12  # decimals: sums of the same numbers in another order agree to that
+
+
+@dataclass(frozen=True)
+class Test:
+    """One method against another, on the same cases with the same seeds.
+
+    Attributes:
+        p: two-sided p of Wilcoxon's signed-rank test on cases; NaN where ``reason`` says why. It is about *these*
+            trainings.
+        n: pairs with a difference, on which the test was made.
+        zeros: pairs without one, which the test leaves out.
+        effect: matched-pairs rank-biserial correlation, from -1 (every case worse) to 1 (every case better).
+        difference: mean of the differences, method minus baseline.
+        low: lower end of its interval.
+        high: upper end.
+        seeds: how many both methods have.
+        p_seeds: two-sided p of the difference over other seeds and other cases; NaN with one seed.
+        adjusted: ``p`` by Holm over the whole table; NaN before `adjust`.
+        adjusted_both: the larger of ``p`` and ``p_seeds`` by Holm over the whole table; NaN before `adjust`.
+        reason: why there is no ``p``; empty where there is one.
+    """
+
+    p: float
+    n: int
+    zeros: int
+    effect: float
+    difference: float
+    low: float
+    high: float
+    seeds: int = 1
+    p_seeds: float = math.nan
+    adjusted: float = math.nan
+    adjusted_both: float = math.nan
+    reason: str = ""
+
+    @property
+    def p_both(self) -> float:
+        """Small only where the cases and the seeds both say so; NaN where one of them says nothing."""
+        return math.nan if math.isnan(self.p) or math.isnan(self.p_seeds) else max(self.p, self.p_seeds)
+
+    @property
+    def these_differ(self) -> bool:
+        """Whether these trainings differ on cases like these, whatever other seeds would give."""
+        return self.adjusted < ALPHA
+
+    @property
+    def certain(self) -> bool:
+        """Whether the methods differ, and not only these trainings of them."""
+        return self.adjusted_both < ALPHA and (self.low > 0 or self.high < 0)
+
+    def turned(self) -> Test:
+        """The baseline against the method."""
+        return replace(self, effect=-self.effect, difference=-self.difference, low=-self.high, high=-self.low)
+
+
+def paired(method: ArrayLike, baseline: ArrayLike, difference: Estimate | None = None) -> Test:
+    """Wilcoxon's signed-rank test on cases, of the mean over seeds.
+
+    Args:
+        method: ``(seeds, cases)``, or ``(cases,)`` for one seed or where the seeds are not known.
+        baseline: the same cases and seeds in the same order.
+        difference: of the headline, where that is no mean over cases (`estimate_miou`); otherwise taken from the cases.
+    """
+    from scipy import stats
+
+    one, other = (np.atleast_2d(np.asarray(each, dtype=float)) for each in (method, baseline))
+    if one.shape != other.shape or one.ndim != 2:
+        raise ValueError(f"pairs need the same seeds and cases, but got shapes {one.shape} and {other.shape}")
+    differences = one - other
+    found = estimate(differences) if difference is None else difference
+    defined = ~np.isnan(differences).all(axis=0)
+    by_case = np.round(np.nanmean(differences[:, defined], axis=0), SAME)
+    nonzero = by_case[by_case != 0]
+    n, zeros = len(nonzero), int(len(by_case) - len(nonzero))
+    p, reason, effect = math.nan, "", math.nan
+    if n:
+        ranks = stats.rankdata(np.abs(nonzero))
+        effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
+    if n < FEWEST_PAIRS:
+        reason = f"{n} of {len(by_case)} pairs differ, and fewer than {FEWEST_PAIRS} cannot show anything"
+    else:
+        p = float(stats.wilcoxon(nonzero).pvalue)
+    ends = found.mean, found.low, found.high
+    return Test(p, n, zeros, effect, *ends, seeds=len(one), p_seeds=found.p_zero(), reason=reason)
+
+
+def holm(values: ArrayLike) -> Floats:
+    """Holm's adjusted p; NaN stays NaN and does not count as a test."""
+    p = np.asarray(values, dtype=float)
+    adjusted = np.full(p.shape, np.nan)
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN sorts last
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def adjust(tests: Mapping[Key, Test]) -> dict[Key, Test]:
+    """All tests of a table with what Holm makes of their p."""
+    cases, both = (holm([getattr(test, name) for test in tests.values()]) for name in ("p", "p_both"))
+    return {
+        key: replace(test, adjusted=float(one), adjusted_both=float(other))
+        for (key, test), one, other in zip(tests.items(), cases, both, strict=True)
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Methods ranked within each dataset.
+
+    Attributes:
+        means: mean rank of each method, 1 is best, from best to worst.
+        p: of Friedman's test that all methods rank alike.
+        critical: Nemenyi's critical difference: mean ranks that are farther apart differ.
+        datasets: on how many it stands.
+        left_out: datasets in which some method has no score.
+        reason: why there is neither ``p`` nor ``critical``; empty where there are.
+    """
+
+    means: pd.Series
+    p: float
+    critical: float
+    datasets: int
+    left_out: int
+    reason: str = ""
+
+
+def ranks(table: pd.DataFrame) -> Ranks:
+    """Mean ranks, Friedman's p and Nemenyi's critical difference at 0.05 (Demšar 2006).
+
+    Args:
+        table: a row per method, a column per dataset, a higher score is better; NaN is no score.
+    """
+    from scipy import stats
+
+    whole = table.dropna(axis="columns")
+    methods, datasets = whole.shape
+    left_out = table.shape[1] - datasets
+    means = whole.rank(axis="index", ascending=False).mean(axis="columns").sort_values(kind="stable")
+    if methods < FEWEST_METHODS or datasets < FEWEST_DATASETS:
+        reason = f"ranks need {FEWEST_METHODS} methods and {FEWEST_DATASETS} datasets where all of them have a score; "
+        return Ranks(means, math.nan, math.nan, datasets, left_out, f"{reason}there are {methods} and {datasets}")
+    p = float(stats.friedmanchisquare(*whole.to_numpy(dtype=float)).pvalue)
+    quantile = stats.studentized_range.ppf(1 - ALPHA, methods, np.inf) / math.sqrt(2)
+    critical = float(quantile * math.sqrt(methods * (methods + 1) / (6 * datasets)))
+    return Ranks(means, p, critical, datasets, left_out)
