@@ -35,6 +35,7 @@ _RECIPE = """recipe           Training constants, the same for all methods; conf
   street scenes only
     recipe.encoder=resnet50, recipe.output_stride=16, recipe.decoder=256  of DeepLabV3+
     recipe.weights=none  what the encoder starts from: none, imagenet, or a file (.safetensors, .pth)
+    recipe.weights_sha256  the file's hash; another file is refused; by default the hash that it has now
     recipe.scales=[0.5,2]  the range of the random scale
     recipe.ohem_threshold=0.7, recipe.ohem_kept=0.1  hard pixels of true labels; threshold null: all pixels
     recipe.evaluation=whole  or sliding, with recipe.window, recipe.stride, recipe.shift"""
@@ -234,7 +235,8 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
         found.ready(typer.echo)
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
         splits = [make_split(found, spec) for spec in own]
-        found.task(splits[0].labelled, (), own[0].budget, own[0].recipe)  # the same recipe for the whole grid
+        # the same recipe for the whole grid; the identity needs all that it names
+        found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018
 
 
 def _first_line(kind: Any) -> str:

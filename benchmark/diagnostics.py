@@ -62,8 +62,8 @@ def diagnose(observations: Sequence[Observation], judge: Judge) -> list[dict[str
             first = _compare(seen.before, seen.before, sorted(seen.before), judge)
             quality = {name: value for name, value in first.items() if name == "cases" or name.startswith("pseudo_")}
             entries.append({"phase": "M0", "generation": 0, "subset": 0, **quality})
-        inside = [i for i in seen.after if i in set(seen.inside)]
-        outside = [i for i in seen.after if i not in set(seen.inside)]
+        own = set(seen.inside)
+        inside, outside = [i for i in seen.after if i in own], [i for i in seen.after if i not in own]
         parts = {
             name: _compare(seen.before, seen.after, ids, judge) if ids else None
             for name, ids in (("inside", inside), ("outside", outside))

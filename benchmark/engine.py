@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -190,6 +191,7 @@ class Trainer:
             done = self.stages.finished(folder)
             labels, seconds = self.stages.read_labels(folder)
             if done is None:
+                self._check_room(pool, soft, len(labels))
                 clock = Stopwatch(self.device, seconds)
                 saved = time.monotonic()
                 with self.progress.phase(phase, len(pool.ids), "cases") as bar:
@@ -270,6 +272,7 @@ class Trainer:
             "ids": pool.ids,
             "soft": soft,
             "mirror": self.task.recipe.mirror_pseudo,
+            "inference": self.task.details.get("evaluation"),
             "weights": self._weights([model]),
         }
         return digest(facts, length=24)
@@ -292,6 +295,19 @@ class Trainer:
 
     def _weights(self, models: Sequence[nn.Module]) -> str:
         return weights_digest(*models)
+
+    def _check_room(self, pool: Pool, soft: bool, written: int) -> None:
+        """Refuse before the first case what would fill the disk; hard labels compress too well to be asked about."""
+        if not soft:
+            return
+        voxels = np.prod(pool.images[pool.ids[0]].array.shape[1:])
+        needed = 2 * len(self.task.classes) * int(voxels) * (len(pool.ids) - written)
+        free = shutil.disk_usage(self.stages.root).free
+        if needed > free:
+            raise OSError(
+                f"soft pseudo labels of {len(pool.ids)} cases take up to {needed / 1e9:.3g} GB, but {self.stages.root} "
+                f"has {free / 1e9:.3g} GB free; use hard ones (pseudo_labels=hard), or --out on a larger disk"
+            )
 
     def _spend(self, steps: int, phase: str) -> None:
         allowed = self.budget.steps if self.budget.parity == "phase" else self.budget.steps - self.spent

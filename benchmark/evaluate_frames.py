@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,12 +10,8 @@ from numpy.typing import NDArray
 
 from atso_bench.benchmark import progress
 from atso_bench.benchmark.frame_scores import FrameScores
-from atso_bench.benchmark.metrics import IGNORE
+from atso_bench.benchmark.street_labels import CLASSES, FRAME, KINDS, UNKNOWN, expected, train_ids
 
-REFERENCES = ("_gtFine_labelIds.png", "_gtFine_labelTrainIds.png")  # of a frame that has both, the first is taken
-TRAIN_IDS = "labelTrainIds.png"
-FRAME = re.compile(r"[^_.][^_]*_[^_]+_\d+")  # <city>_<sequence>_<frame>
-UNKNOWN = 254
 _MODES = ("L", "P", "I", "I;16")  # of PIL: one channel of integers; a palette is only how they are shown
 _NAMED = 10  # frames without a partner in a message
 
@@ -25,16 +20,16 @@ def references_below(folder: Path) -> dict[str, Path]:
     """Cityscapes' true label images anywhere below the folder, by frame; empty if there is none."""
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*_gtFine_label*Ids.png")):
-        ending = next((ending for ending in REFERENCES if path.name.endswith(ending)), None)
+        ending = next((ending for ending in KINDS if path.name.endswith(ending)), None)
         if ending is None or path.name.startswith("."):
             continue
         frame = path.name.removesuffix(ending)
         if not FRAME.fullmatch(frame):
-            raise ValueError(f"{path} must be named <city>_<sequence>_<frame number>{ending}")
+            raise ValueError(f"{path} must be named <city>_<sequence>_<frame>{ending}")
         other = files.setdefault(frame, path)
         if path.name == other.name and path != other:
             raise ValueError(f"frame {frame!r} has two references, {other} and {path}; keep one of them")
-        if ending == REFERENCES[0]:
+        if ending == KINDS[0]:
             files[frame] = path
     return files
 
@@ -72,7 +67,7 @@ def score(
         files = ", ".join(map(str, predicted[twice[0]]))
         raise ValueError(f"frame {twice[0]!r} has {len(predicted[twice[0]])} predictions, {files}; keep one of them")
 
-    scores = FrameScores(class_names())
+    scores = FrameScores(CLASSES)
     with shown.phase("evaluation", len(both), "frames") as bar:
         for frame in both:
             prediction, reference = read_labels(predicted[frame][0]), read_labels(true[frame])
@@ -85,15 +80,8 @@ def score(
     return scores, tuple(without)
 
 
-def class_names() -> tuple[str, ...]:
-    """The classes that Cityscapes evaluates, by train id."""
-    from cityscapesscripts.helpers.labels import labels
-
-    return tuple(label.name for label in sorted(labels, key=lambda label: label.trainId) if not label.ignoreInEval)
-
-
 def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Train ids ``(H, W)`` of a label image, ``IGNORE`` for every label that is not evaluated."""
+    """Train ids ``(H, W)`` of a label image, ``metrics.IGNORE`` for every label that is not evaluated."""
     from PIL import Image
 
     try:
@@ -103,18 +91,13 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         raise ValueError(f"{path} is not readable: {error}; write or copy it again") from error
     if mode not in _MODES:
         raise ValueError(f"{path} has pixels of kind {mode}; a label image has one channel, which holds the ids")
-    kind = "train ids" if path.name.endswith(TRAIN_IDS) else "label ids"
-    ids = array if array.dtype == np.uint8 else np.where((array >= 0) & (array < 256), array, UNKNOWN)
-    labels = _table(kind)[ids.astype(np.uint8)]
-    wrong = labels == UNKNOWN
+    ids = np.where((array >= 0) & (array < 256), array, 0).astype(np.uint8)
+    labels = train_ids(path.name)[ids]
+    wrong = (labels == UNKNOWN) | (array != ids)
     if wrong.any():
         found = np.unique(array[wrong])[:5].tolist()
-        remedy = {
-            "label ids": f"the ids are 0 to 33; 0 is for no class; files of train ids are named *{TRAIN_IDS}",
-            "train ids": f"the ids are 0 to 18, and {IGNORE} for no class",
-        }
-        raise ValueError(f"{path} holds {found}, which are no {kind} of Cityscapes: {remedy[kind]}")
-    return labels
+        raise ValueError(f"{path} holds {found}, not in cityscapesscripts' table: {expected(path.name)}")
+    return labels.astype(np.uint8)
 
 
 def _predictions(folder: Path) -> dict[str, list[Path]]:
@@ -126,18 +109,3 @@ def _predictions(folder: Path) -> dict[str, list[Path]]:
         if found := FRAME.match(path.name):
             files.setdefault(found[0], []).append(path)
     return files
-
-
-def _table(kind: str) -> NDArray[np.uint8]:
-    """Id -> train id, ``IGNORE`` or ``UNKNOWN``, ``(256,)``, by cityscapesscripts' own table."""
-    from cityscapesscripts.helpers.labels import labels
-
-    table = np.full(256, UNKNOWN, np.uint8)
-    if kind == "train ids":
-        table[IGNORE] = IGNORE
-    for label in labels:
-        if kind == "label ids" and label.id >= 0:
-            table[label.id] = IGNORE if label.ignoreInEval else label.trainId
-        elif kind == "train ids" and not label.ignoreInEval:
-            table[label.trainId] = label.trainId
-    return table

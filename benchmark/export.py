@@ -35,7 +35,7 @@ def export(run: str, folder: Path, results: Path) -> str:
         raise ValueError(f"the data of {spec.dataset} has changed since {spec.title}; its plan may no longer fit")
     split = make_split(dataset, spec)
     task = open_task(spec, dataset, split, ())
-    model = task.network()
+    model = task.network(start=False)
     if set(weights) != set(model.state_dict()):
         raise ValueError(
             f"the model of {spec.title} is an ensemble, which cannot be exported as one network; use final=last"

@@ -80,6 +80,9 @@ def make_specs(
     known = {dataset: registry.dataset(dataset, configuration) for dataset in datasets}
     if nameless := [dataset for dataset, found in known.items() if not found.name]:
         raise ValueError(f"{nameless[0]} stands for any dataset: {known[nameless[0]].is_ready()[1]}")
+    recipes = {name: dataset.settled(options.recipe) for name, dataset in known.items()}
+    if "split_by" in common and all(common["split_by"] == dataset.groupings[0] for dataset in known.values()):
+        common.pop("split_by")  # spelled out, it is no other run
     specs = []
     for name, method, fraction, seed in dict.fromkeys(cells):
         dataset = known[name]
@@ -94,23 +97,23 @@ def make_specs(
                 budget,
                 configuration=dataset.configuration,
                 options=chosen,
-                recipe=options.recipe,
-                lists=_lists(dataset, fraction, given),
+                recipe=recipes[name],
+                lists=_lists(dataset, fraction, given, common.get("validation", 0.0)),
                 **common,
             )
         )
     return specs
 
 
-def _lists(dataset: Any, fraction: str, given: Mapping[str, Any]) -> dict[str, list[str]]:
+def _lists(dataset: Any, fraction: str, given: Mapping[str, Any], validation: float) -> dict[str, list[str]]:
     """The lists that are given, by their names too; without any, the one that the configuration's protocol has.
 
-    With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions)
-    gives way to a drawn split, as the record then says.
+    With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions, a
+    part of the pool set apart as V) gives way to a drawn split, as the record then says.
     """
     if fraction == "100":
-        return {part: ids for part, ids in given.items() if not isinstance(ids, str)}
-    if not given and dataset.default_list:
+        return {part: ids for part, ids in given.items() if part != "labelled"}
+    if not given and dataset.default_list and not validation:
         with contextlib.suppress(LookupError, ValueError):
             return {"labelled": list(dataset.published(dataset.default_list, fraction))}
     return {

@@ -85,7 +85,7 @@ class GridOptions:
             part, equals, file = text.partition("=")
             if not equals or part not in splits.PARTS:
                 raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
-            is_name = part == "labelled" and file.isidentifier() and not Path(file).exists()
+            is_name = part == "labelled" and file.isidentifier() and not Path(file).is_file()
             lists[part] = file if is_name else list(splits.read_list(Path(file)))
         methods = _split(self.method)
         for name, named in (

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atso_bench.benchmark.spec import RunSpec
+from atso_bench.benchmark.spec import RunSpec, digest
 
 SCHEMA = 1
 _LIBRARIES = (
@@ -126,6 +126,7 @@ class Record:
     def write(self, results: Path) -> Path:
         """Write below ``results/records``; the file appears whole or not at all."""
         path = results / "records" / self.spec.path
+        _keep_other_data(path, self.data)
         write_json(path, asdict(self))
         failure_path(results, self.spec).unlink(missing_ok=True)
         return path
@@ -142,9 +143,18 @@ class Record:
             if raw["schema"] != SCHEMA:
                 raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}; run it again")
             phases = [Phase(**phase) for phase in raw["phases"]]
-            return cls(**{**raw, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})
+            score = math.nan if raw["score"] is None else raw["score"]
+            return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a readable record: {error}") from error
+
+
+def _keep_other_data(path: Path, data: str) -> None:
+    """A record of the same run on other data is another result: it stays, under a name that says which data."""
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        other = Record.read(path).data
+        if other != data:
+            path.rename(path.with_name(f"{path.stem}-{digest(other)}.json"))
 
 
 def read_all(results: Path) -> list[Record]:

@@ -139,8 +139,11 @@ class Task(Protocol):
     labels: Labels
     """True labels of S in the images' geometry, and of no other case."""
 
-    def network(self) -> nn.Module:
-        """A new network; ``(N, C, *patch)`` to logits ``(N, K, *patch)``, in training mode perhaps a list of heads."""
+    def network(self, *, start: bool = True) -> nn.Module:
+        """A new network; ``(N, C, *patch)`` to logits ``(N, K, *patch)``, in training mode perhaps a list of heads.
+
+        Without ``start`` its weights are of no meaning: the caller has others to load.
+        """
         ...
 
     def loss(self, output: Any, label: Tensor, *, pseudo: bool = False) -> Tensor:
@@ -183,6 +186,11 @@ class Dataset(Protocol):
     """What a split may keep whole, the default first: patients; frames or cities."""
     caveats: tuple[str, ...]
     """What a reader of a record has to know about the data."""
+
+    def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """The recipe's overrides, with the content of what they only name, so that a run's key changes with it."""
+        ...
+
     default_list: str
     """Name of the published list that the configuration's protocol labels by; empty for none."""
     identity: str

@@ -111,6 +111,15 @@ class CityscapesDataset:
             raise ValueError(f"{self.name} is split by one of {', '.join(self.groupings)}, got {by!r}")
         return case_id.split("_")[0] if by == "city" else case_id
 
+    def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """A file of weights by its full path and its hash; see ``Dataset.settled``."""
+        weights = recipe.get("weights")
+        if not isinstance(weights, str) or weights in ("", "none", "imagenet"):
+            return dict(recipe)
+        from atso_bench.datasets._street_network import file_hash
+
+        return {**recipe, "weights": str(Path(weights).absolute()), "weights_sha256": file_hash(weights)}
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         """The training frames that a published list labels, in its order; see ``published_list``.
 
@@ -293,4 +302,4 @@ class CityscapesDataset:
 
 
 def _is_there(source: Path) -> bool:
-    return (source / "leftImg8bit").is_dir()
+    return next(source.glob("leftImg8bit/*/*/*.png"), None) is not None

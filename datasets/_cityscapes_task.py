@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from cityscapesscripts.helpers.labels import trainId2label
+from cityscapesscripts.helpers.labels import name2label
 from torch import Tensor, nn
 
 from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.benchmark.street_labels import CLASSES
 from atso_bench.benchmark.task import Draw, Image, Labels, Pool
 from atso_bench.datasets._storage import new_folder
 from atso_bench.datasets._street_draws import MEAN, STD, FrameDraw
@@ -23,14 +24,14 @@ from atso_bench.datasets._street_loss import StreetLoss
 from atso_bench.datasets._street_network import MULTIPLE, StreetNetwork, pretrained
 from atso_bench.datasets._street_recipes import differences, recipes
 
-CLASSES = tuple(trainId2label[index].name for index in range(19))
-"""The evaluated classes of Cityscapes by train id."""
+INFERENCE = ("evaluation", "window", "stride", "shift", "mirror", "mirror_pseudo")
+"""Fields of the recipe that change no training; the trainer asks for them when it predicts."""
 
 _EXAMPLE = """\
 import json, torch, safetensors.torch, segmentation_models_pytorch as smp
-model = json.load(open("{folder}/model.json"))
+model = json.load(open({description!r}))
 network = smp.DeepLabV3Plus(encoder_weights=None, **model["arguments"]).eval()
-network.load_state_dict(safetensors.torch.load_file("{folder}/weights.safetensors"))
+network.load_state_dict(safetensors.torch.load_file({weights!r}))
 logits = network((image - torch.tensor(model["mean"])) / torch.tensor(model["std"]))  # image (N, 3, H, W), 0 to 255
 """
 
@@ -40,7 +41,6 @@ class CityscapesTask:
 
     Attributes:
         street: the recipe's fields that only this track has.
-        details: the same, what the network starts from, and where the run differs from a protocol.
     """
 
     track: Literal["medical", "natural"] = "natural"
@@ -63,23 +63,34 @@ class CityscapesTask:
         self.configuration = configuration
         self.images, self.labels = images, labels
         self.recipe, self.street = recipes(configuration, budget, overrides)
-        self._weights, weights = pretrained(self.street.weights, self.street.encoder)
-        made = {**asdict(self.street), "weights": weights, "atrous_rates": list(self.street.atrous_rates)}
-        self.identity = digest([asdict(self.recipe), made, dict(visible), dict(labelled)])
-        protocol = differences(configuration, self.recipe, self.street, budget, unlabelled=unlabelled, listed=listed)
-        self.details = {
-            **made,
-            "configuration": configuration,
+        self._data = [dict(visible), dict(labelled)]
+        self._protocol = differences(
+            configuration, self.recipe, self.street, budget, len(labelled), unlabelled, listed=listed
+        )
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of data and recipe, without what concerns inference alone."""
+        recipe = {**asdict(self.recipe), **self._made}
+        return digest([self._data, {name: value for name, value in recipe.items() if name not in INFERENCE}])
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What ``recipe`` does not say, for the record."""
+        made = {
+            **self._made,
+            "configuration": self.configuration,
             "network": "DeepLabV3Plus",
             "evaluation": self.street.inference,
-            **({"protocol": protocol} if protocol else {}),
         }
+        return {**made, "protocol": self._protocol} if self._protocol else made
 
-    def network(self) -> nn.Module:
+    def network(self, *, start: bool = True) -> nn.Module:
         """DeepLabV3+; the encoder starts from the recipe's weights, the rest from random ones."""
         network = StreetNetwork(self._arguments)
-        if self._weights is not None:
-            network.network.encoder.load_state_dict(dict(self._weights))
+        weights = self._start[0] if start else None
+        if weights is not None:
+            network.network.encoder.load_state_dict(dict(weights))
         return network
 
     def loss(self, output: Tensor, label: Tensor, *, pseudo: bool = False) -> Tensor:
@@ -127,7 +138,6 @@ class CityscapesTask:
             folder.rmdir()
         inner = model.get_submodule("network")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
-        example = _EXAMPLE.format(folder=folder)
         description = {
             "network": "segmentation_models_pytorch.DeepLabV3Plus",
             "arguments": self._arguments,
@@ -135,17 +145,27 @@ class CityscapesTask:
             "std": [[[255 * value]] for value in STD],
             "multiple": MULTIPLE,  # pad height and width to multiples of it
             "classes": [
-                {"train_id": index, "label_id": trainId2label[index].id, "name": name}
+                {"train_id": index, "label_id": name2label[name].id, "name": name}
                 for index, name in enumerate(self.classes)
             ],
             "inference": self.street.inference,
-            "example": example.splitlines(),
+            "example": _example(Path()).splitlines(),  # for someone who is in the folder, wherever it is then
             "facts": dict(facts),
         }
         with new_folder(folder) as partial:
             save_file(state, partial / "weights.safetensors")
             (partial / "model.json").write_text(json.dumps(description, indent=1, default=str), encoding="utf-8")
-        return example
+        return _example(folder)
+
+    @cached_property
+    def _start(self) -> tuple[Mapping[str, Tensor] | None, str]:
+        """What the encoder starts from; not read before it is needed, for a trained model needs it no more."""
+        return pretrained(self.street.weights, self.street.encoder, self.street.weights_sha256)
+
+    @property
+    def _made(self) -> dict[str, Any]:
+        rates = list(self.street.atrous_rates)
+        return {**asdict(self.street), "weights": self._start[1], "weights_sha256": "", "atrous_rates": rates}
 
     @property
     def _arguments(self) -> dict[str, Any]:
@@ -161,3 +181,7 @@ class CityscapesTask:
     @cached_property
     def _loss(self) -> StreetLoss:
         return StreetLoss(self.street.ohem_threshold, self.street.ohem_kept)
+
+
+def _example(folder: Path) -> str:
+    return _EXAMPLE.format(description=str(folder / "model.json"), weights=str(folder / "weights.safetensors"))

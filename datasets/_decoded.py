@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -58,7 +59,7 @@ class Decoded:
             keys = [known[str(source)]["key"]] if str(source) in known else []
         keys = [key for key in keys if key.endswith(f"-{FORMAT}")]
         folders = (root / self.name / key for key in keys for root in self.storage.prepared)
-        return next((folder for folder in folders if (folder / "prepared.json").is_file()), None)
+        return next((folder for folder in folders if _whole(folder)), None)
 
     def make(self, source: Path, listing: Listing, say: Say | None = None) -> Path:
         """Check and decode all frames of ``listing``, unless another process has just done so.
@@ -100,10 +101,13 @@ class Decoded:
             identity = digest(frames)
             content = {"format": FORMAT, "identity": identity, "listing": listing.fingerprint, "frames": frames}
             write_json(folder / "prepared.json", content)
-        target = self.home / f"{identity}-{FORMAT}"
-        if target.is_dir():  # the files changed, but not what they hold
+        name = f"{identity}-{FORMAT}"
+        made = [root / self.name / name for root in self.storage.prepared]
+        target = next((folder for folder in made if _whole(folder)), self.home / name)
+        if _whole(target):  # the files changed, but not what they hold
             shutil.rmtree(staging)
         else:
+            shutil.rmtree(target, ignore_errors=True)
             staging.rename(target)
         return target
 
@@ -114,3 +118,18 @@ class Decoded:
                 f"{len(listing.frames):,} decoded frames take {needed / 1e9:.3g} GB, but {self.home} has "
                 f"{free / 1e9:.3g} GB free; make room, or set ATSO_BENCH_DATA to a folder on a larger disk"
             )
+
+
+def _whole(folder: Path) -> bool:
+    """Whether every array of the folder is there, in the size that it was written with."""
+    try:
+        frames = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))["frames"]
+        for kind, planes in (("images", 3), ("labels", 1)):
+            sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder / kind)}
+            for name, fact in frames.items():
+                wanted = fact["size"][0] * fact["size"][1] * planes
+                if fact[kind.removesuffix("s")] is not None and sizes.get(f"{name}.npy", 0) < wanted:
+                    return False
+    except (OSError, ValueError):
+        return False
+    return True

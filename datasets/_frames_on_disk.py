@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cityscapesscripts.helpers.labels import labels as TABLE
 
 from atso_bench.benchmark.spec import digest
+from atso_bench.benchmark.street_labels import FRAME, IMAGE, KINDS, UNKNOWN, VOID, expected, train_ids
 
-IMAGE = "_leftImg8bit.png"
-KINDS = ("_gtFine_labelIds.png", "_gtFine_labelTrainIds.png")
-"""Endings of label files; where a frame has both, the first is read."""
-VOID = 255  # benchmark.task.IGNORE, which cannot be had without importing torch
-_EVALUATED = sorted(
-    (label for label in TABLE if not label.ignoreInEval and 0 <= label.trainId < VOID), key=lambda label: label.trainId
-)
-CLASSES = tuple(label.name for label in _EVALUATED)
-"""The 19 evaluated classes in the order of their train ids."""
 _GREY, _RGB = (8, 0), (8, 2)  # PNG's bit depth and colour type
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
@@ -126,10 +115,10 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
         if isinstance(array, str)
     ]
     if isinstance(label, np.ndarray) and frame.label is not None:
-        kind = next(kind for kind in KINDS if frame.label.name.endswith(kind))
         size = image.shape[:2] if isinstance(image, np.ndarray) else label.shape
-        problems += [f"{_short(frame.label, frame.root)}: {text}" for text in _label_problems(label, kind, size)]
-        label = train_ids(kind)[label].astype(np.uint8)
+        wrong = _label_problems(label, frame.label.name, size)
+        problems += [f"{_short(frame.label, frame.root)}: {text}" for text in wrong]
+        label = train_ids(frame.label.name)[label].astype(np.uint8)
     if problems or isinstance(image, str) or isinstance(label, str):
         return {"problems": problems}
     facts: dict[str, Any] = {"part": frame.part, "city": frame.city, "size": list(image.shape[:2])}
@@ -139,23 +128,6 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
         np.save(folder / "labels" / f"{frame.id}.npy", label)
         facts |= {"label": _content(label), "evaluated": int((label != VOID).sum())}
     return facts
-
-
-@cache
-def train_ids(kind: str) -> np.ndarray:
-    """Label value (0 to 255) -> train id, ``VOID`` for what is not evaluated, -1 for what the table does not know.
-
-    The table gives the licence plate the number -1, which an 8-bit file holds as 255. cityscapesscripts itself draws no
-    plate into ``labelIds`` files; other exporters do.
-
-    Args:
-        kind: ending of the label file.
-    """
-    values = np.full(256, -1, np.int16)
-    for label in TABLE:
-        stored = label.id if kind == KINDS[0] else label.trainId
-        values[stored & 0xFF] = label.trainId if label in _EVALUATED else VOID
-    return values
 
 
 def header(path: Path) -> tuple[int, int, int, int] | None:
@@ -192,16 +164,15 @@ def _decode(path: Path, wanted: tuple[int, int]) -> np.ndarray | str:
         return f"it cannot be read ({str(error).strip() or type(error).__name__}); download or export it again"
 
 
-def _label_problems(label: np.ndarray, kind: str, size: tuple[int, ...]) -> Iterator[str]:
+def _label_problems(label: np.ndarray, name: str, size: tuple[int, ...]) -> Iterator[str]:
     if label.shape != size:
         have, want = (f"{width}x{height}" for height, width in (label.shape, size))
         yield f"the label has {have} pixels, its image {want}; export the label again in the image's size"
     found = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
-    unknown = found[train_ids(kind)[found] < 0].tolist()
+    unknown = found[train_ids(name)[found] == UNKNOWN].tolist()
     if unknown:
         shown = ", ".join(map(str, unknown[:6])) + (" ..." if len(unknown) > 6 else "")
-        table = "ids" if kind == KINDS[0] else "train ids"
-        yield f"values {shown} are not among cityscapesscripts' {table}; export the label again from its polygons"
+        yield f"values {shown} are not in cityscapesscripts' table ({expected(name)}); export the label again"
 
 
 def _unpaired(root: Path, part: str, images: Mapping[str, Path], labels: Mapping[str, Path]) -> Iterator[str]:
@@ -219,10 +190,10 @@ def _by_frame(folder: Path, endings: Sequence[str], problems: list[str]) -> dict
     """Frame id -> file, the first of ``endings`` where there are several; adds what is wrong with names."""
     found: dict[str, Path] = {}
     for ending in endings:
-        for path in sorted(folder.glob(f"*/*{ending}")):
+        for path in sorted(folder.glob(f"*/[!.]*{ending}")):  # "._" files are what a Mac adds to archives
             name, city = path.name.removesuffix(ending), path.parent.name
             short = f"{folder.parent.name}/{folder.name}/{city}/{path.name}"
-            if not re.fullmatch(r"[^_]+_[^_]+_[^_]+", name):
+            if not FRAME.fullmatch(name):
                 problems.append(f"{short}: the name is not CITY_SEQUENCE_FRAME{ending}; rename the file")
             elif name.split("_")[0] != city:
                 problems.append(f"{short}: its name says {name.split('_')[0]}, its folder {city}; move or rename it")

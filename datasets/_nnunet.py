@@ -60,6 +60,9 @@ class NnunetDataset:
     def group(self, case_id: str, by: str = "") -> str:
         return case_id
 
+    def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(recipe)
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         raise LookupError(f"{self.name} has no published list {name!r}; give a file: --split-list labelled=FILE")
 

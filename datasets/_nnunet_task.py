@@ -95,7 +95,7 @@ class NnunetTask:
         self.identity = digest([seen, data, asdict(self.recipe)])
         self._predictors: dict[str, BatchedPredictor] = {}
 
-    def network(self) -> nn.Module:
+    def network(self, *, start: bool = True) -> nn.Module:
         """nnU-Net's network: a list of heads from fine to coarse in training mode, the finest in evaluation mode."""
         architecture = self._configuration.configuration["architecture"]
         network = get_network_from_plans(

@@ -33,7 +33,7 @@ def published_list(name: str, fraction: str) -> tuple[str, ...]:
 
     Raises:
         LookupError: if there is no such list; the message names what there is.
-        ValueError: if the file is damaged.
+        OSError: if the file is damaged.
     """
     if name not in LISTS:
         raise LookupError(f"there is no published list {name!r}; there are: {', '.join(LISTS)}")
@@ -57,5 +57,5 @@ def _read(count: int) -> tuple[str, ...]:
     ids = read_list(path)
     found = hashlib.sha256("".join(f"{name}\n" for name in ids).encode()).hexdigest()
     if len(ids) != count or found != SHA256[count]:
-        raise ValueError(f"{path} is damaged: {len(ids)} frames, SHA-256 {found[:12]}...; install atso-bench again")
+        raise OSError(f"{path} is damaged: {len(ids)} frames, SHA-256 {found[:12]}...; install atso-bench again")
     return ids

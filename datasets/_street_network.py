@@ -41,26 +41,44 @@ class StreetNetwork(nn.Module):
         return logits[..., :height, :width]
 
 
-def pretrained(weights: str, encoder: str) -> tuple[dict[str, Tensor] | None, str]:
-    """The encoder's weights to start from, and what to call them in the record.
+def pretrained(weights: str, encoder: str, sha256: str = "") -> tuple[dict[str, Tensor] | None, str]:
+    """The encoder's weights to start from, and what to call them in the record: by content, not by name.
 
     Args:
         weights: ``none``; ``imagenet``, which segmentation-models-pytorch fetches from the Hugging Face Hub or finds in
             its cache; or a file: the state of a torchvision or timm ResNet, or of an exported model of ours, as
             safetensors or as torch saves it.
         encoder: one of ``ENCODERS``.
+        sha256: of the file; another one is refused. Empty for any.
 
     Raises:
         ValueError: if they cannot be had, or do not fit the encoder.
     """
     if weights == "none":
         return None, "none"
+    if sha256 and weights != "imagenet" and file_hash(weights) != sha256:
+        raise ValueError(
+            f"recipe.weights: {weights} is not the file with SHA-256 {sha256[:12]}... of this run any more"
+        )
     state = _from_hub(encoder) if weights == "imagenet" else _from_file(Path(weights))
     fitting = _fitted(state, encoder, weights)
     total = hashlib.sha256()
     for name, tensor in sorted(fitting.items()):
         total.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return fitting, f"{weights if weights == 'imagenet' else Path(weights).name} (sha256 {total.hexdigest()[:12]})"
+    return fitting, f"{'imagenet' if weights == 'imagenet' else 'file'}, sha256 {total.hexdigest()[:12]}"
+
+
+def file_hash(weights: str) -> str:
+    """SHA-256 of the file of weights.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    try:
+        with Path(weights).open("rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+        raise _unreadable(Path(weights), error) from error
 
 
 @functools.lru_cache(maxsize=2)
@@ -86,18 +104,24 @@ def _from_file(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of any other kind
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"recipe.weights is none, imagenet or a file of weights (.safetensors, or .pth as torch saves it), "
-            f"but {path} cannot be read: {type(error).__name__}: {reason}"
-        ) from error
-    while isinstance(state, Mapping) and (
-        inner := next((state[k] for k in ("state_dict", "model") if k in state), None)
+        raise _unreadable(path, error) from error
+    for _ in range(2):  # checkpoints hold the state under one of these names
+        inner = [state[name] for name in ("state_dict", "model") if isinstance(state, Mapping) and name in state]
+        state = inner[0] if inner and isinstance(inner[0], Mapping) else state
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+        for name, value in state.items()
     ):
-        state = inner
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"recipe.weights: {path} holds no state of a network (names and tensors)")
-    return dict(state)
+        raise ValueError(f"recipe.weights: {path} holds no state of a network (names and dense tensors)")
+    return {name: value.detach() for name, value in state.items()}
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return ValueError(
+        f"recipe.weights is none, imagenet or a file of weights (.safetensors, or .pth as torch saves it), "
+        f"but {path} cannot be read: {type(error).__name__}: {reason}"
+    )
 
 
 def _fitted(state: Mapping[str, Tensor], encoder: str, source: str) -> dict[str, Tensor]:
@@ -118,7 +142,10 @@ def _fitted(state: Mapping[str, Tensor], encoder: str, source: str) -> dict[str,
             f"recipe.weights={source} does not fit {encoder}: {len(wrong)} of {len(own)} tensors are missing or have "
             f"another shape, {', '.join(wrong[:3])} among them; is it another ResNet? See recipe.encoder"
         )
-    return {name: tensor for name, tensor in fitting.items() if tensor is not None}
+    found = {name: tensor.to(own[name].dtype) for name, tensor in fitting.items() if tensor is not None}
+    if bad := [name for name, tensor in found.items() if not tensor.isfinite().all()]:
+        raise ValueError(f"recipe.weights={source} holds values that are not finite, in {', '.join(bad[:3])}")
+    return found
 
 
 def _plain(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -19,6 +19,7 @@ class Street:
     Attributes:
         encoder: a ResNet.
         weights: what it starts from: ``none``, ``imagenet`` or a file.
+        weights_sha256: of that file; another one is refused. Empty for any.
         output_stride: pixels of the input for one of the encoder's last map.
         decoder: channels of the decoder.
         scales: two numbers, between which an image's random scale lies; or more, of which it is one.
@@ -32,6 +33,7 @@ class Street:
 
     encoder: str = "resnet50"
     weights: str = "none"
+    weights_sha256: str = ""
     output_stride: int = 16
     decoder: int = 256
     scales: tuple[float, ...] = (0.5, 2.0)
@@ -65,19 +67,25 @@ class Protocol:
         source: where its constants were read.
         recipe: its constants, all that ours can express.
         labelled: name of its lists of labelled frames.
-        steps: its optimiser steps, from the number of unlabelled frames.
+        steps: its optimiser steps by the number of labelled frames.
         always: in what it differs whatever we do.
     """
 
     source: str
     recipe: Mapping[str, Any]
     labelled: str
-    steps: Callable[[int], int]
+    steps: Mapping[int, int]
     always: tuple[str, ...]
 
 
 _SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "clip": None, "mirror": False, "batch": 16}
+_FRAMES = 2975  # of Cityscapes' train part
 _STEM = "encoder: a ResNet with one 7x7 convolution at its start, the protocol's has three 3x3 (deep stem)"
+_HEAD = (
+    "decoder: segmentation-models-pytorch's, with separable convolutions, one after fusion, dropout in the pyramid, "
+    "and inputs padded to multiples of 16; the protocol's has plain ones, two after fusion"
+)
+_UNLABELLED = "loss of pseudo labels, and who sees how many unlabelled frames: the method's own"
 _LAST = "score: the final model's, the protocol's is the best of those tested on T"
 PROTOCOLS: dict[str, Protocol] = {
     "unimatch-801": Protocol(
@@ -91,12 +99,14 @@ PROTOCOLS: dict[str, Protocol] = {
             "evaluation": "sliding",
         },
         labelled="unimatch",
-        steps=lambda unlabelled: 240 * (unlabelled // 8),
+        # 240 epochs over the unlabelled frames, 2 of them on each of 4 devices
+        steps={100: 86_160, 186: 83_760, 372: 78_000, 744: 66_960, 1488: 44_640},
         always=(
             _STEM,
+            _HEAD,
             _LAST,
+            _UNLABELLED,
             "batch normalisation: over the samples of one device, the protocol's is synchronised over 4",
-            "loss of pseudo labels and batch: the method's own, on a batch of labelled and unlabelled crops together",
         ),
     ),
     "cps-800": Protocol(
@@ -114,10 +124,14 @@ PROTOCOLS: dict[str, Protocol] = {
             "shift": True,
         },
         labelled="cps",
-        steps=lambda unlabelled: 44_600,  # 128, 137, 160 and 240 epochs at 1/16 to 1/2 are the same iterations
+        # 128, 137, 160 and 240 epochs over the unlabelled frames, 8 at a time
+        steps={186: 44_544, 372: 44_525, 744: 44_640, 1488: 44_640},
         always=(
             _STEM,
+            _HEAD,
             _LAST,
+            _UNLABELLED,
+            "encoder: no multi-grid in its last stage",
             "batch normalisation: over the samples of one device, the protocol's is synchronised over 8",
             "weight decay: on all parameters, the protocol's leaves out biases and normalisation",
         ),
@@ -144,6 +158,7 @@ RECIPES: dict[str, Mapping[str, Any]] = {"smoke": {**_CPU, "patch": [64, 64]}, "
 RULES: dict[str, Rule] = {
     "encoder": one_of("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     "weights": ((lambda value: isinstance(value, str) and bool(value)), "none, imagenet or a file"),
+    "weights_sha256": ((lambda value: isinstance(value, str)), "the SHA-256 of the file of weights"),
     "output_stride": one_of(8, 16),
     "decoder": (whole, "a whole number, at least 1"),
     "scales": (
@@ -177,7 +192,7 @@ def recipes(configuration: str, budget: Budget, overrides: Mapping[str, Any]) ->
     if chosen["batch"] < 2:
         raise ValueError("recipe.batch is at least 2 here: DeepLabV3+ normalises over the samples of a batch")
     street: dict[str, Any] = {
-        name: tuple(value) if name == "scales" else value for name, value in chosen.items() if name in own
+        name: tuple(map(float, value)) if name == "scales" else value for name, value in chosen.items() if name in own
     }
     recipe = Recipe(patch=patch, **{name: value for name, value in chosen.items() if name not in own})
     made = Street(**street)
@@ -187,7 +202,7 @@ def recipes(configuration: str, budget: Budget, overrides: Mapping[str, Any]) ->
 
 
 def differences(
-    configuration: str, recipe: Recipe, street: Street, budget: Budget, *, unlabelled: int, listed: bool
+    configuration: str, recipe: Recipe, street: Street, budget: Budget, labelled: int, unlabelled: int, *, listed: bool
 ) -> dict[str, Any] | None:
     """What the record says of the configuration's protocol, and of all in which a run differs; None without one.
 
@@ -196,6 +211,7 @@ def differences(
         recipe: what is used.
         street: what is used.
         budget: what is used.
+        labelled: number of labelled frames.
         unlabelled: number of unlabelled frames.
         listed: whether S is a published list.
     """
@@ -203,18 +219,23 @@ def differences(
     if protocol is None:
         return None
     mine = {**asdict(recipe), **asdict(street)}
-    wanted = {**asdict(Street()), **protocol.recipe}
+    wanted = {**asdict(Street()), "mirror_pseudo": False, **protocol.recipe}
     said = [
         f"{name}: {_words(mine[name])}, the protocol's {_words(wanted[name])}"
         for name in wanted
         if _words(mine[name]) != _words(wanted[name])
     ]
-    steps = protocol.steps(unlabelled)
-    if budget.steps != steps or budget.parity != "total":
-        each = " for each training" if budget.parity == "phase" else ""
+    steps = protocol.steps.get(labelled)
+    each = " for each training" if budget.parity == "phase" else ""
+    if steps is None:
+        cells = ", ".join(map(str, protocol.steps))
+        said.append(f"labelled frames: {labelled}, the protocol has {cells}; optimiser steps: {budget.steps:,}{each}")
+    elif budget.steps != steps or each:
         said.append(f"optimiser steps: {budget.steps:,}{each}, the protocol's {steps:,}")
-    if not listed:
+    if steps is not None and not listed:
         said.append(f"labelled frames: drawn by our seeds, the protocol's from its list ({protocol.labelled})")
+    if labelled + unlabelled != _FRAMES:
+        said.append(f"frames to learn from: {labelled + unlabelled:,}, the protocol's {_FRAMES:,}")
     return {"name": configuration, "source": protocol.source, "differs": [*said, *protocol.always]}
 
 

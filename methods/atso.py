@@ -68,7 +68,8 @@ class ATSO(BaseModel):
                 previous = students[k] if self.schedule == "parallel" else students[k - 1]
                 pools = {"labelled": s, "pseudo": part.labelled_by(given)}
                 student = imitate(trainer, self.start(trainer, m0, previous), pools, steps=steps.pop(0), phase=phase)
-                others = r if len(parts) == 1 else r.only([i for i in r.ids if i not in set(part.ids)])
+                own = set(part.ids)
+                others = r if len(parts) == 1 else r.only([i for i in r.ids if i not in own])
                 last = g == self.generations and (self.schedule == "parallel" or k == len(parts) - 1)
                 kind = "diagnose" if last and self.final != "union" else "predict"
                 new = trainer.predict(student, others, phase=f"{phase} labels the others", soft=soft, kind=kind)

@@ -46,18 +46,19 @@ def compare(baseline: Path, candidate: Path, *, tolerance: float = TOLERANCE) ->
         return Verdict(baseline, candidate, tolerance, (), tuple(reasons), ())
     before, after = _asked(old.runs), _asked(new.runs)
     all_pairs = _once(before).merge(_once(after), on=RUN, how="outer", suffixes=("_old", "_new"), indicator="found")
-    reasons += [*_missing(all_pairs, old, new), *_other_splits(all_pairs)]
+    groups = old.groups()
+    titles = _titles(groups)
+    reasons += [*_missing(all_pairs, groups, titles, new), *_other_splits(all_pairs)]
     pairs = all_pairs[(all_pairs["found"] == "both") & (all_pairs["split_old"] == all_pairs["split_new"])]
     pairs = pairs.reset_index(drop=True)
     pairs["equal"] = _equal(pairs, old, new)
     differences: list[Difference] = []
-    titles = _titles(old.groups())
     notes = [*_twice("baseline", before), *_twice("candidate", after)]
-    for group in old.groups():
+    for group in groups:
         for name, labels, runs in _cells(group, pairs[pairs["comparison"] == group.name]):
             differences.append(_difference(group, titles[group.name], name, labels, runs, tolerance))
             notes += _remarks(differences[-1], runs, tolerance)
-    for group in old.groups():
+    for group in groups:
         notes += _times(titles[group.name], pairs[pairs["comparison"] == group.name], old, new)
     notes += [*_only_now(all_pairs), *_changes(pairs)]
     return Verdict(baseline, candidate, tolerance, tuple(differences), tuple(reasons), tuple(notes))
@@ -84,18 +85,18 @@ def _unreadable(side: str, frames: Frames) -> list[str]:
     return [f"{side}: {each.message}" for each in frames.failures if each.phase.startswith("reading")]
 
 
-def _missing(pairs: pd.DataFrame, old: Frames, new: Frames) -> Iterator[str]:
+def _missing(pairs: pd.DataFrame, groups: list[Group], titles: dict[str, str], new: Frames) -> Iterator[str]:
     """What the baseline has and the candidate lacks: whole comparisons with the facts that differ, then single runs."""
-    there = set(new.runs["comparison"])
-    failed = {each.run: each.message for each in new.failures}
-    titles = _titles(old.groups())
-    for group in old.groups():
-        if group.name not in there:
-            yield f"{titles[group.name]}: {_nearest(group, new.groups())}"
+    others = {other.name: other for other in new.groups()}
+    failed = {each.run: f", where it failed: {each.message}" for each in new.failures}
+    for group in groups:
+        if group.name not in others:
+            why = next((failed[title] for title in group.runs["title"] if title in failed), "")
+            yield f"{titles[group.name]}: {_nearest(group, others.values())}{why}"
     for run in pairs[pairs["found"] == "left_only"].to_dict("records"):
-        if run["comparison"] in there:
-            why = f", where it failed: {failed[run['title_old']]}" if run["title_old"] in failed else ""
-            yield f"{run['title_old']}{_with(run['overrides_old'])} is missing in the candidate{why}"
+        if run["comparison"] in others:
+            what = f"{run['title_old']}{_with(run['overrides_old'])}"
+            yield f"{what} is missing in the candidate{failed.get(run['title_old'], '')}"
 
 
 def _other_splits(pairs: pd.DataFrame) -> list[str]:

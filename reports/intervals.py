@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,7 +83,7 @@ def estimate(scores: Scores, level: float = LEVEL, samples: int = SAMPLES, seed:
         samples: resamplings of the cases.
         seed: of the resampling; equal seeds resample equal numbers of cases equally.
     """
-    rows = [np.asarray(row, dtype=float) for row in _rows(scores)]
+    rows = _rows(scores)
     if len({len(row) for row in rows}) > 1:
         return _nested([row[~np.isnan(row)] for row in rows], level, samples, seed)
     table = np.array(rows)
@@ -137,11 +138,10 @@ def estimate_miou(
     return _crossed(means, draws.mean(axis=0), float(means.mean()), frames, level, seed)
 
 
-def _rows(scores: Scores) -> Sequence[ArrayLike]:
-    if isinstance(scores, np.ndarray):
-        return np.atleast_2d(scores)  # type: ignore[return-value]
-    rows = list(scores)  # type: ignore[arg-type]
-    return [rows] if rows and np.ndim(rows[0]) == 0 else rows
+def _rows(scores: Scores) -> list[Floats]:
+    rows: list[Any] = list(scores)  # type: ignore[arg-type]
+    rows = [rows] if rows and np.ndim(rows[0]) == 0 else rows
+    return [np.asarray(row, dtype=float) for row in rows]
 
 
 def _difference(parts: list[Floats]) -> Floats:

@@ -27,6 +27,8 @@ RATES = (
 )
 BY_CLASS = ("agreement", "pseudo_score")
 BASELINE = "supervised"
+BY_LIST = " by list"
+"""Behind a label fraction whose cases a published list names: they stand in a column of their own."""
 PHASE = ("kind", "seconds", "steps", "samples", "device_bytes", "process_bytes", "reused")
 ENTRY = ("phase", "generation", "subset", "teacher")
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
@@ -70,7 +72,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         raise ValueError(f"{path} has no labelled case")
     versions = environment.get("versions") or {}
     return {
-        "key": spec.key,
+        "key": _key(spec, path),
         "path": path,
         "comparison": digest(facts),
         "facts": facts,
@@ -79,7 +81,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "method": spec.method,
         "options": dict(record.options),
         "overrides": dict(spec.options),
-        "fraction": spec.fraction,
+        "fraction": spec.fraction + BY_LIST * ("labelled" in spec.lists),
         "labelled": labelled,
         "percent": record.labelled_percent,
         "upper": spec.method == BASELINE and labelled == record.pool_size,
@@ -106,10 +108,15 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
     }
 
 
+def _key(spec: RunSpec, path: str) -> str:
+    """The run's key, and the data's where the file's name has it: a record of data that has changed since."""
+    return spec.key + Path(path).stem.partition(spec.key)[2]
+
+
 def _lists(spec: RunSpec) -> str:
-    """The parts that follow a published list, and the content of those that are the same at every label fraction."""
+    """The parts that follow a published list, and their content; S's list is its column's, for it varies with it."""
     fixed = {name: ids for name, ids in spec.lists.items() if name != "labelled"}
-    return ", ".join(sorted(spec.lists)) + (f" ({digest(fixed)})" if fixed else "")
+    return f"{', '.join(sorted(fixed))} ({digest(fixed)})" if fixed else ""
 
 
 def _beside_miou(record: Record) -> dict[str, float]:

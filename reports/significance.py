@@ -67,7 +67,8 @@ class Test:
     @property
     def certain(self) -> bool:
         """Whether the methods differ, and not only these trainings of them."""
-        return self.adjusted_both < ALPHA and (self.low > 0 or self.high < 0)
+        apart = (self.effect > 0 and self.low > 0) or (self.effect < 0 and self.high < 0)
+        return self.adjusted_both < ALPHA and apart
 
     def turned(self) -> Test:
         """The baseline against the method."""
@@ -90,7 +91,7 @@ def paired(method: ArrayLike, baseline: ArrayLike, difference: Estimate | None =
     differences = one - other
     found = estimate(differences) if difference is None else difference
     defined = ~np.isnan(differences).all(axis=0)
-    by_case = np.round(np.nanmean(differences[:, defined], axis=0), SAME)
+    by_case = np.asarray(np.nanmean(differences[:, defined], axis=0)).round(SAME)
     nonzero = by_case[by_case != 0]
     n, zeros = len(nonzero), int(len(by_case) - len(nonzero))
     p, reason, effect = math.nan, "", math.nan
@@ -102,7 +103,7 @@ def paired(method: ArrayLike, baseline: ArrayLike, difference: Estimate | None =
     else:
         p = float(stats.wilcoxon(nonzero).pvalue)
     ends = found.mean, found.low, found.high
-    return Test(p, n, zeros, effect, *ends, seeds=len(one), p_seeds=found.p_zero(), reason=reason)
+    return Test(p, n, zeros, effect, *ends, seeds=found.seeds, p_seeds=found.p_zero(), reason=reason)
 
 
 def holm(values: ArrayLike) -> Floats:

@@ -83,6 +83,13 @@ def test_one_seed_gives_about_what_scipys_bootstrap_gives() -> None:
     assert interval(scores, samples=4000) == pytest.approx((oracle.low, oracle.high), abs=0.07 * width)
 
 
+def test_few_even_cases_get_about_the_interval_of_student() -> None:
+    """Plain percentiles would be a fifth too narrow."""
+    scores = stats.norm.ppf((np.arange(8) + 0.5) / 8)
+    oracle = stats.t.interval(0.95, 7, loc=0, scale=stats.sem(scores))
+    assert interval(scores, samples=20_000) == pytest.approx(oracle, rel=0.05)
+
+
 def test_cases_error_is_that_of_the_mean_over_seeds() -> None:
     scores = dice(1, 1, 3, training=0.1)[0, 0]
     found = estimate(scores)

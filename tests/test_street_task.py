@@ -24,7 +24,7 @@ IMAGES = {name: Image(RNG.integers(0, 256, (3, 40, 72), np.uint8), {"size": [40,
 LABELS = {name: RNG.integers(0, 19, (40, 72)).astype(np.uint8) for name in "ab"}
 
 
-def task(configuration="512x1024", budget=SMOKE, listed=False, unlabelled=2, **overrides):
+def task(configuration="512x1024", budget=SMOKE, listed=False, labelled=tuple(LABELS), unlabelled=2, **overrides):
     return CityscapesTask(
         configuration=configuration,
         budget=budget,
@@ -32,7 +32,7 @@ def task(configuration="512x1024", budget=SMOKE, listed=False, unlabelled=2, **o
         images=IMAGES,
         labels=LABELS,
         visible={name: name for name in IMAGES},
-        labelled={name: name for name in LABELS},
+        labelled={name: name for name in labelled},
         unlabelled=unlabelled,
         listed=listed,
     )
@@ -105,9 +105,22 @@ def test_pixels_without_a_class_do_not_train():
 
 def test_the_identity_changes_with_what_determines_training_and_with_nothing_else():
     assert task().identity == task().identity == task("512x1024", Budget.parse("smoke:30")).identity
-    changes = {"lr": 0.2, "encoder": "resnet34", "scales": [0.9, 1.1], "ohem_kept": 0.5, "evaluation": "sliding"}
+    changes = {"lr": 0.2, "encoder": "resnet34", "scales": [0.9, 1.1], "ohem_kept": 0.5}
     others = [task(**{name: value}) for name, value in changes.items()]
-    assert len({other.identity for other in (task(), *others)}) == 6
+    assert len({other.identity for other in (task(), *others)}) == 5
+    spelled_out = {"scales": [0.5, 2], "evaluation": "sliding", "window": 640, "mirror": True, "mirror_pseudo": True}
+    assert {task(**{name: value}).identity for name, value in spelled_out.items()} == {task().identity}
+
+
+def test_what_concerns_inference_alone_trains_nothing_anew_but_labels_anew(tmp_path):
+    from atso_bench.benchmark.engine import Trainer
+    from atso_bench.benchmark.stages import Stages
+
+    keys = set()
+    for changes in ({}, {"evaluation": "sliding"}, {"evaluation": "sliding", "window": 640}, {"mirror_pseudo": True}):
+        trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path))
+        keys.add(trainer._predict_key(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False))
+    assert len(keys) == 4
 
 
 def test_a_task_goes_to_another_process():
@@ -131,7 +144,7 @@ def test_the_encoder_starts_from_a_local_file_of_torchvision_and_the_rest_at_ran
     made = task(weights=str(file))
     encoder = made.network().network.encoder.state_dict()
     assert all(torch.equal(encoder[name], value) for name, value in theirs.state_dict().items() if name[:2] != "fc")
-    assert made.details["weights"].startswith(f"resnet18.{ending} (sha256 ")
+    assert made.details["weights"].startswith("file, sha256 ")
     assert made.identity != task().identity
 
 
@@ -142,21 +155,75 @@ def test_the_same_weights_in_another_file_are_the_same_task(tmp_path):
         torch.save(state, tmp_path / name / "weights.pth")
     one, two = (task(weights=str(tmp_path / name / "weights.pth")) for name in ("one", "two"))
     assert one.identity == two.identity
+    assert one.details == two.details
+
+
+def test_a_grid_pins_the_file_of_weights_by_its_content(tmp_path, monkeypatch):
+    file = tmp_path / "weights.pth"
+    torch.save(resnet18(weights=None).state_dict(), file)
+    monkeypatch.chdir(tmp_path)
+    dataset = CityscapesDataset()
+    first = dataset.settled({"weights": "weights.pth"})
+    assert first["weights"] == str(file)
+    task(**first).network()
+    torch.save(resnet18(weights=None).state_dict(), file)
+    assert dataset.settled({"weights": "weights.pth"}) != first
+    with pytest.raises(ValueError, match="is not the file with SHA-256"):
+        task(**first).network()
+    assert dataset.settled({"weights": "none", "lr": 1}) == {"weights": "none", "lr": 1}
+    with pytest.raises(ValueError, match="cannot be read"):
+        dataset.settled({"weights": "absent.pth"})
+
+
+def test_a_trained_model_needs_its_start_weights_no_more(tmp_path):
+    file = tmp_path / "weights.pth"
+    torch.save(resnet18(weights=None).state_dict(), file)
+    model = task(weights=str(file)).network()
+    file.unlink()
+    later = task(weights=str(file))
+    later.network(start=False).load_state_dict(model.state_dict())
+    assert later.predict(model, IMAGES["a"], CPU, mirror=False).shape == (19, 40, 72)
+    with pytest.raises(ValueError, match="cannot be read"):
+        later.network()
 
 
 def test_weights_of_another_encoder_are_refused(tmp_path):
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "weights.pth")
     with pytest.raises(ValueError, match=r"does not fit resnet34.*is it another ResNet"):
-        task(weights=str(tmp_path / "weights.pth"), encoder="resnet34")
+        task(weights=str(tmp_path / "weights.pth"), encoder="resnet34").network()
 
 
 def test_a_file_that_holds_code_or_nothing_is_refused(tmp_path):
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(print))
     (tmp_path / "text.safetensors").write_text("no weights")
     torch.save([1, 2], tmp_path / "list.pth")
-    for name in ("evil.pth", "text.safetensors", "list.pth", "absent.pth"):
+    circle: dict = {"conv1.weight": torch.zeros(1)}
+    circle["model"] = circle
+    torch.save(circle, tmp_path / "circle.pth")
+    torch.save({"model": torch.zeros(2)}, tmp_path / "tensor.pth")
+    torch.save({1: torch.zeros(2)}, tmp_path / "number.pth")
+    torch.save({"conv1.weight": torch.zeros(2, 2).to_sparse()}, tmp_path / "sparse.pth")
+    bad = resnet18(weights=None).state_dict()
+    bad["conv1.weight"][0] = float("nan")
+    torch.save(bad, tmp_path / "nan.pth")
+    (tmp_path / "folder.pth").mkdir()
+    names = [path.name for path in tmp_path.iterdir()]
+    for name in (*names, "absent.pth"):
         with pytest.raises(ValueError, match=name):
             pretrained(str(tmp_path / name), "resnet18")
+    assert len(names) == 9
+
+
+def test_weights_in_half_precision_or_with_gradients_are_weights_too(tmp_path):
+    state = {
+        name: value.bfloat16() if value.is_floating_point() else value
+        for name, value in resnet18().state_dict().items()
+    }
+    state["conv1.weight"] = torch.nn.Parameter(state["conv1.weight"])
+    torch.save(state, tmp_path / "weights.pth")
+    found, _ = pretrained(str(tmp_path / "weights.pth"), "resnet18")
+    assert found is not None
+    assert found["conv1.weight"].dtype == torch.float32
 
 
 def test_without_network_imagenet_says_what_to_do(monkeypatch, tmp_path):
@@ -198,11 +265,16 @@ def test_a_protocols_constants_are_those_that_were_published():
     assert round(street.ohem_kept * 2 * 801 * 801, -3) == 200_000
     recipe, street = recipes("cps-800", Budget.parse("standard"), {})
     assert (recipe.patch, recipe.lr, len(street.scales)) == ((800, 800), 0.02, 6)
-    assert PROTOCOLS["unimatch-801"].steps(2975 - 186) == 83_520
+    assert PROTOCOLS["unimatch-801"].steps == {
+        n: 240 * (-(-(2975 - n) // 4) // 2) for n in (100, 186, 372, 744, 1488)
+    }  # epochs x batches of 2 on each of 4 devices, the last incomplete one dropped
+    epochs = {16: 128, 8: 137, 4: 160, 2: 240}
+    assert list(PROTOCOLS["cps-800"].steps.values()) == [n * ((2975 - 2975 // k) // 8) for k, n in epochs.items()]
 
 
 def test_the_record_names_everything_in_which_a_run_differs_from_its_protocol():
-    small = task("unimatch-801", Budget.parse("small"), unlabelled=2789).details["protocol"]
+    budget, s = Budget.parse("small"), tuple(map(str, range(186)))
+    small = task("unimatch-801", budget, labelled=s, unlabelled=2789, mirror_pseudo=True).details["protocol"]
     assert small["name"] == "unimatch-801"
     assert "UniMatch" in small["source"]
     said = "\n".join(small["differs"])
@@ -211,17 +283,23 @@ def test_the_record_names_everything_in_which_a_run_differs_from_its_protocol():
         "encoder: resnet18, the protocol's resnet50",
         "weights: none, the protocol's imagenet",
         "evaluation: whole, the protocol's sliding",
-        "optimiser steps: 600, the protocol's 83,520",
+        "optimiser steps: 600, the protocol's 83,760",
+        "mirror_pseudo: True, the protocol's False",
+        "separable convolutions",
         "labelled frames: drawn by our seeds",
         "best of those tested on T",
     ):
         assert words in said
+    assert "frames to learn from" not in said
     assert "protocol" not in task().details
+    other = "\n".join(task("unimatch-801", budget).details["protocol"]["differs"])
+    assert "labelled frames: 2, the protocol has 100, 186, 372, 744, 1488; optimiser steps: 600" in other
+    assert "frames to learn from: 4, the protocol's 2,975" in other
 
 
 def test_what_agrees_with_the_protocol_is_not_named():
-    budget = Budget.parse(str(83_520))
-    made = task("unimatch-801", budget, listed=True, unlabelled=2789, weights="none")
+    budget, s = Budget.parse(str(83_760)), tuple(map(str, range(186)))
+    made = task("unimatch-801", budget, listed=True, labelled=s, unlabelled=2789, weights="none")
     own = [text for text in made.details["protocol"]["differs"] if text not in PROTOCOLS["unimatch-801"].always]
     assert own == ["weights: none, the protocol's imagenet"]
 
@@ -271,7 +349,9 @@ def test_the_exported_model_loads_in_five_lines_and_gives_the_same_logits(tmp_pa
     description = json.loads((tmp_path / "model" / "model.json").read_text())
     assert description["classes"][13] == {"train_id": 13, "label_id": 26, "name": "car"}
     assert description["facts"] == {"score": 0.5}
-    assert "\n".join(description["example"]) == example.strip()
+    assert description["example"][1] == "model = json.load(open('model.json'))"
+    awkward = tmp_path / 'a "b" c'
+    exec(made.export(model, awkward, {}), {"image": torch.zeros(1, 3, 32, 32)})
 
 
 def test_an_exported_model_is_a_starting_point_for_others(tmp_path):

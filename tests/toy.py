@@ -66,6 +66,9 @@ class ToyDataset:
     def group(self, case_id: str, by: str = "") -> str:
         return case_id
 
+    def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(recipe)
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         raise LookupError(f"toy has no list {name!r}")
 
@@ -118,7 +121,7 @@ class ToyTask:
     def identity(self) -> str:
         return digest(["toy", self.recipe.patch, self.recipe.batch])
 
-    def network(self) -> nn.Module:
+    def network(self, *, start: bool = True) -> nn.Module:
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if len(self.recipe.patch) == 2 else (nn.Conv3d, nn.BatchNorm3d)
         return nn.Sequential(conv(1, 6, 3, padding=1), norm(6), nn.LeakyReLU(), conv(6, 3, 3, padding=1))
 
