@@ -103,7 +103,9 @@ def read(results: Path) -> Frames:
         try:
             record = Record.read(file)
             run = rows.run_row(record, path)
-            parts = [list(part(record)) for part in (rows.score_rows, rows.phase_rows, rows.diagnostic_rows)]
+            parts = [
+                list(part(record, run["key"])) for part in (rows.score_rows, rows.phase_rows, rows.diagnostic_rows)
+            ]
         except rows.MALFORMED as error:
             message = str(error).replace(str(file), path) if str(error) else type(error).__name__
             failures.append(Failure(path, path, "reading the record", message, "Delete the file and run it again."))

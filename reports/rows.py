@@ -143,19 +143,18 @@ def _protocol(record: Record) -> dict[str, Any]:
     return {"name": str(protocol["name"]), "source": source, "differs": differs}
 
 
-def score_rows(record: Record) -> Iterator[tuple]:
-    key = record.spec.key
+def score_rows(record: Record, key: str) -> Iterator[tuple]:
     for case, classes in record.cases.items():
         for name, scores in classes.items():
             numbers = (number(scores.get(metric)) for metric in (*METRICS, *VOLUMES))
             yield key, case, name, *(scores.get(count) for count in COUNTS), *numbers, scores.get("empty") or ""
 
 
-def phase_rows(record: Record) -> Iterator[tuple]:
+def phase_rows(record: Record, key: str) -> Iterator[tuple]:
     for phase in record.phases:
         seconds, device = number(phase.seconds), number(phase.device_bytes)
         yield (
-            record.spec.key,
+            key,
             phase.kind,
             seconds,
             phase.steps,
@@ -166,12 +165,12 @@ def phase_rows(record: Record) -> Iterator[tuple]:
         )
 
 
-def diagnostic_rows(record: Record) -> Iterator[tuple]:
+def diagnostic_rows(record: Record, key: str) -> Iterator[tuple]:
     measured = {"pseudo_score": f"pseudo_{record.metric}"}  # pseudo_dice or pseudo_miou
     for entry in record.diagnostics:
         names = ("" if entry.get(name) is None else entry[name] for name in ENTRY)
         rates = (number(entry.get(measured.get(name, name))) for name in ("cases", *RATES))
-        yield record.spec.key, *names, *rates, *(_by_class(entry, measured.get(name, name)) for name in BY_CLASS)
+        yield key, *names, *rates, *(_by_class(entry, measured.get(name, name)) for name in BY_CLASS)
 
 
 def _by_class(entry: dict[str, Any], name: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from atso_bench.reports.frame import Group
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
-from atso_bench.reports.rows import BASELINE, BY_CLASS, RATES
+from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, RATES
 
 HEADLINE = {"dice": "Dice", "miou": "mIoU"}
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
@@ -190,6 +190,13 @@ def _natural(values: tuple) -> list[tuple[int, float, str]]:
     return [(0, float(value), "") if isinstance(value, Real) else (1, 0.0, str(value)) for value in values]
 
 
+def _case_lists(group: Group) -> str:
+    published = [facts for facts in [group.facts["lists"]] if facts]
+    if any(text.endswith(BY_LIST) for text in group.fractions):
+        published.append("labelled cases, where the column says so")
+    return f"published: {'; '.join(published)}" if published else "drawn"
+
+
 def summary(group: Group) -> dict[str, Cell]:
     """What the runs of a comparison have in common, and what varies."""
     facts, runs = group.facts, group.runs
@@ -208,7 +215,7 @@ def summary(group: Group) -> dict[str, Cell]:
         "scored on": f"{part(group)}, {ranges(runs['cases'].tolist())} {group.case}s",
         "test set T": facts["test"],
         "validation set V": f"{facts['validation']:g} % of the pool" if facts["validation"] else "none drawn",
-        "case lists": f"published: {facts['lists']}" if facts["lists"] else "drawn",
+        "case lists": _case_lists(group),
         **({"split by": facts["split_by"]} if facts["split_by"] else {}),
         "data": facts["data"] or NONE,
     }

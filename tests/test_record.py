@@ -51,6 +51,10 @@ def test_a_record_reads_back_as_it_was(tmp_path: Path) -> None:
     assert left_over(tmp_path) == [path.name]
 
 
+def test_an_undefined_score_reads_back_as_undefined(tmp_path: Path) -> None:
+    assert math.isnan(Record.read(replace(RECORD, score=math.nan).write(tmp_path)).score)
+
+
 def test_what_follows_from_the_phases() -> None:
     assert RECORD.seconds == {"train": 3.0, "evaluate": 0.5}
     assert RECORD.labelled_percent == 25

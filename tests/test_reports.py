@@ -422,6 +422,7 @@ def test_figures_of_records_that_are_gone_are_removed(tmp_path: Path) -> None:
     build(write(tmp_path, old))
     (before,) = (tmp_path / "report" / "figures").glob("*.svg")
     (before.parent / "mine.svg").write_text("<svg/>", encoding="utf-8")
+    (tmp_path / "records" / old.spec.path).unlink()
     build(write(tmp_path, new))
     left = {path.name for path in before.parent.iterdir()}
     assert before.name not in left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,13 +195,28 @@ def test_a_protocol_that_is_followed_and_one_that_is_not_named(tmp_path: Path) -
     assert (followed.text.split("; ")[1], followed.items) == ("the runs note no difference from it.", [])
 
 
-def test_published_lists_of_labelled_frames_differ_by_fraction_and_still_make_one_comparison(tmp_path: Path) -> None:
+def test_published_lists_have_columns_of_their_own_beside_drawn_splits_and_the_upper_bound(tmp_path: Path) -> None:
     for fraction in ("10", "20"):
         write(tmp_path, street("atso", fraction, spec={"lists": {"labelled": [f"a{fraction}"]}}))
-    assert tables.summary(group(tmp_path))["case lists"].text == "published: labelled"
-    write(tmp_path, street("atso", "10"), street("atso", "10", spec={"lists": {"labelled": ["b"], "pool": ["b"]}}))
+    write(tmp_path, street("atso", "10"), street("supervised", "100"))
+    made = group(tmp_path)
+    assert sorted(made.fractions) == ["10", "10 by list", "100", "20 by list"]
+    assert [head.endswith(", published list)") for head in made.fractions.values()].count(True) == 2
+    assert tables.summary(made)["case lists"].text == "published: labelled cases, where the column says so"
+    write(tmp_path, street("atso", "10", spec={"lists": {"labelled": ["b"], "pool": ["b"]}}))
     write(tmp_path, street("atso", "10", spec={"split_by": "city"}))
-    assert sorted(len(each.runs) for each in read(tmp_path).groups()) == [1, 1, 1, 2]
+    assert sorted(len(each.runs) for each in read(tmp_path).groups()) == [1, 1, 4]
+
+
+def test_records_of_the_same_run_on_other_data_stand_apart_and_both_stay(tmp_path: Path) -> None:
+    old, new = replace(street(), data="old data"), replace(street(), data="new data", score=0.9)
+    for record in (old, new, new):
+        record.write(tmp_path)
+    groups = read(tmp_path).groups()
+    assert sorted((each.facts["data"], len(each.runs), len(each.scores)) for each in groups) == [
+        (data, 1, len(groups[0].scores)) for data in ("new data", "old data")
+    ]
+    assert not read(tmp_path).failures
 
 
 # Lazy mimicking

@@ -380,6 +380,14 @@ def test_labels_needed_are_interpolated_over_doublings() -> None:
     assert shuffled.cases == pytest.approx(16)
 
 
+def test_an_unsure_full_supervision_makes_labels_needed_unsure() -> None:
+    *points, full = curve(0.5, 0.7, 0.9, 1.0)
+    unsure = estimate(np.array([[0.9], [1.0], [1.1]]) + np.zeros(CASES))
+    assert unsure.mean == pytest.approx(full.mean)
+    sure, other = (labels_needed([4, 8, 32], points, each, share=0.8) for each in (full, unsure))
+    assert other.high - other.low > 3 * (sure.high - sure.low)
+
+
 def test_labels_needed_beyond_both_ends_say_so() -> None:
     *points, full = curve(0.5, 0.7, 0.9)
     never = labels_needed([4, 8], points, full)
