@@ -146,6 +146,23 @@ def report(
 
 
 @app.command()
+def compare(
+    baseline: Annotated[Path, typer.Argument(help="Results folder that sets the mark.", exists=True)],
+    candidate: Annotated[Path, typer.Argument(help="Results folder that is judged.", exists=True)],
+    tolerance: Annotated[float, typer.Option(help="How much lower a mean Dice or mIoU may be.")] = 0.01,
+) -> None:
+    """Say what became worse: exit code 0 nothing, 1 worse beyond tolerance and noise, 2 not comparable."""
+    with _plainly():
+        from atso_bench.reports.compare import compare as judge
+        from atso_bench.reports.verdict import lines
+
+        verdict = judge(baseline, candidate, tolerance=tolerance)
+        for line in lines(verdict):
+            typer.echo(line)
+    raise typer.Exit(verdict.code)
+
+
+@app.command()
 def evaluate(
     predictions: Annotated[Path, typer.Option(help="Folder of predicted segmentations.", exists=True)],
     references: Annotated[Path, typer.Option(help="Folder of true segmentations.", exists=True)],

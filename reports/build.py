@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from atso_bench.benchmark.record import atomic
-from atso_bench.reports import figures, natural, tables
+from atso_bench.reports import figures, literature, natural, tables
 from atso_bench.reports.frame import Frames, Group, read, tidy
 from atso_bench.reports.page import (
     NONE,
@@ -128,7 +128,20 @@ def _comparison(group: Group, title: str, anchor: str, picture: Picture) -> Sect
     ]
     if len(group.diagnostics):
         parts.append(_mimicking(group))
+    parts += _published(group)
     return Section(title, anchor, words, [tables.scores(group)], parts)
+
+
+def _published(group: Group) -> list[Section]:
+    """What others published on this dataset; nothing where the data only has its name."""
+    if any("not the official" in warning for warnings in group.runs["warnings"] for warning in warnings):
+        return []
+    dataset = group.facts["dataset"]
+    ours = {protocol["name"]: protocol["differs"] for protocol in group.runs["protocol"] if protocol}
+    table = literature.table(dataset, ours)
+    return (
+        [] if table is None else [Section("Published elsewhere", words=literature.words(dataset, ours), parts=[table])]
+    )
 
 
 def _by_class(group: Group) -> Section:

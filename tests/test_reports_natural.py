@@ -327,3 +327,17 @@ def test_words_of_a_street_record_never_become_markup(tmp_path: Path) -> None:
     assert r"&lt;/script&gt; \| \*x\*" in text
     assert not re.search(r"[^\\][|*] ?\\?\*x", text)
     assert not re.search(r"^# heading", text, re.MULTILINE)
+
+
+# Published numbers
+
+
+def test_published_numbers_stand_apart_from_ours_and_only_beside_the_data_that_they_are_of(tmp_path: Path) -> None:
+    (table,) = section(write(tmp_path / "official", street(score=0.5)), "Published elsewhere").parts
+    assert isinstance(table, Table)
+    assert "measured by others and not here" in table.caption
+    assert not any(cell.text.startswith("0.5") for row in table.rows for cell in row)
+    other = street(warnings=["the data is not the official Cityscapes release: 120 + 40 frames"])
+    unlike = street(spec={"dataset": "streets"})
+    for name, record in (("other", other), ("unlike", unlike)):
+        assert "Published elsewhere" not in report(write(tmp_path / name, record))[0]
