@@ -30,6 +30,7 @@ ENV PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1 \
     ATSO_BENCH_DATA=/data \
     ATSO_BENCH_OUT=/results \
+    ATSO_BENCH_CACHE=/results/cache \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     HF_HUB_OFFLINE=1 \

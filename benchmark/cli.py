@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -228,11 +229,30 @@ def _plainly() -> Iterator[None]:
         if os.environ.get("ATSO_BENCH_TRACEBACK"):
             raise
         if isinstance(error, ValueError | LookupError | OSError):
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {_with_remedy(error)}", err=True)
             raise typer.Exit(2) from None
         hint = "if the input is right, this is a fault of the program; ATSO_BENCH_TRACEBACK=1 shows where"
         typer.echo(f"error: {type(error).__name__}: {error} ({hint})", err=True)
         raise typer.Exit(1) from None
+
+
+def _with_remedy(error: Exception) -> str:
+    """The message; what the system says of a file, with the file and what to do."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    path = Path(str(error.filename)) if error.filename else None
+    if path is not None and path.name.endswith(".partial"):  # how files are written before they have their name
+        path = path.parent
+    remedy = {
+        errno.ENOSPC: "free some room, or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a larger disk",
+        errno.EROFS: "set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a folder that can be written",
+        errno.EACCES: "change its permissions, or choose another place (--out, ATSO_BENCH_DATA, ATSO_BENCH_CACHE)",
+        errno.ENOENT: "check the spelling",
+        errno.ENOTDIR: "a part of this path is a file; choose another place",
+        errno.EEXIST: "choose another place",
+    }.get(error.errno, "")
+    said = f"{path}: {error.strerror}" if path else f"{error.strerror}"
+    return f"{said}; {remedy}" if remedy else said
 
 
 def _check_folder(out: Path) -> None:
@@ -253,7 +273,10 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
         splits = [make_split(found, spec) for spec in own]
         # the same recipe for the whole grid; the identity needs all that it names
-        found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018
+        try:
+            found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018
+        except ValueError as error:
+            raise ValueError(f"{dataset}: {error}") from error
 
 
 def _first_line(kind: Any) -> str:

@@ -50,7 +50,7 @@ def checks(results: Path = Path("results")) -> list[Check]:
     """
     data = Path(os.environ.get("ATSO_BENCH_DATA") or "data")
     nnunet = (_folder(f"nnUNet_{part}", "to use nnU-Net's own folders") for part in ("raw", "preprocessed"))
-    folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes where it lies"))
+    folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes where it lies", "leftImg8bit"))
     room = (_room("room for results", results), _room("room for data", data))
     return [_python(), *_torch(), _nnunet(), _data(data), *folders, _results(results), *room, *_shared_memory()]
 
@@ -116,13 +116,14 @@ def _data(folder: Path) -> Check:
     return Check(name, "ok", f"{folder.resolve()}{readable}")
 
 
-def _folder(variable: str, purpose: str) -> Check:
+def _folder(variable: str, purpose: str, holds: str = "") -> Check:
     value = os.environ.get(variable)
     if not value:
         return Check(variable, "ok", f"not set; needed only {purpose}")
-    if Path(value).is_dir():
+    wanted = Path(value).expanduser() / holds
+    if wanted.is_dir():
         return Check(variable, "ok", value)
-    return Check(variable, "warning", f"{value} is not a folder", f"correct or unset {variable}")
+    return Check(variable, "warning", f"{wanted} is not a folder", f"correct or unset {variable}")
 
 
 def _results(folder: Path) -> Check:

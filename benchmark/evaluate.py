@@ -84,7 +84,7 @@ def evaluate_folders(
         scores, left_out = evaluate_frames.score(predictions, frames, allow_missing=allow_missing, shown=shown)
         write_csv(output, scores.cases)
         return Evaluation(scores.cases, scores.summary(), output, left_out)
-    predicted, true = _files(predictions), _files(references)
+    true, predicted = _files(references), _files(predictions)
     missing = _missing(predicted, true)
     both = sorted(predicted.keys() & true.keys())
     if not both or (missing and not allow_missing):
@@ -187,7 +187,7 @@ def _files(folder: Path) -> dict[str, Path]:
             raise ValueError(f"{folder} has two segmentations of {case!r}: {files[case].name} and {path.name}")
         files[case] = path
     if not files:
-        raise ValueError(f"{folder} holds no segmentation ({', '.join(ENDINGS)})")
+        raise ValueError(f"{folder} holds no segmentation ({', '.join(ENDINGS)}), nor frames as *_gtFine_labelIds.png")
     return files
 
 

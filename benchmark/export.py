@@ -23,7 +23,9 @@ def export(run: str, folder: Path, results: Path) -> str:
     Raises:
         ValueError: if there is no such run, or its model cannot be had.
     """
-    record = Record.read(_find(run, results))
+    path = _find(run, results)
+    results = next((folder.parent for folder in path.absolute().parents if folder.name == "records"), results)
+    record = Record.read(path)
     spec = record.spec
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give a new folder")

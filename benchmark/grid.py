@@ -190,7 +190,8 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
         found = finished(bench.results, spec, bench.since)
         bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}")
         found = found or execute(spec, bench)
-        bench.progress.note(f"    {found.metric} {found.score:.4f} in {sum(found.seconds.values()):.0f} s")
+        score = "undefined" if math.isnan(found.score) else f"{found.score:.4f}"
+        bench.progress.note(f"    {found.metric} {score} in {sum(found.seconds.values()):.0f} s")
     except Exception as error:
         path = write_failure(bench.results, spec, getattr(error, "phase", "set-up"), error)
         bench.progress.note(f"    failed: {type(error).__name__}: {error}\n    see {path}")

@@ -86,6 +86,10 @@ class GridOptions:
             if not equals or part not in splits.PARTS:
                 raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
             is_name = part == "labelled" and file.isidentifier() and not Path(file).is_file()
+            if not is_name and not Path(file).is_file():
+                raise ValueError(
+                    f"--split-list {text}: there is no file {file}; lists with names are for labelled= alone"
+                )
             lists[part] = file if is_name else list(splits.read_list(Path(file)))
         methods = _split(self.method)
         for name, named in (
@@ -178,6 +182,6 @@ def _split(texts: Sequence[str]) -> list[str]:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"a seed is a whole number from 0 on, got {text!r}")
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise ValueError(f"a seed is a whole number from 0 to {(1 << 32) - 1}, got {text!r}")
     return int(text)

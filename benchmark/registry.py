@@ -61,4 +61,6 @@ def dataset(name: str, configuration: str = "") -> Any:
         kind = load("datasets", "nnunet")
         return kind(name=name, configuration=configuration or kind.configurations[0])
     kind = load("datasets", name)
+    if configuration not in ("", *kind.configurations):
+        raise ValueError(f"the configurations of {name} are {', '.join(kind.configurations)}, got {configuration!r}")
     return kind(configuration=configuration or kind.configurations[0])

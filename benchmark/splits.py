@@ -88,7 +88,10 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     apart = _groups(dataset, spec, (*validation, *test))
     if divided := apart & _groups(dataset, spec, rest):
         where = "test" if divided & _groups(dataset, spec, test) else "validation"
-        raise ValueError(f"a split divides no group, but {_named(divided)} are in the training pool and in {where}")
+        hint = f"; split by {dataset.groupings[0]}" if spec.split_by else ""
+        raise ValueError(
+            f"a split divides no group, but {_named(divided)} are in the training pool and in {where}{hint}"
+        )
 
     if "labelled" in lists:
         labelled = _check_labelled(spec, lists["labelled"], rest)

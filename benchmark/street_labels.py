@@ -12,7 +12,7 @@ IMAGE = "_leftImg8bit.png"
 LABEL_IDS, TRAIN_IDS = "labelIds.png", "labelTrainIds.png"
 KINDS = (f"_gtFine_{LABEL_IDS}", f"_gtFine_{TRAIN_IDS}")
 """Endings of label files; where a frame has both, the first is read."""
-FRAME = re.compile(r"[^_.][^_]*_[^_]+_[^_.]+")
+FRAME = re.compile(r"(?!\.)[^_\s]+_[^_\s]+_[^_.\s]+")
 """A frame's id: ``<city>_<sequence>_<frame>``."""
 VOID = 255  # benchmark.task.IGNORE, which cannot be had without importing torch
 UNKNOWN = -1

@@ -60,8 +60,7 @@ class CityscapesDataset:
 
     def find(self) -> Path | None:
         """The folder of the data: ``CITYSCAPES_DATASET``, else what ``prepare --from`` was given last."""
-        named = os.environ.get(VARIABLE) or self._decoded.memory()["source"]
-        return Path(named).absolute() if named else None
+        return _named() or (Path(kept) if (kept := self._decoded.memory()["source"]) else None)
 
     def is_ready(self) -> tuple[bool, str]:
         """Whether a run can start, and what to do if it cannot. Looks at folders only, not at frames."""
@@ -150,8 +149,8 @@ class CityscapesDataset:
         """
         self._forget()
         given = None if source is None else Path(source).absolute()
-        named = os.environ.get(VARIABLE)
-        if given is not None and named and Path(named).absolute() != given:
+        named = _named()
+        if given is not None and named and named != given:
             raise ValueError(f"{VARIABLE} is {named} and goes before --from {given}; unset it, or set it to {given}")
         chosen = given or self.find()
         if chosen is None:
@@ -188,10 +187,12 @@ class CityscapesDataset:
             ValueError: if it is not in the official layout at all.
         """
         if not source.exists():
-            raise FileNotFoundError(f"{source} does not exist; {self._how_to_get}")
+            hint = f"correct or unset {VARIABLE}" if source == _named() else self._how_to_get
+            raise FileNotFoundError(f"{source} does not exist; {hint}")
         if not _is_there(source):
-            zips = sorted(path.name for path in source.glob("*.zip"))
-            hint = f"unpack {', '.join(zips)} there" if zips else self._how_to_get
+            near = next((folder for folder in (source.parent, *sorted(source.glob("*/"))) if _is_there(folder)), None)
+            zips = [source.name] if source.suffix == ".zip" else sorted(path.name for path in source.glob("*.zip"))
+            hint = f"give {near}" if near else f"unpack {', '.join(zips)} there" if zips else self._how_to_get
             raise ValueError(f"{source} holds no leftImg8bit/train/CITY/*.png with gtFine beside it; {hint}")
         return list_frames(source, self._wanted)
 
@@ -299,6 +300,12 @@ class CityscapesDataset:
         if unknown := sorted(set(names) - candidates):
             shown = ", ".join(unknown[:8])
             raise ValueError(f"{what} frame(s) {shown} are not among {self.name}'s {len(candidates)} candidates")
+
+
+def _named() -> Path | None:
+    """The folder that the environment names."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser().absolute() if named else None
 
 
 def _is_there(source: Path) -> bool:

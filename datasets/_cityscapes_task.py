@@ -77,8 +77,11 @@ class CityscapesTask:
     @property
     def details(self) -> dict[str, Any]:
         """What ``recipe`` does not say, for the record."""
+        said = {name: value for name, value in self._made.items() if name not in (*INFERENCE, "weights_sha256")}
+        low, *more = self.street.scales
         made = {
-            **self._made,
+            **said,
+            "scales": f"{low:g} to {more[0]:g}" if len(more) == 1 else ", ".join(f"{each:g}" for each in (low, *more)),
             "configuration": self.configuration,
             "network": "DeepLabV3Plus",
             "evaluation": self.street.inference,
@@ -154,6 +157,7 @@ class CityscapesTask:
         }
         with new_folder(folder) as partial:
             save_file(state, partial / "weights.safetensors")
+            (partial / "weights.safetensors").chmod(0o644)  # the library makes it its user's alone
             (partial / "model.json").write_text(json.dumps(description, indent=1, default=str), encoding="utf-8")
         return _example(folder)
 

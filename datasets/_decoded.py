@@ -43,10 +43,10 @@ class Decoded:
         """What ``source.json`` says; the data root's and, before it, the one where new files go."""
         memory: dict[str, Any] = {"source": None, "prepared": {}}
         for folder in (*(root / self.name for root in self.storage.prepared), self.home):
-            path = folder / "source.json"
-            kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            kept = _read(folder / "source.json")
             memory["source"] = kept.get("source") or memory["source"]
-            memory["prepared"].update(kept.get("prepared", {}))
+            entries = kept.get("prepared", {}).items()
+            memory["prepared"].update({source: entry for source, entry in entries if {"listing", "key"} <= set(entry)})
         return memory
 
     def find(self, source: Path, listing: Listing | None) -> Path | None:
@@ -97,6 +97,11 @@ class Decoded:
             if problems:
                 listed = "\n  ".join(problems)
                 raise ValueError(f"{source} has {len(problems)} problem(s):\n  {listed}")
+            for part in ("train", "val"):
+                if not any(fact["evaluated"] for fact in facts if fact["part"] == part):
+                    raise ValueError(
+                        f"{source}: no label of {part} has a pixel of an evaluated class; are they label ids?"
+                    )
             frames = {frame.id: fact for frame, fact in zip(listing.frames, facts, strict=True)}
             identity = digest(frames)
             content = {"format": FORMAT, "identity": identity, "listing": listing.fingerprint, "frames": frames}
@@ -118,6 +123,15 @@ class Decoded:
                 f"{len(listing.frames):,} decoded frames take {needed / 1e9:.3g} GB, but {self.home} has "
                 f"{free / 1e9:.3g} GB free; make room, or set ATSO_BENCH_DATA to a folder on a larger disk"
             )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was remembered; nothing if the file is gone or broken, for it can be found out again."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def _whole(folder: Path) -> bool:

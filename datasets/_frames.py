@@ -25,7 +25,11 @@ class _Opened(Mapping[str, Any]):
     def _array(self, case_id: str) -> np.ndarray:
         if case_id not in self.ids:
             raise KeyError(f"{case_id!r} is not among the {len(self.ids)} frames that this task was opened for")
-        array: np.ndarray = np.load(self._folder / f"{case_id}.npy", mmap_mode="r")
+        path = self._folder / f"{case_id}.npy"
+        try:
+            array: np.ndarray = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise OSError(f"{path} is missing or damaged ({error}); `atso-bench prepare` makes it anew") from error
         return array
 
     def __iter__(self) -> Iterator[str]:

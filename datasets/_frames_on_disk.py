@@ -86,6 +86,9 @@ def list_frames(root: Path, parts: Sequence[str]) -> Listing:
         if part not in ("train", "val"):
             frames += [Frame(name, part, root, image) for name, image in images.items()]
             continue
+        if images and not (root / "gtFine" / part).is_dir():
+            problems.append(f"gtFine/{part} is missing; unpack gtFine_trainvaltest.zip there")
+            continue
         labels = _by_frame(root / "gtFine" / part, KINDS, problems)
         frames += [Frame(name, part, root, images[name], labels[name]) for name in images if name in labels]
         problems += _unpaired(root, part, images, labels)

@@ -24,7 +24,9 @@ def between(low: float, high: float, *, closed: bool = False) -> Callable[[Any],
 
 
 def one_of(*words: Any) -> Rule:
-    return (lambda value: value in words), " or ".join(map(str, words))
+    return (lambda value: any(value == word and type(value) is type(word) for word in words)), " or ".join(
+        map(str, words)
+    )
 
 
 TRUTH: Rule = ((lambda value: isinstance(value, bool)), "true or false")

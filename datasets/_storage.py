@@ -56,7 +56,9 @@ def storage() -> Storage:
     it read-only, new files go to ``ATSO_BENCH_CACHE`` (default ``~/.cache/atso-bench``). nnU-Net's own ``nnUNet_raw``
     is searched first.
     """
-    root = Path(os.environ.get("ATSO_BENCH_DATA") or "data").absolute()
+    root = Path(os.environ.get("ATSO_BENCH_DATA") or "data").expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"ATSO_BENCH_DATA is {root}, which is no folder; correct or unset it")
     cache = Path(os.environ.get("ATSO_BENCH_CACHE") or "~/.cache/atso-bench").expanduser().absolute()
     own = os.environ.get(RAW)
     raw = [*([Path(own).absolute()] if own else []), root / "nnUNet_raw", cache / "nnUNet_raw"]

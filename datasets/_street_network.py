@@ -85,6 +85,7 @@ def file_hash(weights: str) -> str:
 def _from_hub(encoder: str) -> dict[str, Tensor]:
     repository = encoders[encoder]["pretrained_settings"]["imagenet"]["repo_id"]
     try:
+        _reach(repository, encoders[encoder]["pretrained_settings"]["imagenet"]["revision"])
         found: dict[str, Tensor] = get_encoder(encoder, weights="imagenet").state_dict()
     except Exception as error:  # the hub's library raises its own kinds, and those of what it uses
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
@@ -94,6 +95,18 @@ def _from_hub(encoder: str) -> dict[str, Tensor]:
             f"it here and give --option recipe.weights=FILE. Or start from random weights: --option recipe.weights=none"
         ) from error
     return found
+
+
+def _reach(repository: str, revision: str) -> None:
+    """Fail at once where the hub's library would try for half a minute: without the files and without network."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        for name in ("config.json", "model.safetensors"):
+            hf_hub_download(repository, filename=name, revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        HfApi().model_info(repository, timeout=10)
 
 
 def _from_file(path: Path) -> dict[str, Tensor]:
@@ -117,10 +130,11 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    """In our words: torch's own advise to load what it has refused."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no such file"
     return ValueError(
         f"recipe.weights is none, imagenet or a file of weights (.safetensors, or .pth as torch saves it), "
-        f"but {path} cannot be read: {type(error).__name__}: {reason}"
+        f"but {path} cannot be read: {reason}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -162,14 +161,19 @@ RULES: dict[str, Rule] = {
     "output_stride": one_of(8, 16),
     "decoder": (whole, "a whole number, at least 1"),
     "scales": (
-        lambda value: isinstance(value, list | tuple) and len(value) > 1 and all(map(between(0, math.inf), value)),
-        "two numbers like [0.5,2], or more of which one is drawn",
+        lambda value: (
+            isinstance(value, list | tuple)
+            and len(value) > 1
+            and all(map(between(0.09, 11), value))
+            and (len(value) > 2 or value[0] <= value[1])
+        ),
+        "two numbers like [0.5,2], the smaller first, or more of which one is drawn, from 0.1 to 10",
     ),
     "ohem_threshold": (
         lambda value: value is None or between(0, 1)(value),
         "a probability, or null to train on all pixels",
     ),
-    "ohem_kept": (lambda value: between(0, 1)(value) or value == 1, "a share above 0 and at most 1"),
+    "ohem_kept": (between(0, 1 + 1e-9), "a share above 0 and at most 1"),
     "evaluation": one_of("whole", "sliding"),
     "window": (whole, "a whole number of pixels"),
     "stride": (whole, "a whole number of pixels"),
@@ -187,8 +191,10 @@ def recipes(configuration: str, budget: Budget, overrides: Mapping[str, Any]) ->
     chosen = {**CONFIGURATIONS[configuration], **RECIPES.get(budget.name, {}), **overrides}
     own = {field.name for field in fields(Street)}
     patch = tuple(int(size) for size in chosen.pop("patch"))
-    if len(patch) != 2:
-        raise ValueError(f"recipe.patch is the height and width of a crop like [512,1024], got {list(patch)}")
+    if len(patch) != 2 or not all(16 <= size <= 8192 for size in patch):
+        raise ValueError(
+            f"recipe.patch is the height and width of a crop like [512,1024], each from 16 to 8192, got {list(patch)}"
+        )
     if chosen["batch"] < 2:
         raise ValueError("recipe.batch is at least 2 here: DeepLabV3+ normalises over the samples of a batch")
     street: dict[str, Any] = {

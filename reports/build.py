@@ -20,6 +20,7 @@ from atso_bench.reports.page import (
     count,
     decimals,
     facts_table,
+    plain,
     to_html,
     to_markdown,
 )
@@ -87,7 +88,9 @@ def _titles(groups: list[Group]) -> list[str]:
     for group in groups:
         facts = group.facts
         share = "in total" if facts["parity"] == "total" else "each training"
-        found.append(f"{facts['dataset']}, {facts['configuration']}, {facts['steps']:,} steps {share}")
+        # a small budget's crops are not those of the configuration's name
+        crop = f" (crops of {plain(facts['recipe'].get('patch'))})" if group.natural else ""
+        found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {facts['steps']:,} steps {share}")
     return [
         f"{title} ({found[: place + 1].count(title)} of {found.count(title)})" if found.count(title) > 1 else title
         for place, title in enumerate(found)

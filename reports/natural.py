@@ -17,7 +17,8 @@ def classes(group: Group) -> Table:
     pooled = _pooled(group)
     runs = {(fraction, label): part["key"] for fraction, label, part in cells(group)}
     rows = []
-    for name in group.facts["classes"]:
+    missing = absent(group)
+    for name in [name for name in group.facts["classes"] if name not in missing]:
         for fraction, head in group.fractions.items():
             everyone = group.runs.loc[group.runs.fraction == fraction, "key"]
             frames = pooled["frames"].reindex([(key, name) for key in everyone], fill_value=0)

@@ -210,10 +210,14 @@ def test_frames_have_two_axes(folders: Folders) -> None:
 
 
 def test_wrong_folders_are_errors(folders: Folders) -> None:
+    with pytest.raises(ValueError, match=r"labelsTr holds no segmentation .*, nor frames as \*_gtFine_labelIds\.png"):
+        folders.evaluate()
+    save(folders.references / "case_1.nrrd", BLOCK)
     with pytest.raises(ValueError, match="predicted holds no segmentation"):
         folders.evaluate()
     with pytest.raises(ValueError, match="nowhere is not a folder"):
         evaluate_folders(folders.predictions / "nowhere", folders.references, folders.output)
+    (folders.references / "case_1.nrrd").unlink()
     folders.pair("case_1", BLOCK, BLOCK)
     save(folders.predictions / "case_1.nrrd", BLOCK)
     with pytest.raises(ValueError, match=r"two segmentations of 'case_1': case_1\.nii\.gz and case_1\.nrrd"):

@@ -72,7 +72,7 @@ def test_counts_of_all_frames_are_summed_before_the_ratio_and_seeds_are_averaged
     write(tmp_path, street(), street("supervised"), street("supervised", seed=1, cases=other))
     table = natural.classes(group(tmp_path))
     assert table.columns == ["class", "label fraction", "frames with it", "supervised", "atso"]
-    assert [row[0] for row in texts(table)] == STREET
+    assert [row[0] for row in texts(table)] == STREET[:2]  # the third never occurs
     assert texts(table)[0][3:] == ["0.500", "0.750"]
     assert texts(table)[1][3:] == ["0.600", "0.600"]
 
@@ -82,7 +82,6 @@ def test_a_class_that_never_occurs_has_no_number_though_it_was_predicted(tmp_pat
     assert texts(natural.classes(group(tmp_path))) == [
         ["road", HEAD, "2", "0.750", "0.750"],
         ["car", HEAD, "1", "0.600", "0.600"],
-        ["train", HEAD, "0", "–", "–"],
     ]
     said = "Never in the reference of T, so without a number and not in mIoU: train."
     page, text = report(tmp_path)

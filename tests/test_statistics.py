@@ -257,6 +257,18 @@ def test_turning_a_test_turns_its_signs() -> None:
     assert (there.low, there.high) == pytest.approx((back.low, back.high), abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("effect", "low", "adjusted_both", "certain"),
+    [(0.9, 0.01, 0.01, True), (0.9, 0.01, 0.2, False), (0.9, -0.01, 0.01, False), (-0.9, 0.01, 0.01, False)],
+)
+def test_certain_takes_cases_seeds_and_an_interval_on_one_side(
+    effect: float, low: float, adjusted_both: float, certain: bool
+) -> None:
+    found = significance.Test(0.001, 40, 0, effect, 0.02, low, 0.03, 3, adjusted=0.001, adjusted_both=adjusted_both)
+    assert found.these_differ
+    assert found.certain is certain
+
+
 # Holm
 
 
