@@ -504,3 +504,64 @@ def test_camvid_in_the_layout_of_cityscapes_is_prepared(real_data):
         assert set(label[ids == entry.id]) <= {expected}
     frames = json.loads((dataset._folder / "prepared.json").read_text())["frames"]
     assert len({fact["image"] for fact in frames.values()}) == 160
+
+
+def test_a_damaged_cache_is_noticed_and_made_again(source):
+    dataset = prepared(source)
+    folder = dataset._folder
+    image, label = folder / "images" / f"{TRAIN[0]}.npy", folder / "labels" / f"{TRAIN[1]}.npy"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:100])
+    with pytest.raises(OSError, match=r"missing or damaged .*`atso-bench prepare` makes it anew"):
+        Frames(folder / "images", TRAIN)[TRAIN[0]]
+    for damage in (lambda: image.write_bytes(whole[:100]), label.unlink):
+        damage()
+        assert prepared(source).identity == dataset.identity
+        assert image.read_bytes() == whole
+        assert label.is_file()
+
+
+@pytest.mark.parametrize("content", ["{bad", "[]", '{"prepared": {"x": {}}}'])
+def test_a_broken_memory_is_forgotten(source, root, content):
+    prepared(source)
+    (memory,) = root.rglob("source.json")
+    memory.write_text(content)
+    assert not Streets().is_ready()[0]
+    assert prepared(source).is_ready()[0]
+
+
+def test_a_test_set_without_an_evaluated_pixel_is_refused(source):
+    for name in VAL:
+        write_label(source, "val", name, np.zeros(SIZE))
+    with pytest.raises(ValueError, match="no label of val has a pixel of an evaluated class"):
+        Streets().prepare(source)
+
+
+def test_train_ids_under_the_name_of_label_ids_are_refused(source):
+    write_label(source, "train", TRAIN[0], np.full(SIZE, 255))
+    assert "values 255 are not in" in (told := problems(source))
+    assert "train ids are named *labelTrainIds.png" in told
+
+
+def test_what_a_mac_adds_to_archives_is_left_alone(source):
+    for path in list(source.rglob("*.png")):
+        path.with_name(f"._{path.name}").write_bytes(b"resource fork")
+    assert prepared(source).pool == TRAIN
+
+
+def test_labels_that_are_missing_altogether_are_one_problem(source):
+    shutil.rmtree(source / "gtFine")
+    assert "gtFine/train is missing; unpack gtFine_trainvaltest.zip" in (told := problems(source))
+    assert len(told.splitlines()) == 3
+
+
+def test_a_folder_beside_the_right_one_is_answered_with_the_right_one(source, monkeypatch):
+    for wrong in (source.parent, source / "leftImg8bit"):
+        with pytest.raises(ValueError, match=rf"give {source}$"):
+            Streets().prepare(wrong)
+    monkeypatch.setenv("CITYSCAPES_DATASET", str(source / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="correct or unset CITYSCAPES_DATASET"):
+        Streets().prepare()
+    monkeypatch.setenv("HOME", str(source.parent))
+    monkeypatch.setenv("CITYSCAPES_DATASET", f"~/{source.name}")
+    assert Streets().find() == source

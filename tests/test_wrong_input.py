@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,10 +30,10 @@ RAW = "Dataset101_Small"
 def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Folder of raw datasets; ``--dataset toy`` is the toy."""
     real, toy = registry.dataset, ToyDataset()
-    monkeypatch.setattr(registry, "dataset", lambda name, c="2d": toy if name == "toy" else real(name, c))
+    monkeypatch.setattr(registry, "dataset", lambda name, c="": toy if name == "toy" else real(name, c))
     monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("ATSO_BENCH_CACHE", str(tmp_path / "cache"))
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "ATSO_BENCH_TRACEBACK"):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "CITYSCAPES_DATASET", "ATSO_BENCH_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "data" / "nnUNet_raw"
 
@@ -216,3 +218,79 @@ def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path: Path, data: Pat
     assert process.returncode == 130
     assert "the same command goes on from here" in told
     assert "Traceback" not in told
+
+
+STREETS = ("run", "-m", "supervised", "-f", "1/16", "-d", "streets", "--budget", "smoke")
+
+
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data root of streets, which take some seconds to draw."""
+    return tmp_path_factory.mktemp("streets")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--seed", 1 << 64), "a seed is a whole number from 0 to 4294967295"),
+        (("--split-list", "labelled=uni-match"), "there is no file uni-match; lists with names are for labelled="),
+        (("--split-list", "test=unimatch"), "there is no file unimatch"),
+        (("--split-list", "labelled=unimatch"), "does not fit"),
+        (("--split-list", "labelled=nobody"), "there is no published list 'nobody'; there are: unimatch, cps"),
+        (("--configuration", "2d"), "the configurations of streets are 512x1024, unimatch-801, cps-800, got '2d'"),
+        (("-d", "phantom", "--configuration", "2d"), "the configurations of streets are"),
+        (("--split-by", "patient"), "streets is split by frame or city, got 'patient'"),
+        (("-o", "recipe.width=8"), "streets: unknown recipe field(s) width"),
+        (("-o", "recipe.output_stride=16.0"), "recipe.output_stride is 8 or 16"),
+        (("-o", "recipe.scales=[2,0.5]"), "recipe.scales is two numbers like [0.5,2], the smaller first"),
+        (("-o", "recipe.scales=[0.0001,0.0002]"), "from 0.1 to 10"),
+        (("-o", "recipe.patch=[1,1]"), "each from 16 to 8192"),
+        (("-o", "recipe.ohem_kept=true"), "recipe.ohem_kept is a share"),
+        (("-o", "recipe.weights=nothing.pth"), "nothing.pth cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_words_about_street_scenes_are_errors(
+    words: tuple, told: str, tmp_path: Path, drawn_once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATSO_BENCH_DATA", str(drawn_once))
+    assert told in refused(*STREETS, "--out", tmp_path / "out", *words)
+    assert not list(tmp_path.rglob("seed*.json"))
+
+
+def test_a_data_root_that_is_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "file"))
+    assert "which is no folder; correct or unset it" in refused("prepare", "cityscapes")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_the_system_says_of_a_file_comes_with_the_file_and_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".report.md.12.partial"))
+
+    monkeypatch.setattr("atso_bench.reports.build.build", fail)
+    assert f"error: {tmp_path}: No space left on device; free some room" in refused("report", tmp_path)
+
+
+def test_a_record_named_by_its_file_is_exported_from_its_own_results(tmp_path: Path) -> None:
+    words = ("-m", "supervised", "-f", 10, "-d", "toy", "--budget", 6, "--out", tmp_path / "here")
+    invoke("run", *words)
+    (path,) = (tmp_path / "here" / "records").rglob("seed*.json")
+    shutil.rmtree(tmp_path / "here" / "stages")
+    told = refused("export", path, "--to", tmp_path / "model", "--out", tmp_path / "elsewhere")
+    assert f"are gone from {tmp_path / 'here' / 'stages'}" in told
+
+
+def test_the_gate_ends_with_its_own_exit_codes(tmp_path: Path) -> None:
+    for name, steps in (("one", 6), ("other", 7)):
+        invoke("run", "-m", "supervised", "-f", 10, "-d", "toy", "--budget", steps, "--out", tmp_path / name)
+    assert invoke("compare", tmp_path / "one", tmp_path / "one").exit_code == 0
+    assert invoke("compare", tmp_path / "one", tmp_path / "other").exit_code == 2
+    (path,) = (tmp_path / "one" / "records").rglob("seed*.json")
+    worse = json.loads(path.read_text())
+    worse["score"] -= 0.1
+    (tmp_path / "worse" / path.relative_to(tmp_path / "one")).parent.mkdir(parents=True)
+    (tmp_path / "worse" / path.relative_to(tmp_path / "one")).write_text(json.dumps(worse))
+    assert invoke("compare", tmp_path / "one", tmp_path / "worse").exit_code == 1
