@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.street_labels import CLASSES
 from atso_bench.benchmark.task import Draw, Image, Labels, Pool
-from atso_bench.datasets._storage import new_folder
+from atso_bench.datasets._storage import new_folder, vacant
 from atso_bench.datasets._street_draws import MEAN, STD, FrameDraw
 from atso_bench.datasets._street_inference import predict_frame
 from atso_bench.datasets._street_loss import StreetLoss
@@ -134,11 +134,7 @@ class CityscapesTask:
         """
         from safetensors.torch import save_file
 
-        folder = Path(folder).absolute()
-        if folder.exists():
-            if not folder.is_dir() or any(folder.iterdir()):
-                raise ValueError(f"{folder} exists and is not empty; choose another folder")
-            folder.rmdir()
+        folder = vacant(folder)
         inner = model.get_submodule("network")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
         description = {

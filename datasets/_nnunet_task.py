@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -25,7 +24,7 @@ from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import IGNORE, Draw, Image, Labels, Pool, Recipe
 from atso_bench.datasets._plan import Plans, configuration_of, needs_intensities
 from atso_bench.datasets._recipe import check, whole
-from atso_bench.datasets._storage import new_folder
+from atso_bench.datasets._storage import new_folder, vacant
 
 if TYPE_CHECKING:
     from atso_bench.datasets._draws import Augmentation
@@ -145,11 +144,7 @@ class NnunetTask:
         Raises:
             ValueError: if ``folder`` exists and is not empty.
         """
-        folder = Path(folder).absolute()
-        if folder.exists():
-            if not folder.is_dir() or any(folder.iterdir()):
-                raise ValueError(f"{folder} exists and is not empty; choose another folder")
-            shutil.rmtree(folder)
+        folder = vacant(folder)
         plans, description = copy.deepcopy(self.plans), {**self.dataset_json, "numTraining": len(self.labels)}
         checkpoint = {
             "network_weights": {name: value.detach().cpu() for name, value in model.state_dict().items()},

@@ -117,6 +117,20 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def vacant(folder: Path) -> Path:
+    """The full path of a folder to make; an empty one that is there already is taken away.
+
+    Raises:
+        ValueError: if there is something.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if folder.exists():
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise ValueError(f"{folder} exists and is not empty; choose another folder")
+        folder.rmdir()
+    return folder
+
+
 def _set(values: Mapping[str, str | None]) -> None:
     for name, value in values.items():
         if value is None:
