@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from atso_bench.benchmark.record import atomic
-from atso_bench.reports import figures, literature, natural, tables
+from atso_bench.reports import answers, figures, literature, natural, tables
+from atso_bench.reports.evidence import evidence
 from atso_bench.reports.frame import Frames, Group, read, tidy
 from atso_bench.reports.page import (
     NONE,
@@ -99,19 +100,29 @@ def _titles(groups: list[Group]) -> list[str]:
 
 def _comparison(group: Group, title: str, anchor: str, picture: Picture) -> Section:
     score = tables.headline(group)
+    known = evidence(group)
+    ends = f" and, where it can be said, the 95 % interval over other {group.case}s and other seeds"
+    bold = (
+        "the sentences above say whether a lead may be chance"
+        if known.tested
+        else "no test was made, so a small lead may be chance"
+    )
     words = [
-        f"Mean {score} on {tables.part(group)} ± sample standard deviation over seeds; n is the number of seeds, and "
-        "with one seed there is no deviation. Bold is the highest mean of its column and nothing more: no test was "
-        "made, so a small lead may be chance.",
+        *answers.leaders(group, known),
+        f"Mean {score} on {tables.part(group)} ± sample standard deviation over seeds; in small print the number of "
+        f"seeds n{ends if known.estimates else ''}. With one seed there is no deviation, and an interval is over "
+        f"{group.case}s only. Bold is the highest mean of its column and nothing more: {bold}.",
         *tables.cautions(group),
     ]
     parts: list[Section] = [
+        *([answers.tests(group, known)] if known.against else []),
         Section(
             "Label efficiency",
             words=[
                 "Lines join means over seeds, rings are single seeds, bars are one standard deviation each way. "
                 f"Methods stand a little apart at the same number of {group.case}s so that they can be told apart."
-                + (" The dashed line is the upper bound." if group.runs["upper"].any() else "")
+                + (" The dashed line is the upper bound." if group.runs["upper"].any() else ""),
+                *answers.needed(group, known),
             ],
             parts=[picture],
         ),
@@ -132,7 +143,7 @@ def _comparison(group: Group, title: str, anchor: str, picture: Picture) -> Sect
     if len(group.diagnostics):
         parts.append(_mimicking(group))
     parts += _published(group)
-    return Section(title, anchor, words, [tables.scores(group)], parts)
+    return Section(title, anchor, words, [tables.scores(group, known.estimates)], parts)
 
 
 def _published(group: Group) -> list[Section]:

@@ -126,15 +126,22 @@ def estimate_miou(
     if any(part.ndim != 4 or part.shape[-1] != 3 for part in parts) or len({part.shape for part in parts}) > 1:
         shapes = " and ".join(str(part.shape) for part in parts)
         raise ValueError(f"counts must be (seeds, frames, classes, 3), the same for both methods, but got {shapes}")
-    frames = parts[0].shape[1]
-    if not parts[0].size:
-        return Estimate(math.nan, draws=np.full(samples, math.nan), reason="there is no score")
-    means = _difference([_miou(part.sum(axis=1)) for part in parts])
+    means, draws = map(_difference, zip(*(resample_miou(part, samples, seed) for part in parts), strict=True))
+    return estimate_drawn(means, draws, parts[0].shape[1], level, seed)
+
+
+def resample_miou(counts: Floats, samples: int = SAMPLES, seed: int = 0) -> tuple[Floats, Floats]:
+    """``(..., frames, classes, 3)`` to mIoU ``(...)`` and its draws ``(..., samples)`` with resampled frames."""
+    drawn = np.einsum("bf,...fkc->...bkc", _weights(counts.shape[-3], samples, seed), counts, optimize=True)
+    return miou(counts.sum(axis=-3)), miou(drawn)
+
+
+def estimate_drawn(means: Floats, draws: Floats, frames: int, level: float = LEVEL, seed: int = 0) -> Estimate:
+    """From the mIoU of each seed ``(seeds,)`` and its draws ``(seeds, samples)``, or from differences of both."""
+    if not len(means) or np.isnan(means).any():
+        return Estimate(math.nan, reason="there is no score")
     if frames < 2:
-        unknown = np.full(samples, math.nan)
-        return Estimate(float(means.mean()), seeds=len(means), cases=1, draws=unknown, reason="there is one frame")
-    weights = _weights(frames, samples, seed)
-    draws = _difference([_miou(np.einsum("bf,sfkc->sbkc", weights, part, optimize=True)) for part in parts])
+        return Estimate(float(means.mean()), seeds=len(means), cases=1, reason="there is one frame")
     return _crossed(means, draws.mean(axis=0), float(means.mean()), frames, level, seed)
 
 
@@ -144,11 +151,11 @@ def _rows(scores: Scores) -> list[Floats]:
     return [np.asarray(row, dtype=float) for row in rows]
 
 
-def _difference(parts: list[Floats]) -> Floats:
+def _difference(parts: Sequence[Floats]) -> Floats:
     return parts[0] - parts[1] if len(parts) == 2 else parts[0]
 
 
-def _miou(counts: Floats) -> Floats:
+def miou(counts: Floats) -> Floats:
     """``(..., classes, 3)`` to ``(...)``: the mean over classes that some pixel of the reference has."""
     occurs = counts[..., 0] + counts[..., 2] > 0
     iou = np.where(occurs, counts[..., 0] / np.maximum(counts.sum(axis=-1), 1), 0)
@@ -159,7 +166,8 @@ def _miou(counts: Floats) -> Floats:
 @lru_cache(maxsize=8)
 def _weights(cases: int, samples: int, seed: int) -> Floats:
     """``(samples, cases)``: how often a resampling holds a case."""
-    weights = np.random.default_rng(seed).multinomial(cases, np.full(cases, 1 / cases), size=samples).astype(float)
+    even = np.full(cases, 1 / max(cases, 1))
+    weights = np.random.default_rng(seed).multinomial(cases, even, size=samples).astype(float)
     weights.flags.writeable = False
     return weights
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atso_bench.reports.page import signed
 from atso_bench.reports.significance import Test
 
 
@@ -48,8 +49,8 @@ def leader(
         means: the headline of each method, mean over seeds.
         baseline: its name.
         against: each method against the baseline, adjusted over the whole table.
-        pairs: each method against each other in either order, adjusted over *all pairs* of the whole table: which two
-            are at the top is known only after looking.
+        pairs: the leader against the runner-up, in either order, adjusted over *all pairs* of the whole table:
+            which two are at the top is known only after looking.
     """
     order = sorted((name for name, mean in means.items() if not math.isnan(mean)), key=lambda name: -means[name])
     base = means.get(baseline, math.nan)
@@ -116,7 +117,7 @@ def _certainty(test: Test | None, claim: str, case: str) -> str:
             "This one training was better" if test.these_differ and test.difference > 0 else "No difference was shown"
         )
         return f"Whether {claim} cannot be said with one seed. {seen} on {cases:,} {case}s ({_p(test.adjusted)})."
-    ends = f"95 % interval of the difference {_signed(test.low)} to {_signed(test.high)}"
+    ends = f"95 % interval of the difference {signed(test.low)} to {signed(test.high)}"
     if test.certain and test.difference > 0:
         return f"That {claim} is certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
     if test.these_differ and test.effect > 0:
@@ -131,7 +132,3 @@ def _p(value: float) -> str:
     if math.isnan(value):
         return "adjusted p unknown"
     return "adjusted p < 0.001" if value < 0.001 else f"adjusted p = {value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

@@ -76,7 +76,7 @@ def words(group: Group) -> list[str]:
 def _pooled(group: Group) -> pd.DataFrame:
     """By run (``key``) and class: ``iou`` (NaN where no reference has the class) and ``frames`` that have it."""
     scores = group.scores
-    counts = scores.groupby(["key", "class"])[list(COUNTS)].sum()
+    counts = scores.groupby(["key", "class"])[list(COUNTS)].sum().astype(float)  # a record may hold no count at all
     occurs = counts["tp"] + counts["fn"] > 0
     frames = (scores["tp"] + scores["fn"] > 0).groupby([scores["key"], scores["class"]]).sum()
     return pd.DataFrame({"iou": (counts["tp"] / counts.sum(axis=1)).where(occurs), "frames": frames})

@@ -118,6 +118,11 @@ def decimals(value: float, digits: int = 3) -> str:
     return NONE if math.isnan(value) else f"{value:,.{digits}f}"
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """``+0.012``, ``−0.012``, or a dash for NaN."""
+    return NONE if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def seconds(value: float) -> str:
     return decimals(value, 0 if value >= 100 else 1)
 

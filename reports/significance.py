@@ -1,4 +1,4 @@
-"""Which differences are more than chance: paired tests, Holm over a whole table, ranks over datasets."""
+"""Which differences are more than chance: paired tests, Holm over a whole table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from atso_bench.reports.intervals import Estimate, Floats, estimate
@@ -16,7 +15,6 @@ from atso_bench.reports.intervals import Estimate, Floats, estimate
 Key = TypeVar("Key", bound=Hashable)
 
 FEWEST_PAIRS = 6  # of 5 pairs, even the clearest has a two-sided p of 0.0625
-FEWEST_METHODS, FEWEST_DATASETS = 3, 5
 ALPHA = 0.05
 SAME = 12  # decimals: sums of the same numbers in another order agree to that
 
@@ -125,43 +123,12 @@ def adjust(tests: Mapping[Key, Test]) -> dict[Key, Test]:
     }
 
 
-@dataclass(frozen=True, eq=False)
-class Ranks:
-    """Methods ranked within each dataset.
-
-    Attributes:
-        means: mean rank of each method, 1 is best, from best to worst.
-        p: of Friedman's test that all methods rank alike.
-        critical: Nemenyi's critical difference: mean ranks that are farther apart differ.
-        datasets: on how many it stands.
-        left_out: datasets in which some method has no score.
-        reason: why there is neither ``p`` nor ``critical``; empty where there are.
-    """
-
-    means: pd.Series
-    p: float
-    critical: float
-    datasets: int
-    left_out: int
-    reason: str = ""
+def untested(reason: str) -> Test:
+    """What stands in a table for a test that could not be made."""
+    return Test(math.nan, 0, 0, math.nan, math.nan, math.nan, math.nan, seeds=0, reason=reason)
 
 
-def ranks(table: pd.DataFrame) -> Ranks:
-    """Mean ranks, Friedman's p and Nemenyi's critical difference at 0.05 (Demšar 2006).
-
-    Args:
-        table: a row per method, a column per dataset, a higher score is better; NaN is no score.
-    """
-    from scipy import stats
-
-    whole = table.dropna(axis="columns")
-    methods, datasets = whole.shape
-    left_out = table.shape[1] - datasets
-    means = whole.rank(axis="index", ascending=False).mean(axis="columns").sort_values(kind="stable")
-    if methods < FEWEST_METHODS or datasets < FEWEST_DATASETS:
-        reason = f"ranks need {FEWEST_METHODS} methods and {FEWEST_DATASETS} datasets where all of them have a score; "
-        return Ranks(means, math.nan, math.nan, datasets, left_out, f"{reason}there are {methods} and {datasets}")
-    p = float(stats.friedmanchisquare(*whole.to_numpy(dtype=float)).pvalue)
-    quantile = stats.studentized_range.ppf(1 - ALPHA, methods, np.inf) / math.sqrt(2)
-    critical = float(quantile * math.sqrt(methods * (methods + 1) / (6 * datasets)))
-    return Ranks(means, p, critical, datasets, left_out)
+def adjust_one(test: Test, pairs: int) -> Test:
+    """One test that was picked after looking from so many, by Bonferroni: the others need not be made."""
+    adjusted, both = np.minimum([test.p * pairs, test.p_both * pairs], 1)  # NaN stays NaN
+    return replace(test, adjusted=float(adjusted), adjusted_both=float(both))

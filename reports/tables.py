@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 
 import pandas as pd
 
 from atso_bench.reports.frame import Group
+from atso_bench.reports.intervals import Estimate
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
 from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, RATES
 
 HEADLINE = {"dice": "Dice", "miou": "mIoU"}
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
+
+ALIKE = 0.0005  # what three decimals do not tell apart
 
 
 def headline(group: Group) -> str:
@@ -38,8 +41,12 @@ def cells(group: Group) -> Iterator[tuple[str, str, pd.DataFrame]]:
 # Scores
 
 
-def scores(group: Group) -> Table:
-    """Methods by label fractions: mean and sample standard deviation over seeds, the best mean of a column in bold."""
+def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = None) -> Table:
+    """Methods by label fractions: mean and sample standard deviation over seeds, the best mean of a column in bold.
+
+    An estimate's interval stands beside a mean where it is one of that mean: with undefined cases it may not be.
+    """
+    known = estimates or {}
     means = {(label, fraction): runs["score"].mean() for fraction, label, runs in cells(group)}
     best = {}
     for fraction in group.fractions:
@@ -51,7 +58,7 @@ def scores(group: Group) -> Table:
         row = [Cell(label)]
         for fraction in group.fractions:
             if (label, fraction) in found:
-                row.append(spread(found[label, fraction], best[fraction]))
+                row.append(spread(found[label, fraction], best[fraction], known.get((fraction, label))))
             else:
                 row.append(Cell(NONE))
         rows.append(row)
@@ -60,13 +67,16 @@ def scores(group: Group) -> Table:
     return Table(f"{headline(group)} on {part(group)}, mean ± standard deviation over seeds", ["method", *heads], rows)
 
 
-def spread(values: pd.Series, best: float = math.nan) -> Cell:
+def spread(values: pd.Series, best: float = math.nan, known: Estimate | None = None) -> Cell:
     """Mean and sample standard deviation over runs; what is undefined is left out and counted."""
     defined = values.dropna()
     mean, spread = defined.mean(), defined.std(ddof=1)
     text = decimals(mean) if math.isnan(spread) else f"{decimals(mean)} ± {decimals(spread)}"
     undefined = len(values) - len(defined)
     note = f"n = {len(defined)}" + (f", {undefined} undefined" if undefined else "")
+    if known is not None and not known.reason and abs(known.mean - mean) < ALIKE:
+        # a share is never outside 0 to 1, though Student's t does not know that
+        note += f", {decimals(max(0.0, known.low))} to {decimals(min(1.0, known.high))}"
     return Cell(text, note, strong=bool(mean == best))
 
 

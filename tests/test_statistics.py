@@ -6,14 +6,13 @@ from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import integrate, stats
 
 from atso_bench.reports import intervals, significance
 from atso_bench.reports.intervals import Estimate, estimate, estimate_miou, interval, labels_needed
 from atso_bench.reports.leader import leader, say
-from atso_bench.reports.significance import adjust, holm, paired, ranks
+from atso_bench.reports.significance import adjust, holm, paired
 
 CASES = 40
 
@@ -338,36 +337,6 @@ def test_a_real_difference_is_found() -> None:
     assert np.mean(together[:, last] < 0.05) > 0.85
 
 
-# Ranks
-
-
-@pytest.mark.parametrize(("methods", "quantile"), [(3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
-def test_the_critical_difference_is_that_of_demsars_table(methods: int, quantile: float) -> None:
-    scores = pd.DataFrame(np.random.default_rng(0).random((methods, 14)))
-    expected = quantile * math.sqrt(methods * (methods + 1) / (6 * 14))
-    assert ranks(scores).critical == pytest.approx(expected, rel=1e-3)
-
-
-def test_ranks_worked_by_hand() -> None:
-    scores = pd.DataFrame(
-        [[0.9, 0.8, 0.9, 0.7, 0.9, 0.1], [0.8, 0.8, 0.8, 0.6, 0.8, math.nan], [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]],
-        index=["a", "b", "c"],
-    )
-    found = ranks(scores)
-    assert found.means.to_dict() == pytest.approx({"a": 1.1, "b": 1.9, "c": 3.0})
-    assert list(found.means.index) == ["a", "b", "c"]
-    assert (found.datasets, found.left_out, found.reason) == (5, 1, "")
-    assert found.p == pytest.approx(stats.friedmanchisquare(*scores.iloc[:, :5].to_numpy()).pvalue)
-
-
-@pytest.mark.parametrize(("methods", "datasets"), [(2, 9), (3, 4), (0, 0)])
-def test_ranks_of_few_methods_or_datasets_are_refused(methods: int, datasets: int) -> None:
-    found = ranks(pd.DataFrame(np.random.default_rng(0).random((methods, datasets))))
-    assert math.isnan(found.p)
-    assert math.isnan(found.critical)
-    assert f"{methods} and {datasets}" in found.reason
-
-
 # Label efficiency
 
 
@@ -510,5 +479,5 @@ def test_the_runner_up_pays_for_all_pairs_unless_it_is_the_baseline() -> None:
 
 
 def test_thresholds_are_those_that_the_documentation_names() -> None:
-    assert (significance.FEWEST_PAIRS, significance.FEWEST_METHODS, significance.FEWEST_DATASETS) == (6, 3, 5)
+    assert significance.FEWEST_PAIRS == 6
     assert (significance.ALPHA, intervals.LEVEL, intervals.SAMPLES) == (0.05, 0.95, 2000)
