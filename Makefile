@@ -9,7 +9,7 @@ READY := $(BIN)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow check lock image-test clean
+.PHONY: help setup demo test slow check regression lock image-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ check: $(READY) ## lint, formatting, types, Dockerfile
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
+
+regression: $(READY) ## train four methods briefly and compare with the records in tests/baseline, 4 minutes on a CPU
+	rm -rf results/regression
+	$(BIN)/atso-bench run --method supervised,self-learning,mean-teacher,atso --dataset phantom --fraction 10 \
+	  --seed 0,1 --budget small:200 --device cpu --out results/regression
+	$(BIN)/atso-bench compare tests/baseline results/regression
 
 lock: $(UV) ## renew requirements.lock after a change in pyproject.toml; LOCK=--upgrade takes newer versions too
 	$(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header \

@@ -11,7 +11,7 @@ from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import LabelsNeeded
 from atso_bench.reports.leader import Leader, say
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals, ranges, signed
-from atso_bench.reports.significance import Test
+from atso_bench.reports.significance import PairedTest
 from atso_bench.reports.tables import headline
 
 
@@ -81,7 +81,7 @@ def tests(group: Group, known: Evidence) -> Section:
     return Section(f"Paired tests against {known.baseline}", words=words, parts=[table])
 
 
-def _row(test: Test) -> list[Cell]:
+def _row(test: PairedTest) -> list[Cell]:
     ends = NONE if math.isnan(test.low) else f"{signed(test.low)} to {signed(test.high)}"
     alike = f"{test.zeros:,} without a difference" if test.zeros else ""
     return [
@@ -96,7 +96,7 @@ def _row(test: Test) -> list[Cell]:
     ]
 
 
-def _verdict(test: Test) -> Cell:
+def _verdict(test: PairedTest) -> Cell:
     if test.reason:
         return Cell("not tested", test.reason)
     if test.certain:

@@ -23,7 +23,7 @@ from atso_bench.reports.intervals import (
 )
 from atso_bench.reports.leader import Leader, leader
 from atso_bench.reports.rows import BASELINE, COUNTS
-from atso_bench.reports.significance import Test, adjust, adjust_one, paired, untested
+from atso_bench.reports.significance import PairedTest, adjust, adjust_one, paired, untested
 from atso_bench.reports.tables import cells
 
 Place = tuple[str, str]
@@ -46,7 +46,7 @@ class Evidence:
 
     baseline: str
     estimates: dict[Place, Estimate]
-    against: dict[Place, Test]
+    against: dict[Place, PairedTest]
     leaders: dict[str, Leader]
     needed: dict[str, LabelsNeeded]
     left_out: int = 0
@@ -87,7 +87,7 @@ def _baseline(group: Group) -> str:
 
 
 def _leaders(
-    group: Group, baseline: str, runs: dict[Place, pd.DataFrame], against: dict[Place, Test], scored: _Scored
+    group: Group, baseline: str, runs: dict[Place, pd.DataFrame], against: dict[Place, PairedTest], scored: _Scored
 ) -> dict[str, Leader]:
     means: dict[str, dict[str, float]] = {fraction: {} for fraction in group.fractions}
     for (fraction, label), part in runs.items():
@@ -157,7 +157,7 @@ class _Scored:
             return estimate(self._cases(known))
         return estimate_drawn(*self._draws(known), self._by_case.shape[1])
 
-    def test(self, runs: dict[Place, pd.DataFrame], method: Place, other: Place) -> Test:
+    def test(self, runs: dict[Place, pd.DataFrame], method: Place, other: Place) -> PairedTest:
         """One method against another: the seeds that both have, and with each the same split."""
         one, two = (
             {self._trainings[key]: key for key in runs[place]["key"] if key in self._places} if place in runs else {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atso_bench.reports.page import signed
-from atso_bench.reports.significance import Test
+from atso_bench.reports.significance import PairedTest
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Leader:
     baseline_mean: float
     runner_up: str = ""
     runner_up_mean: float = math.nan
-    over_baseline: Test | None = None
-    over_runner_up: Test | None = None
+    over_baseline: PairedTest | None = None
+    over_runner_up: PairedTest | None = None
     reason: str = ""
 
 
 def leader(
     means: Mapping[str, float],
     baseline: str,
-    against: Mapping[str, Test],
-    pairs: Mapping[tuple[str, str], Test],
+    against: Mapping[str, PairedTest],
+    pairs: Mapping[tuple[str, str], PairedTest],
 ) -> Leader:
     """The best mean of a label fraction.
 
@@ -104,7 +104,7 @@ def _role(method: str, found: Leader) -> str:
     return f"the baseline {method}" if method == found.baseline else method
 
 
-def _certainty(test: Test | None, claim: str, case: str) -> str:
+def _certainty(test: PairedTest | None, claim: str, case: str) -> str:
     """Whether the claim holds for the methods, only for these trainings of them, or for neither."""
     if test is None:
         return f"Whether {claim} was not tested."

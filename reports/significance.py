@@ -20,7 +20,7 @@ SAME = 12  # decimals: sums of the same numbers in another order agree to that
 
 
 @dataclass(frozen=True)
-class Test:
+class PairedTest:
     """One method against another, on the same cases with the same seeds.
 
     Attributes:
@@ -68,12 +68,12 @@ class Test:
         apart = (self.effect > 0 and self.low > 0) or (self.effect < 0 and self.high < 0)
         return self.adjusted_both < ALPHA and apart
 
-    def turned(self) -> Test:
+    def turned(self) -> PairedTest:
         """The baseline against the method."""
         return replace(self, effect=-self.effect, difference=-self.difference, low=-self.high, high=-self.low)
 
 
-def paired(method: ArrayLike, baseline: ArrayLike, difference: Estimate | None = None) -> Test:
+def paired(method: ArrayLike, baseline: ArrayLike, difference: Estimate | None = None) -> PairedTest:
     """Wilcoxon's signed-rank test on cases, of the mean over seeds.
 
     Args:
@@ -101,7 +101,7 @@ def paired(method: ArrayLike, baseline: ArrayLike, difference: Estimate | None =
     else:
         p = float(stats.wilcoxon(nonzero).pvalue)
     ends = found.mean, found.low, found.high
-    return Test(p, n, zeros, effect, *ends, seeds=found.seeds, p_seeds=found.p_zero(), reason=reason)
+    return PairedTest(p, n, zeros, effect, *ends, seeds=found.seeds, p_seeds=found.p_zero(), reason=reason)
 
 
 def holm(values: ArrayLike) -> Floats:
@@ -114,7 +114,7 @@ def holm(values: ArrayLike) -> Floats:
     return adjusted
 
 
-def adjust(tests: Mapping[Key, Test]) -> dict[Key, Test]:
+def adjust(tests: Mapping[Key, PairedTest]) -> dict[Key, PairedTest]:
     """All tests of a table with what Holm makes of their p."""
     cases, both = (holm([getattr(test, name) for test in tests.values()]) for name in ("p", "p_both"))
     return {
@@ -123,12 +123,12 @@ def adjust(tests: Mapping[Key, Test]) -> dict[Key, Test]:
     }
 
 
-def untested(reason: str) -> Test:
+def untested(reason: str) -> PairedTest:
     """What stands in a table for a test that could not be made."""
-    return Test(math.nan, 0, 0, math.nan, math.nan, math.nan, math.nan, seeds=0, reason=reason)
+    return PairedTest(math.nan, 0, 0, math.nan, math.nan, math.nan, math.nan, seeds=0, reason=reason)
 
 
-def adjust_one(test: Test, pairs: int) -> Test:
+def adjust_one(test: PairedTest, pairs: int) -> PairedTest:
     """One test that was picked after looking from so many, by Bonferroni: the others need not be made."""
     adjusted, both = np.minimum([test.p * pairs, test.p_both * pairs], 1)  # NaN stays NaN
     return replace(test, adjusted=float(adjusted), adjusted_both=float(both))

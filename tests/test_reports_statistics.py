@@ -16,7 +16,7 @@ from atso_bench.reports import answers, tables
 from atso_bench.reports.evidence import evidence
 from atso_bench.reports.intervals import estimate, estimate_miou, interval, labels_needed, miou
 from atso_bench.reports.page import Table, decimals, signed
-from atso_bench.reports.significance import Test, adjust, paired
+from atso_bench.reports.significance import PairedTest, adjust, paired
 
 HEAD = "10 % (4 cases)"
 
@@ -121,7 +121,7 @@ def test_the_runner_up_pays_for_all_pairs_of_the_table(tmp_path: Path) -> None:
 # The table of tests
 
 
-def same(found: Test, expected: Test) -> bool:
+def same(found: PairedTest, expected: PairedTest) -> bool:
     names = ("p", "n", "zeros", "effect", "difference", "low", "high", "seeds", "adjusted", "adjusted_both")
     return all(getattr(found, name) == pytest.approx(getattr(expected, name)) for name in names)
 

@@ -263,7 +263,9 @@ def test_turning_a_test_turns_its_signs() -> None:
 def test_certain_takes_cases_seeds_and_an_interval_on_one_side(
     effect: float, low: float, adjusted_both: float, certain: bool
 ) -> None:
-    found = significance.Test(0.001, 40, 0, effect, 0.02, low, 0.03, 3, adjusted=0.001, adjusted_both=adjusted_both)
+    found = significance.PairedTest(
+        0.001, 40, 0, effect, 0.02, low, 0.03, 3, adjusted=0.001, adjusted_both=adjusted_both
+    )
     assert found.these_differ
     assert found.certain is certain
 
