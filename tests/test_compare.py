@@ -335,3 +335,10 @@ def test_many_reasons_are_counted_and_not_all_printed(old: Path, new: Path) -> N
     write(new, make("supervised"))
     said = lines(compare(old, new))
     assert "- and 10 more" in said
+
+
+def test_the_baseline_of_make_regression_is_one_that_this_version_reads_and_would_judge_by() -> None:
+    baseline = Path(__file__).parent / "baseline"
+    found = compare(baseline, baseline)
+    assert (found.code, len(found.differences), found.reasons) == (0, 4, ())
+    assert all(difference.noise < difference.baseline / 4 for difference in found.differences)
