@@ -205,7 +205,7 @@ def test_ctrl_c_ends_every_process_without_a_traceback(tmp_path: Path, data: Pat
         [*command, "--out", str(tmp_path / "out")],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background, a shell lets it be ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     )  # fmt: skip
     assert process.stdout is not None
     started: set[str] = set()
