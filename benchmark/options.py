@@ -85,12 +85,12 @@ class GridOptions:
             part, equals, file = text.partition("=")
             if not equals or part not in splits.PARTS:
                 raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
-            is_name = part == "labelled" and file.isidentifier() and not Path(file).is_file()
-            if not is_name and not Path(file).is_file():
+            there = Path(file).is_file()
+            if not there and not (part == "labelled" and file.isidentifier()):  # else it is a list's name
                 raise ValueError(
                     f"--split-list {text}: there is no file {file}; lists with names are for labelled= alone"
                 )
-            lists[part] = file if is_name else list(splits.read_list(Path(file)))
+            lists[part] = list(splits.read_list(Path(file))) if there else file
         methods = _split(self.method)
         for name, named in (
             ("method", methods),

@@ -8,13 +8,15 @@ from functools import cache
 import numpy as np
 from cityscapesscripts.helpers.labels import labels as TABLE
 
+from atso_bench.benchmark.metrics import IGNORE
+
 IMAGE = "_leftImg8bit.png"
 LABEL_IDS, TRAIN_IDS = "labelIds.png", "labelTrainIds.png"
 KINDS = (f"_gtFine_{LABEL_IDS}", f"_gtFine_{TRAIN_IDS}")
 """Endings of label files; where a frame has both, the first is read."""
 FRAME = re.compile(r"(?!\.)[^_\s]+_[^_\s]+_[^_.\s]+")
 """A frame's id: ``<city>_<sequence>_<frame>``."""
-VOID = 255  # benchmark.task.IGNORE, which cannot be had without importing torch
+VOID = IGNORE
 UNKNOWN = -1
 
 _EVALUATED = sorted((label for label in TABLE if not label.ignoreInEval), key=lambda label: label.trainId)

@@ -17,7 +17,7 @@ from atso_bench.datasets._caveats import caveats
 from atso_bench.datasets._decoded import Decoded
 from atso_bench.datasets._frames_on_disk import Listing, list_frames
 from atso_bench.datasets._published import is_published, published_list
-from atso_bench.datasets._storage import storage
+from atso_bench.datasets._storage import storage, told
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -173,11 +173,7 @@ class CityscapesDataset:
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
         if self._found is not None:
             return []
-        notes = self.prepare(say=say)
-        if say is not None:
-            for note in notes:
-                say(note)
-        return notes
+        return told(self.prepare(say=say), say)
 
     def _list(self, source: Path) -> Listing:
         """The frames in ``source``.

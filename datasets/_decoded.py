@@ -108,12 +108,13 @@ class Decoded:
             write_json(folder / "prepared.json", content)
         name = f"{identity}-{FORMAT}"
         made = [root / self.name / name for root in self.storage.prepared]
-        target = next((folder for folder in made if _whole(folder)), self.home / name)
-        if _whole(target):  # the files changed, but not what they hold
+        same = next((folder for folder in made if _whole(folder)), None)
+        if same is not None:  # the files changed, but not what they hold
             shutil.rmtree(staging)
-        else:
-            shutil.rmtree(target, ignore_errors=True)
-            staging.rename(target)
+            return same
+        target = self.home / name
+        shutil.rmtree(target, ignore_errors=True)
+        staging.rename(target)
         return target
 
     def _check_disk(self, listing: Listing) -> None:

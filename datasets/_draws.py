@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from torch import Tensor
 
 from atso_bench.benchmark.task import Image, Pool
+from atso_bench.datasets._opened import Opened
 from atso_bench.datasets._prepare import open_array
 
 OVERSAMPLED = 0.33  # share of a batch that holds foreground for sure, as in nnU-Net
@@ -31,30 +32,19 @@ class MaskedImage(Image):
     outside: Any = None
 
 
-class Images(Mapping[str, Image]):
+class Images(Opened):
     """Preprocessed images by case id; kept in memory while they fit into ``CACHE_BYTES``, else read by the slice."""
 
     def __init__(self, folder: Path, ids: tuple[str, ...]) -> None:
-        self.folder = folder
-        self.ids = dict.fromkeys(ids)
+        super().__init__(folder, ids)
         self._cache: dict[str, Image] = {}
         self._bytes = 0
 
     def __getitem__(self, case_id: str) -> Image:
-        if case_id not in self.ids:
-            raise KeyError(f"{case_id!r} is not among the {len(self.ids)} cases that this task was opened for")
+        self.check(case_id)
         if case_id not in self._cache:
             self._cache[case_id] = self._load(case_id)
         return self._cache[case_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __contains__(self, case_id: object) -> bool:
-        return case_id in self.ids
 
     def __getstate__(self) -> dict[str, Any]:
         """A process that is started anew reads the images itself."""
@@ -63,9 +53,9 @@ class Images(Mapping[str, Image]):
     def _load(self, case_id: str) -> Image:
         import json
 
-        properties = json.loads((self.folder / f"{case_id}.json").read_text(encoding="utf-8"))
-        array = self._array(self.folder / f"{case_id}.b2nd")
-        outside = self.folder / f"{case_id}.outside.b2nd"
+        properties = json.loads((self._folder / f"{case_id}.json").read_text(encoding="utf-8"))
+        array = self._array(self._folder / f"{case_id}.b2nd")
+        outside = self._folder / f"{case_id}.outside.b2nd"
         return MaskedImage(array, properties, self._array(outside)) if outside.is_file() else Image(array, properties)
 
     def _array(self, path: Path) -> Any:
@@ -77,26 +67,20 @@ class Images(Mapping[str, Image]):
         return _read_only(array[:])
 
 
-class TrueLabels(Mapping[str, np.ndarray]):
+class TrueLabels(Opened):
     """Labels of S by case id, and of no other case."""
 
+    what = "labelled cases of this task"
+
     def __init__(self, folder: Path, ids: tuple[str, ...]) -> None:
-        self.folder = folder
-        self.ids = dict.fromkeys(ids)
+        super().__init__(folder, ids)
         self._cache: dict[str, np.ndarray] = {}
 
     def __getitem__(self, case_id: str) -> np.ndarray:
-        if case_id not in self.ids:
-            raise KeyError(f"{case_id!r} is not among the {len(self.ids)} labelled cases of this task")
+        self.check(case_id)
         if case_id not in self._cache:
-            self._cache[case_id] = _read_only(open_array(self.folder / f"{case_id}.b2nd")[:])
+            self._cache[case_id] = _read_only(open_array(self._folder / f"{case_id}.b2nd")[:])
         return self._cache[case_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class Augmentation:

@@ -16,7 +16,7 @@ import numpy as np
 from atso_bench.benchmark.record import write_json
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.datasets._raw import Case, Look, RawDataset, examine
-from atso_bench.datasets._storage import Storage, locked, new_folder, quiet, storage, user_plans
+from atso_bench.datasets._storage import Storage, locked, new_folder, quiet, storage, told, user_plans
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -136,11 +136,7 @@ class NnunetDataset:
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
         if self._find_prepared() is not None:
             return []
-        notes = self.prepare(say=say)
-        if say is not None:
-            for note in notes:
-                say(note)
-        return notes
+        return told(self.prepare(say=say), say)
 
     def _make(self, target: Path, say: Say | None) -> list[str]:
         from atso_bench.datasets import _plan

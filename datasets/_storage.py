@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +129,14 @@ def vacant(folder: Path) -> Path:
             raise ValueError(f"{folder} exists and is not empty; choose another folder")
         folder.rmdir()
     return folder
+
+
+def told(notes: list[str], say: Callable[[str], object] | None) -> list[str]:
+    """The same notes, said one by one if there is somebody to say them to."""
+    if say is not None:
+        for note in notes:
+            say(note)
+    return notes
 
 
 def _set(values: Mapping[str, str | None]) -> None:

@@ -18,7 +18,6 @@ with warnings.catch_warnings():
     from segmentation_models_pytorch import DeepLabV3Plus
     from segmentation_models_pytorch.encoders import encoders, get_encoder
 
-ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 MULTIPLE = 16
 """The network halves its input four times; other sizes are padded."""
 
@@ -48,7 +47,7 @@ def pretrained(weights: str, encoder: str, sha256: str = "") -> tuple[dict[str, 
         weights: ``none``; ``imagenet``, which segmentation-models-pytorch fetches from the Hugging Face Hub or finds in
             its cache; or a file: the state of a torchvision or timm ResNet, or of an exported model of ours, as
             safetensors or as torch saves it.
-        encoder: one of ``ENCODERS``.
+        encoder: one of ``_street_recipes.ENCODERS``.
         sha256: of the file; another one is refused. Empty for any.
 
     Raises:

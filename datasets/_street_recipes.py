@@ -154,8 +154,9 @@ _CPU = {"encoder": "resnet18", "decoder": 64, "weights": "none", "patch": [128, 
 RECIPES: dict[str, Mapping[str, Any]] = {"smoke": {**_CPU, "patch": [64, 64]}, "small": {**_CPU, "lr": 0.02}}
 """What a budget changes in the configuration's recipe; other budgets change nothing."""
 
+ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 RULES: dict[str, Rule] = {
-    "encoder": one_of("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    "encoder": one_of(*ENCODERS),
     "weights": ((lambda value: isinstance(value, str) and bool(value)), "none, imagenet or a file"),
     "weights_sha256": ((lambda value: isinstance(value, str)), "the SHA-256 of the file of weights"),
     "output_stride": one_of(8, 16),

@@ -17,7 +17,7 @@ def classes(group: Group) -> Table:
     pooled = _pooled(group)
     runs = {(fraction, label): part["key"] for fraction, label, part in cells(group)}
     rows = []
-    missing = absent(group)
+    missing = _absent(group, pooled)
     for name in [name for name in group.facts["classes"] if name not in missing]:
         for fraction, head in group.fractions.items():
             everyone = group.runs.loc[group.runs.fraction == fraction, "key"]
@@ -33,7 +33,11 @@ def classes(group: Group) -> Table:
 
 def absent(group: Group) -> list[str]:
     """The classes that no reference of any run has."""
-    frames = _pooled(group)["frames"].groupby("class").sum()
+    return _absent(group, _pooled(group))
+
+
+def _absent(group: Group, pooled: pd.DataFrame) -> list[str]:
+    frames = pooled["frames"].groupby("class").sum()
     return [name for name in group.facts["classes"] if not frames.get(name, 0)]
 
 

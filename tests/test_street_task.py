@@ -14,8 +14,8 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Image, Pool
 from atso_bench.datasets._cityscapes import CityscapesDataset
 from atso_bench.datasets._cityscapes_task import CLASSES, CityscapesTask
-from atso_bench.datasets._street_network import ENCODERS, StreetNetwork, pretrained
-from atso_bench.datasets._street_recipes import CONFIGURATIONS, PROTOCOLS, RULES, recipes
+from atso_bench.datasets._street_network import StreetNetwork, pretrained
+from atso_bench.datasets._street_recipes import CONFIGURATIONS, ENCODERS, PROTOCOLS, RULES, recipes
 
 SMOKE = Budget.parse("smoke")
 CPU = torch.device("cpu")
