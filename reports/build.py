@@ -10,6 +10,7 @@ import pandas as pd
 
 from atso_bench.benchmark.record import atomic
 from atso_bench.reports import answers, figures, literature, natural, tables
+from atso_bench.reports.drawing import in_page
 from atso_bench.reports.evidence import evidence
 from atso_bench.reports.frame import Frames, Group, read, tidy
 from atso_bench.reports.page import (
@@ -246,12 +247,11 @@ def _link(path: str) -> str:
 
 
 def _draw(report: Path, group: Group) -> Picture:
-    score = tables.headline(group)
-    drawn = figures.label_efficiency(group, score)
-    for kind, content in drawn.items():
-        _write(report / "figures" / f"label-efficiency-{group.name}.{kind}", content)
-    alt = f"{score} by labelled {group.case}s, one line per method; the numbers are in the table of scores."
-    return Picture(f"figures/label-efficiency-{group.name}.svg", figures.in_page(drawn["svg"]), alt)
+    drawn = figures.label_efficiency(group, tables.headline(group))
+    stem = f"{drawn.name}-{group.name}"
+    for kind in ("svg", "png"):
+        _write(report / "figures" / f"{stem}.{kind}", getattr(drawn, kind))
+    return Picture(f"figures/{stem}.svg", in_page(drawn.svg), drawn.alt)
 
 
 def _remove_old_figures(folder: Path, groups: list[Group]) -> None:

@@ -1,56 +1,25 @@
-"""Figures: the same drawing as SVG and PNG beside the report, and inside the page in the page's own colours."""
+"""The figures of one comparison."""
 
 from __future__ import annotations
 
-import base64
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from atso_bench.reports.drawing import INK, WIDTH, Drawing, drawable, drawing, look, styled
 from atso_bench.reports.frame import Group
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours for all kinds of colour vision, without black and yellow: readable on white and on near-black.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-INK, PAPER, GRID = "#1b1f24", "#fffffe", "#c9ced6"  # no other part of a figure has these colours
 
-_STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a method called "$x$" is not a formula
-    "svg.hashsalt": "atso-bench",  # the same figure, the same bytes
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.5,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "legend.frameon": False,
-    **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], INK),
-}
-
-
-def label_efficiency(group: Group, score: str) -> dict[str, bytes]:
-    """Score against labelled cases: a line per method through the means, its seeds as rings, a bar of one sd each way.
-
-    Returns:
-        The figure as ``svg`` and ``png``.
-    """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+def label_efficiency(group: Group, score: str) -> Drawing:
+    """Score against labelled cases: a line per method through the means, seeds as rings, a bar of one sd each way."""
+    with styled():
         outside = 0 if len(group.labels) < 5 else 1 if max(map(len, group.labels)) > 24 else 2  # columns of the legend
         figure = Figure(
-            figsize=(5.36, 3.6 + (0.2 * len(group.labels) / outside if outside else 0)), layout="constrained"
+            figsize=(WIDTH, 3.6 + (0.2 * len(group.labels) / outside if outside else 0)), layout="constrained"
         )
         axes = figure.add_subplot()
         axes.set_xscale("log")
@@ -63,7 +32,7 @@ def label_efficiency(group: Group, score: str) -> dict[str, bytes]:
             _line(axes, group.runs[group.runs.label == label], label, order, aside, hair)
         upper = group.runs[group.runs.upper]
         for label in sorted(set(upper["label"])):
-            mean, name = upper.loc[upper.label == label, "score"].mean(), f"{_drawable(label)}, all labels"
+            mean, name = upper.loc[upper.label == label, "score"].mean(), f"{drawable(label)}, all labels"
             axes.axhline(mean, color=INK, linestyle="--", linewidth=1, label=name, zorder=1)
         _label_axis(axes, group)
         axes.set_ylabel(score)
@@ -72,12 +41,12 @@ def label_efficiency(group: Group, score: str) -> dict[str, bytes]:
             figure.legend(loc="outside upper left", ncols=outside)
         else:
             axes.legend(loc="best")
-        return {"svg": _svg(figure), "png": _png(figure)}
+        alt = f"{score} by labelled {group.case}s, one line per method; the numbers are in the table of scores."
+        return drawing("label-efficiency", alt, figure)
 
 
 def _line(axes: Axes, runs: pd.DataFrame, label: str, order: int, aside: float, hair: float) -> None:
-    colour, marker = COLOURS[order % len(COLOURS)], MARKERS[order % len(MARKERS)]
-    dash = ("-", "--", ":")[order // len(COLOURS) % 3]
+    colour, marker, dash = look(order)
     by_fraction = runs.groupby("fraction").agg(x=("labelled", "mean"), y=("score", "mean"), sd=("score", "std"))
     by_fraction = by_fraction.dropna(subset=["y"]).sort_values("x")
     axes.errorbar(
@@ -90,7 +59,7 @@ def _line(axes: Axes, runs: pd.DataFrame, label: str, order: int, aside: float, 
         linestyle=dash,
         linewidth=1.4,
         capsize=2,
-        label=_drawable(label),
+        label=drawable(label),
         zorder=2,
     )
     x, y = runs["labelled"] * aside * hair, runs["score"]
@@ -109,35 +78,3 @@ def _label_axis(axes: Axes, group: Group) -> None:
     axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel(f"labelled {group.case}s, logarithmic (share of the pool)")
-
-
-def in_page(svg: bytes) -> str:
-    """A data URI of the figure whose ink and paper follow the reader's light or dark scheme.
-
-    As an image it can neither run a script nor clash with the page's own names.
-    """
-    dark = "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--grid:#414853}}"
-    text = svg.decode().replace(INK, "var(--ink)").replace(GRID, "var(--grid)").replace(PAPER, "none")
-    head, mark, rest = text.partition("<defs>")
-    styled = f"{head}<style>:root{{--ink:{INK};--grid:{GRID}}}{dark}</style>{mark}{rest}"
-    return "data:image/svg+xml;base64," + base64.b64encode(styled.encode()).decode()
-
-
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(["Date", "Creator"]))
-    return buffer.getvalue()
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _drawable(text: str, most: int = 40) -> str:
-    """A name that any font can draw and XML can hold; a leading underscore would hide it from the legend."""
-    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
-    shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
-    return f"\u200a{shown}" if shown.startswith("_") else shown

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ class Cell:
         text: what it says.
         note: small print beside it.
         strong: set in bold.
-        link: a file below the results folder, relative to the report.
+        link: a file below the results folder, relative to the report, or ``#anchor`` of another cell.
         items: a list below the text.
+        anchor: a name that ``#name`` in a link leads to.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Cell:
     strong: bool = False
     link: str = ""
     items: Sequence[str] = ()
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,26 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Small pictures side by side, which belong together: a case as image, reference and every method's prediction.
+
+    Attributes:
+        caption: what they are of.
+        tiles: words below a picture, and the picture.
+    """
+
+    caption: str
+    tiles: Sequence[tuple[str, Picture]]
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading, sentences, tables and pictures, and the sections below it."""
 
     title: str
     anchor: str = ""
     words: Sequence[str] = ()
-    parts: Sequence[Table | Picture] = ()
+    parts: Sequence[Table | Picture | Strip] = ()
     sections: Sequence[Section] = field(default_factory=list)
 
 
@@ -99,8 +115,13 @@ def _environment(**options: Any) -> jinja2.Environment:
         lstrip_blocks=True,
         **options,
     )
-    environment.tests["picture"] = lambda part: isinstance(part, Picture)
+    for name, kind in (("picture", Picture), ("strip", Strip)):
+        environment.tests[name] = partial(_is, kind)
     return environment
+
+
+def _is(kind: type, part: object) -> bool:
+    return isinstance(part, kind)
 
 
 def markdown_text(text: str) -> Markup:

@@ -1,0 +1,103 @@
+"""How figures look, and what becomes of one: SVG, PNG, and an image in the page that follows its colour scheme."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours for all kinds of colour vision, without black and yellow: readable on white and on near-black.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":")
+INK, PAPER, GRID = "#1b1f24", "#fffffe", "#c9ced6"  # no other part of a figure has these colours
+
+WIDTH = 5.36
+"""Inches; the page shows a figure of this width at full size."""
+
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a method called "$x$" is not a formula
+    "svg.hashsalt": "atso-bench",  # the same figure, the same bytes
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "legend.frameon": False,
+    **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], INK),
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure.
+
+    Attributes:
+        name: what it shows, as the stem of a file's name: ``label-efficiency``.
+        alt: the same in a sentence, for who cannot see it; it says where the numbers stand.
+        svg: the figure.
+        png: the figure.
+    """
+
+    name: str
+    alt: str
+    svg: bytes
+    png: bytes
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The suite's style, whatever the user's own settings of matplotlib are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def drawing(name: str, alt: str, figure: Figure) -> Drawing:
+    """Must be called inside `styled`."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", metadata=dict.fromkeys(["Date", "Creator"]))
+    FigureCanvasAgg(figure)
+    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    return Drawing(name, alt, svg.getvalue(), png.getvalue())
+
+
+def look(order: int) -> tuple[str, str, str]:
+    """Colour, marker and dash of the method that comes at this place of ``Group.labels``; the same in every figure."""
+    return (
+        COLOURS[order % len(COLOURS)],
+        MARKERS[order % len(MARKERS)],
+        DASHES[order // len(COLOURS) % len(DASHES)],
+    )
+
+
+def in_page(svg: bytes) -> str:
+    """A data URI of the figure whose ink and paper follow the reader's light or dark scheme.
+
+    As an image it can neither run a script nor clash with the page's own names.
+    """
+    dark = "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--grid:#414853}}"
+    text = svg.decode().replace(INK, "var(--ink)").replace(GRID, "var(--grid)").replace(PAPER, "none")
+    head, mark, rest = text.partition("<defs>")
+    styled = f"{head}<style>:root{{--ink:{INK};--grid:{GRID}}}{dark}</style>{mark}{rest}"
+    return "data:image/svg+xml;base64," + base64.b64encode(styled.encode()).decode()
+
+
+def drawable(text: str, most: int = 40) -> str:
+    """A name that any font can draw and XML can hold; a leading underscore would hide it from the legend."""
+    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    return f"\u200a{shown}" if shown.startswith("_") else shown
