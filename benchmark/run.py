@@ -14,6 +14,7 @@ from atso_bench.benchmark import metrics, record, registry
 from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.frame_scores import scorer
+from atso_bench.benchmark.pictures import Album
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
@@ -107,13 +108,17 @@ def score(
     device = torch.device(bench.device)
     clock = Stopwatch(device)
     scores = scorer(exam.metric, exam.classes)
-    with bench.progress.phase("evaluation", len(part), "cases") as bar:
+    album = Album(bench.results, spec.key, dataset.identity, part, dataset.picture)
+    with bench.progress.phase("evaluation", len(part), "frames" if exam.track == "natural" else "cases") as bar:
         for case_id in part:
             with clock.running():
                 image = exam.images[case_id]
                 prediction = exam.restore(image, exam.predict(model, image, device, mirror=exam.recipe.mirror))
-            scores.add(case_id, prediction, dataset.reference(case_id))
+            reference = dataset.reference(case_id)
+            scores.add(case_id, prediction, reference)
+            album.add(case_id, prediction, reference)
             bar.advance(1)
+    album.write()
     phase = Phase(
         "evaluation",
         "evaluate",

@@ -22,6 +22,8 @@ UNKNOWN = -1
 _EVALUATED = sorted((label for label in TABLE if not label.ignoreInEval), key=lambda label: label.trainId)
 CLASSES = tuple(label.name for label in _EVALUATED)
 """The 19 evaluated classes in the order of their train ids."""
+COLOURS = tuple(label.color for label in _EVALUATED)
+"""Their colours on Cityscapes' own pictures: red, green, blue from 0 to 255."""
 
 
 @cache

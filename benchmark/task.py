@@ -231,6 +231,14 @@ class Dataset(Protocol):
         """True labels in the original geometry. For the evaluator alone."""
         ...
 
+    def picture(self, case_id: str) -> np.ndarray:
+        """The image in the original geometry, for people to look at. For the evaluator alone.
+
+        Returns:
+            ``(*spatial)`` of a volume, uint8 RGB ``(H, W, 3)`` of a frame.
+        """
+        ...
+
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry, to judge pseudo labels by. For the evaluator alone."""
         ...

@@ -223,6 +223,11 @@ class CityscapesDataset:
 
         return Reference(self.hidden_label(case_id), (1.0, 1.0))
 
+    def picture(self, case_id: str) -> np.ndarray:
+        """The frame; see ``Dataset.picture``."""
+        frame: np.ndarray = np.load(self._folder / "images" / f"{case_id}.npy", mmap_mode="r")
+        return frame
+
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry, which is the original one; see ``Dataset.hidden_label``."""
         if self._frames.get(case_id, {}).get("label") is None:

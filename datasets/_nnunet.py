@@ -268,6 +268,12 @@ class NnunetDataset:
             classes[label[0] == self.raw.ignore] = IGNORE
         return Reference(classes, tuple(float(value) for value in properties["spacing"]))
 
+    def picture(self, case_id: str) -> np.ndarray:
+        """The first channel in the original geometry; see ``Dataset.picture``."""
+        images = [str(path) for path in self.raw.cases[case_id].images]
+        channels: np.ndarray = self._preprocessing(self._plans).reader.read_images(images)[0]
+        return channels[0]
+
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry; see ``Dataset.hidden_label``."""
         from atso_bench.datasets._prepare import open_array

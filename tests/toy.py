@@ -103,6 +103,9 @@ class ToyDataset:
     def reference(self, case_id: str) -> Reference:
         return Reference(self.load(case_id)[1], (1.0,) * len(self.shape))
 
+    def picture(self, case_id: str) -> np.ndarray:
+        return self.load(case_id)[0][0]
+
     def hidden_label(self, case_id: str) -> np.ndarray:
         return self.load(case_id)[1]
 

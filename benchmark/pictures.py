@@ -1,0 +1,140 @@
+"""What a person looks at afterwards: one slice of every case that was scored, as image, reference and prediction.
+
+They lie beside the records, in ``pictures/``: image and reference once for all runs that are scored on the same cases,
+the predictions in a file for each run. All is small: a frame or a slice is thinned to at most ``LONGEST`` pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atso_bench.benchmark.metrics import IGNORE
+from atso_bench.benchmark.record import atomic
+from atso_bench.benchmark.spec import digest
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.task import Reference
+
+LONGEST = 512
+"""Pixels along the longer side of what is kept."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of a case is looked at.
+
+    Attributes:
+        axis: across which the slice lies; None of a frame.
+        index: of the slice.
+        step: every so many-th pixel is kept.
+        spacing: distance of the kept pixels by row and column, in mm on volumes.
+    """
+
+    axis: int | None
+    index: int
+    step: int
+    spacing: tuple[float, float]
+
+    def label(self, array: NDArray) -> Pixels:
+        """``(*spatial)`` to ``(h, w)``: every so many-th pixel."""
+        return self._plane(array)[:: self.step, :: self.step].astype(np.uint8)
+
+    def image(self, array: NDArray) -> Pixels:
+        """``(*spatial)`` or RGB ``(H, W, 3)`` to ``(h, w)`` or ``(h, w, 3)``: means of the pixels between."""
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(_grey(self._plane(array))).reduce(self.step))
+
+    def _plane(self, array: NDArray) -> NDArray:
+        return array if self.axis is None else np.take(array, self.index, axis=self.axis)
+
+
+def view(reference: Reference) -> View:
+    """The slice with most of the structures, across the coarsest axis; it depends on the reference alone.
+
+    Every class counts by the share of it that a slice holds, so that a small one weighs as much as a large one.
+    """
+    label, spacing = reference.label, reference.spacing
+    if label.ndim == 2:
+        return View(None, 0, _step(label.shape), (spacing[0], spacing[1]))
+    axis = int(np.argmax(spacing))
+    others = tuple(each for each in range(label.ndim) if each != axis)
+    shares = np.zeros(label.shape[axis])
+    for value in set(np.unique(label).tolist()) - {0, IGNORE}:
+        areas = (label == value).sum(axis=others)
+        shares += areas / areas.sum()
+    index = int(np.argmax(shares)) if shares.any() else label.shape[axis] // 2
+    step = _step([label.shape[each] for each in others])
+    return View(axis, index, step, (spacing[others[0]], spacing[others[1]]))
+
+
+def _step(sides: Sequence[int]) -> int:
+    return -(-max(sides) // LONGEST)
+
+
+class Album:
+    """Collects the pictures of one run while its cases are scored.
+
+    Args:
+        results: the results folder.
+        key: the run's.
+        data: identity of the dataset.
+        cases: what is scored, in this order.
+        picture: a case's image in the original geometry; asked only if no run before has kept it.
+    """
+
+    def __init__(
+        self, results: Path, key: str, data: str, cases: Sequence[str], picture: Callable[[str], NDArray]
+    ) -> None:
+        self._predictions = predictions_file(results, key, data)
+        self._ground = ground_file(results, data, cases)
+        self._picture = None if self._ground.exists() else picture
+        self._arrays: dict[str, NDArray] = {}
+        self._shared: dict[str, NDArray] = {}
+
+    def add(self, case_id: str, prediction: NDArray, reference: Reference) -> None:
+        """Keep the slice of a case."""
+        place, seen = str(len(self._arrays)), view(reference)
+        self._arrays[place] = seen.label(prediction)
+        if self._picture is not None:
+            self._shared[f"image {place}"] = seen.image(self._picture(case_id))
+            self._shared[f"reference {place}"] = seen.label(reference.label)
+            self._shared[f"spacing {place}"] = np.array(seen.spacing)
+
+    def write(self) -> None:
+        """Write what was collected."""
+        if self._shared:
+            _write(self._ground, self._shared)
+        _write(self._predictions, self._arrays)
+
+
+def predictions_file(results: Path, key: str, data: str) -> Path:
+    """Predictions of a run on one state of the data: ``(h, w)`` class indices by the place of the case."""
+    return results / "pictures" / f"{key}-{digest(data)}.npz"
+
+
+def ground_file(results: Path, data: str, cases: Sequence[str]) -> Path:
+    """Image, reference and spacing of the cases of all runs that are scored on them."""
+    return results / "pictures" / f"cases-{digest([data, list(cases)])}.npz"
+
+
+def _grey(plane: NDArray) -> Pixels:
+    """8 bits; RGB stays, other values are spread between their 1st and 99th percentile."""
+    if plane.dtype == np.uint8 and plane.ndim == 3:
+        return plane
+    low, high = np.nanpercentile(plane, [1, 99])
+    spread = (np.nan_to_num(plane, nan=low) - low) / max(high - low, 1e-6)
+    return (255 * spread.clip(0, 1)).round().astype(np.uint8)
+
+
+def _write(path: Path, arrays: dict[str, NDArray]) -> None:
+    with atomic(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -1,0 +1,87 @@
+"""What a run keeps to be looked at: the slice is the reference's choice, the files are small and shared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from atso_bench.benchmark.pictures import LONGEST, Album, ground_file, predictions_file, view
+from atso_bench.benchmark.task import IGNORE, Reference
+
+
+def volume(shape=(9, 20, 30)) -> np.ndarray:
+    """Class 1 fills slices 2 to 4, most of all 3; all of class 2, one voxel, lies in slice 4."""
+    label = np.zeros(shape, np.uint8)
+    label[2, 5:8, 5:8], label[3, 4:9, 4:9], label[4, 5:8, 5:8] = 1, 1, 1
+    label[4, 12, 12] = 2
+    return label
+
+
+def test_the_slice_is_the_one_with_the_largest_shares_of_all_classes_across_the_coarsest_axis():
+    assert view(Reference(volume(), (3.0, 1.0, 1.0))).index == 4, "one voxel is all of class 2"
+    alone = view(Reference(np.where(volume() == 2, 0, volume()), (3.0, 1.0, 1.0)))
+    assert (alone.axis, alone.index) == (0, 3)
+    turned = view(Reference(volume().transpose(1, 2, 0), (1.0, 0.5, 3.0)))
+    assert (turned.axis, turned.index, turned.spacing) == (2, 4, (1.0, 0.5))
+
+
+def test_ignored_voxels_do_not_choose_the_slice_and_an_empty_reference_gives_the_middle():
+    label = np.zeros((9, 8, 8), np.uint8)
+    assert view(Reference(label, (1.0, 1.0, 1.0))).index == 4
+    label[0] = IGNORE
+    assert view(Reference(label, (1.0, 1.0, 1.0))).index == 4
+    label[7, 3, 3] = 1
+    assert view(Reference(label, (1.0, 1.0, 1.0))).index == 7
+
+
+@pytest.mark.parametrize("longest", [LONGEST - 1, LONGEST, LONGEST + 1, 3 * LONGEST])
+def test_no_side_is_longer_than_promised_and_image_and_label_are_thinned_alike(longest):
+    seen = view(Reference(np.zeros((4, longest), np.uint8), (1.0, 1.0)))
+    half = np.zeros((4, longest), np.uint8)
+    half[:, longest // 2 :] = 255
+    label, grey, colour = seen.label(half), seen.image(half.astype(float)), seen.image(np.stack([half] * 3, -1))
+    assert max(label.shape) <= LONGEST
+    assert label.shape == grey.shape == colour.shape[:2]
+    assert (label != grey).sum() <= len(label), "the two differ at the edge at most"
+    assert np.array_equal(colour[..., 0], grey)
+
+
+def test_image_and_reference_are_kept_once_and_predictions_for_every_run(tmp_path):
+    asked = []
+
+    def picture(case: str) -> np.ndarray:
+        asked.append(case)
+        return np.random.default_rng(0).normal(size=(9, 20, 30)).astype(np.float32)
+
+    reference = Reference(volume(), (3.0, 1.0, 1.0))
+    for key, value in (("one", 1), ("two", 2)):
+        album = Album(tmp_path, key, "data", ["a", "b"], picture)
+        for case in ("a", "b"):
+            album.add(case, np.full((9, 20, 30), value), reference)
+        album.write()
+    assert asked == ["a", "b"], "the second run found them there"
+    ground = np.load(ground_file(tmp_path, "data", ["a", "b"]))
+    assert ground["image 1"].dtype == np.uint8
+    assert (ground["image 1"].min(), ground["image 1"].max()) == (0, 255)
+    assert np.array_equal(ground["reference 0"], volume()[4])
+    assert ground["spacing 0"].tolist() == [1.0, 1.0]
+    for key, value in (("one", 1), ("two", 2)):
+        kept = np.load(predictions_file(tmp_path, key, "data"))
+        assert sorted(kept) == ["0", "1"]
+        assert (kept["0"] == value).all()
+        assert kept["0"].shape == (20, 30)
+
+
+def test_other_data_or_other_cases_have_other_files(tmp_path):
+    assert predictions_file(tmp_path, "one", "data") != predictions_file(tmp_path, "one", "other data")
+    files = {ground_file(tmp_path, data, cases) for data in ("x", "y") for cases in (["a"], ["a", "b"], ["b", "a"])}
+    assert len(files) == 6
+
+
+def test_an_image_of_one_intensity_or_with_nan_is_no_error(tmp_path):
+    plane = np.full((1, 4, 4), 7.0)
+    plane[0, 0, 0] = np.nan
+    album = Album(tmp_path, "one", "data", ["a"], lambda case: plane)
+    album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
+    album.write()
+    assert (np.load(ground_file(tmp_path, "data", ["a"]))["image 0"] == 0).all()
