@@ -11,7 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from atso_bench.benchmark.energy import UnmeasuredError, meter
+
+if TYPE_CHECKING:
+    import torch
 
 PYTHON = ((3, 10), (3, 14))
 NNUNET = ((2, 8), (2, 9))
@@ -52,7 +57,8 @@ def checks(results: Path = Path("results")) -> list[Check]:
     nnunet = (_folder(f"nnUNet_{part}", "to use nnU-Net's own folders") for part in ("raw", "preprocessed"))
     folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes where it lies", "leftImg8bit"))
     room = (_room("room for results", results), _room("room for data", data))
-    return [_python(), *_torch(), _nnunet(), _data(data), *folders, _results(results), *room, *_shared_memory()]
+    last = (*_shared_memory(), *_energy())
+    return [_python(), *_torch(), _nnunet(), _data(data), *folders, _results(results), *room, *last]
 
 
 def _python() -> Check:
@@ -150,6 +156,24 @@ def _shared_memory() -> Iterator[Check]:
         yield Check("shared memory", "ok", f"{size:.0f} GB")
     else:
         yield Check("shared memory", "warning", f"{size:.2f} GB", "start the container with --shm-size 8g")
+
+
+def _energy() -> Iterator[Check]:
+    """Which devices' joules the records will hold, and why not of the others; runs do not need them."""
+    try:
+        import torch
+    except (ImportError, OSError):  # a problem of its own
+        return
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = [f"{name}: {_counter(torch.device(name))}" for name in ("cpu", *(f"cuda:{k}" for k in range(gpus)))]
+    yield Check("energy", "ok", "; ".join(found))
+
+
+def _counter(device: torch.device) -> str:
+    try:
+        return f"measured ({meter(device).source})"
+    except UnmeasuredError as reason:
+        return f"not measured ({reason})"
 
 
 def _existing(path: Path) -> Path:

@@ -189,22 +189,22 @@ class Trainer:
         key = self._predict_key(model, pool, soft)
         with self._claim(key, phase) as folder:
             done = self.stages.finished(folder)
-            labels, seconds = self.stages.read_labels(folder)
+            labels, seconds, joules = self.stages.read_labels(folder)
             if done is None:
                 self._check_room(pool, soft, len(labels))
-                clock = Stopwatch(self.device, seconds)
+                clock = Stopwatch(self.device, seconds, joules)
                 saved = time.monotonic()
-                with self.progress.phase(phase, len(pool.ids), "cases") as bar:
+                with self.progress.phase(phase, len(pool.ids), self._cases) as bar:
                     for index, case_id in enumerate(pool.ids):
                         if case_id not in labels:
                             with clock.running():
                                 logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
                                 labels[case_id] = self.stages.write_label(folder, index, _as_label(logits, soft))
                         if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
-                            self.stages.write_manifest(folder, labels, clock.seconds)
+                            self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                             saved = time.monotonic()
                         bar.advance(1)
-                self.stages.write_manifest(folder, labels, clock.seconds)
+                self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                 done = Phase(
                     phase,
                     kind,
@@ -213,6 +213,7 @@ class Trainer:
                     device_bytes=clock.device_bytes,
                     process_bytes=process_bytes(),
                     key=key,
+                    joules=clock.joules,
                 )
                 self.stages.finish(folder, done)
         self.phases.append(replace(done, name=phase, kind=kind))
@@ -222,8 +223,8 @@ class Trainer:
             blank = f"predicts {self.task.classes[alone]} alone in all"
             if not any(blank in warning for warning in self.warnings):  # its students will do so too
                 self.warn(
-                    f"{phase}: the teacher {blank} {len(written)} cases; its students can learn nothing from them. "
-                    f"Give it more steps (--budget, initial_share)"
+                    f"{phase}: the teacher {blank} {len(written)} {self._cases}; its students can learn nothing from "
+                    f"them. Give it more steps (--budget, initial_share)"
                 )
         return written
 
@@ -251,6 +252,11 @@ class Trainer:
         if message not in self.warnings:
             self.warnings.append(message)
             self.progress.note(f"warning: {message}")
+
+    @property
+    def _cases(self) -> str:
+        """What several cases are called."""
+        return "frames" if self.task.track == "natural" else "cases"
 
     def _train_key(self, job: Job, identity: Mapping[str, Any]) -> str:
         facts = {

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import registry
+from atso_bench.benchmark import asked, registry
 from atso_bench.benchmark.progress import Lines, Progress, on
 from atso_bench.benchmark.record import Record, failure_path, write_failure
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
@@ -200,8 +200,12 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
 
 
 def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], workers: int, *, fresh: bool) -> int:
-    """Do the runs on all devices, a process for each; returns how many failed."""
-    results.mkdir(parents=True, exist_ok=True)
+    """Do the runs on all devices, a process for each; returns how many failed.
+
+    Which runs they are is written down first, so that a report can name those that never came to an end.
+    """
+    data = {key: registry.dataset(*key).identity for key in {(spec.dataset, spec.configuration) for spec in specs}}
+    asked.write(results, specs, data)
     threads = threads_for(devices, workers)
     began = time.time()
     since = began if fresh else 0.0

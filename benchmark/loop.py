@@ -98,7 +98,7 @@ class Training:
     def run(self, folder: Path, key: str) -> Phase:
         """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there."""
         job, device = self.job, self.means.device
-        clock = Stopwatch(device, self._resume(folder))
+        clock = Stopwatch(device, *self._resume(folder))
         job.model.train()
         with self._batches() as batches, self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar:
             while self.done < job.steps:
@@ -110,7 +110,7 @@ class Training:
                         if self.done == job.steps or time.monotonic() >= due:
                             break
                 if self.done < job.steps:
-                    self._save(folder, clock.seconds)
+                    self._save(folder, clock)
         state = {"models": [module.state_dict() for module in job.models]}
         Stages.save(folder / "model.pt", state)
         phase = Phase(
@@ -123,6 +123,7 @@ class Training:
             process_bytes=process_bytes(),
             key=key,
             losses=self.losses.means,
+            joules=clock.joules,
         )
         Stages.finish(folder, phase)
         return phase
@@ -177,27 +178,28 @@ class Training:
             # left to the garbage collector, the workers' end would swallow a Ctrl-C that comes meanwhile
             getattr(batches, "_shutdown_workers", lambda: None)()
 
-    def _save(self, folder: Path, seconds: float) -> None:
+    def _save(self, folder: Path, clock: Stopwatch) -> None:
         state = {
             "done": self.done,
-            "seconds": seconds,
+            "seconds": clock.seconds,
+            "joules": clock.joules,
             "models": [module.state_dict() for module in self.job.models],
             "optimizer": self.optimizer.state_dict(),
             "losses": self.losses.state(),
         }
         Stages.save(folder / "progress.pt", state)
 
-    def _resume(self, folder: Path) -> float:
-        """Go back to the last checkpoint, if there is one; returns the seconds spent before it."""
+    def _resume(self, folder: Path) -> tuple[float, float | None]:
+        """Go back to the last checkpoint, if there is one; returns the seconds and joules spent before it."""
         state = Stages.load(folder / "progress.pt")
         if state is None:
-            return 0.0
+            return 0.0, 0.0
         for module, weights in zip(self.job.models, state["models"], strict=True):
             module.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
         self.losses.restore(state["losses"])
         self.done = state["done"]
-        return float(state["seconds"])
+        return float(state["seconds"]), state.get("joules")  # older checkpoints have no joules
 
 
 class _LossLog:

@@ -6,6 +6,8 @@ the predictions in a file for each run. All is small: a frame or a slice is thin
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from atso_bench.benchmark.spec import digest
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
 
+_DAMAGED = (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error)
 LONGEST = 512
 """Pixels along the longer side of what is kept."""
 
@@ -87,7 +90,7 @@ class Album:
         results: the results folder.
         key: the run's.
         data: identity of the dataset.
-        cases: what is scored, in this order.
+        cases: what is scored.
         picture: a case's image in the original geometry; asked only if no run before has kept it.
     """
 
@@ -97,13 +100,15 @@ class Album:
         self._predictions = predictions_file(results, key, data)
         self._ground = ground_file(results, data, cases)
         self._picture = None if self._ground.exists() else picture
+        self._cases: list[str] = []
         self._arrays: dict[str, NDArray] = {}
         self._shared: dict[str, NDArray] = {}
 
     def add(self, case_id: str, prediction: NDArray, reference: Reference) -> None:
         """Keep the slice of a case."""
-        place, seen = str(len(self._arrays)), view(reference)
-        self._arrays[place] = seen.label(prediction)
+        place, seen = len(self._cases), view(reference)
+        self._cases.append(case_id)
+        self._arrays[f"prediction {place}"] = seen.label(prediction)
         if self._picture is not None:
             self._shared[f"image {place}"] = seen.image(self._picture(case_id))
             self._shared[f"reference {place}"] = seen.label(reference.label)
@@ -111,19 +116,45 @@ class Album:
 
     def write(self) -> None:
         """Write what was collected."""
+        names = {"cases": np.array(self._cases)}
         if self._shared:
-            _write(self._ground, self._shared)
-        _write(self._predictions, self._arrays)
+            _write(self._ground, names | self._shared)
+        _write(self._predictions, names | self._arrays)
+
+
+class Kept:
+    """A file that an `Album` wrote, opened: what is asked for is read, and nothing else.
+
+    Raises:
+        ValueError: if the file is damaged.
+        FileNotFoundError: if there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = np.load(path, allow_pickle=False)
+            self._places = {str(case): place for place, case in enumerate(self._file["cases"])}
+        except _DAMAGED as error:
+            raise ValueError(f"{path} is damaged ({error})") from error
+
+    def array(self, what: str, case_id: str) -> NDArray:
+        """``image``, ``reference``, ``spacing`` or ``prediction`` of a case."""
+        try:
+            array: NDArray = self._file[f"{what} {self._places[case_id]}"]
+        except (*_DAMAGED, OSError) as error:
+            raise ValueError(f"{self._path} is damaged: it has no {what} of {case_id} ({error})") from error
+        return array
 
 
 def predictions_file(results: Path, key: str, data: str) -> Path:
-    """Predictions of a run on one state of the data: ``(h, w)`` class indices by the place of the case."""
+    """Predictions of a run on one state of the data."""
     return results / "pictures" / f"{key}-{digest(data)}.npz"
 
 
 def ground_file(results: Path, data: str, cases: Sequence[str]) -> Path:
     """Image, reference and spacing of the cases of all runs that are scored on them."""
-    return results / "pictures" / f"cases-{digest([data, list(cases)])}.npz"
+    return results / "pictures" / f"cases-{digest([data, sorted(cases)])}.npz"
 
 
 def _grey(plane: NDArray) -> Pixels:

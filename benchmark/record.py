@@ -42,6 +42,8 @@ class Phase:
         key: the phase's address in the stage store.
         reused: the phase was found in the stage store (an interrupted run, or another method's same phase).
         losses: mean of each loss term over successive windows of steps; ``step`` holds the last step of each window.
+        joules: what the whole device drew in these seconds, others' work included: the GPU, or on a CPU its packages;
+            None where no counter can be read.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Phase:
     key: str = ""
     reused: bool = False
     losses: dict[str, list[float]] = field(default_factory=dict)
+    joules: float | None = None
 
     @property
     def steps_per_second(self) -> float:

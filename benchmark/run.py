@@ -29,7 +29,7 @@ class Bench:
     """Where and how runs are made; nothing here changes a result beyond rounding.
 
     Attributes:
-        results: the folder that holds ``records/``, ``stages/`` and ``report/``.
+        results: the folder that holds ``records/``, ``asked/``, ``pictures/``, ``stages/`` and ``report/``.
         device: ``cpu``, ``cuda``, ``cuda:1`` ...
         workers: processes that load and augment.
         progress: where progress is shown.
@@ -126,6 +126,7 @@ def score(
         samples=len(part),
         device_bytes=clock.device_bytes,
         process_bytes=process_bytes(),
+        joules=clock.joules,
     )
     return scores.cases, scores.summary(), phase
 

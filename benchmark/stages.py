@@ -145,18 +145,18 @@ class Stages:
         return StoredLabel(file, hashlib.blake2b(content, digest_size=16).hexdigest())
 
     @staticmethod
-    def write_manifest(folder: Path, labels: Mapping[str, StoredLabel], seconds: float) -> None:
-        """Name the label files that are whole, and the seconds that they took."""
+    def write_manifest(folder: Path, labels: Mapping[str, StoredLabel], seconds: float, joules: float | None) -> None:
+        """Name the label files that are whole, and the seconds and joules that they took."""
         rows = {case_id: [stored.file.name, stored.digest] for case_id, stored in labels.items()}
-        write_json(folder / "labels.json", {"seconds": seconds, "labels": rows})
+        write_json(folder / "labels.json", {"seconds": seconds, "joules": joules, "labels": rows})
 
     @staticmethod
-    def read_labels(folder: Path) -> tuple[dict[str, StoredLabel], float]:
-        """Labels that were written so far, none at first, and the seconds that they took."""
+    def read_labels(folder: Path) -> tuple[dict[str, StoredLabel], float, float | None]:
+        """Labels that were written so far, none at first, and the seconds and joules that they took."""
         file = folder / "labels.json"
         if not file.exists():
-            return {}, 0.0
+            return {}, 0.0, 0.0
         raw = json.loads(file.read_text(encoding="utf-8"))
         rows = raw["labels"].items()
         labels = {case_id: StoredLabel(folder / "labels" / name, digest) for case_id, (name, digest) in rows}
-        return labels, raw["seconds"]
+        return labels, raw["seconds"], raw.get("joules")  # older manifests have no joules

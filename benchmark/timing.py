@@ -1,4 +1,4 @@
-"""Seconds and bytes, measured so that queued GPU work is not missed."""
+"""Seconds, joules and bytes, measured so that queued GPU work is not missed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from contextlib import contextmanager
 
 import torch
 
+from atso_bench.benchmark.energy import UnmeasuredError, meter
+
 
 class Stopwatch:
-    """Adds up the seconds of one phase, over pauses and over interruptions of the process.
+    """Adds up the seconds and joules of one phase, over pauses and over interruptions of the process.
 
     On a CUDA device the time between two events on the stream is taken, with the queue drained at both ends; on a
-    CPU the wall clock.
+    CPU the wall clock. The device's counters of energy are read outside the time that is taken.
 
     Attributes:
         seconds: what has been measured so far.
     """
 
-    def __init__(self, device: torch.device, seconds: float = 0.0) -> None:
+    def __init__(self, device: torch.device, seconds: float = 0.0, joules: float | None = 0.0) -> None:
+        """Go on from the seconds and joules of before an interruption; None if these joules were not measured."""
         self.device = device
         self.seconds = seconds
+        self._joules = joules
+        try:
+            self._meter = meter(device)
+        except UnmeasuredError:
+            self._joules = None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -33,24 +41,52 @@ class Stopwatch:
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             stream = torch.cuda.current_stream(self.device)  # the process's current device may be another one
             torch.cuda.synchronize(self.device)
+            before = self._counters()
             start.record(stream)
             try:
                 yield
             finally:
                 stop.record(stream)
                 torch.cuda.synchronize(self.device)
-                self.seconds += start.elapsed_time(stop) / 1000
+                self._add(start.elapsed_time(stop) / 1000, before)
         else:
+            before = self._counters()
             started = time.perf_counter()
             try:
                 yield
             finally:
-                self.seconds += time.perf_counter() - started
+                self._add(time.perf_counter() - started, before)
+
+    @property
+    def joules(self) -> float | None:
+        """What the device drew while this ran, all of it, others' work included; None where it was not measured.
+
+        Nothing at all is not measured either: the counter did not move in so short a time.
+        """
+        return self._joules or None
 
     @property
     def device_bytes(self) -> int | None:
         """Peak memory of the device since this stopwatch was made; None on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
+    def _counters(self) -> list[float] | None:
+        """The energy counters; None where one part of the phase was not measured, and so the phase cannot be."""
+        if self._joules is None:
+            return None
+        try:
+            return self._meter.read()
+        except UnmeasuredError:
+            return None
+
+    def _add(self, seconds: float, before: list[float] | None) -> None:
+        self.seconds += seconds
+        after = self._counters()
+        if self._joules is None or before is None or after is None:
+            self._joules = None
+            return
+        drawn = self._meter.drawn(before, after, seconds)
+        self._joules = None if drawn is None else self._joules + drawn
 
 
 def process_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -13,6 +14,55 @@ from atso_bench.reports.leader import Leader, say
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals, ranges, signed
 from atso_bench.reports.significance import PairedTest
 from atso_bench.reports.tables import headline
+
+
+def short(groups: Sequence[Group], known: Sequence[Evidence], titles: Sequence[str], anchors: Sequence[str]) -> Section:
+    """Who leads where, in one table, before anything else; nothing is said of scores on V."""
+    rows = []
+    for group, evident, title, anchor in zip(groups, known, titles, anchors, strict=True):
+        for fraction, found in evident.leaders.items():
+            head = [Cell(title, link=f"#{anchor}")] if len(groups) > 1 else []
+            rows.append([*head, Cell(group.fractions[fraction]), *_short(group, found, fraction)])
+    if not rows:
+        return Section("In short", "short", ["The scores are on validation sets, made for tuning: nobody leads."])
+    case = "frame" if all(group.natural for group in groups) else "case"
+    words = [
+        "The method with the best mean at each label fraction. Sure: the paired tests below show it over other "
+        f"{case}s and other seeds. In these trainings: shown for the trainings that were made, but other seeds may "
+        "turn out otherwise. Time: training and pseudo-labelling, as a multiple of the baseline's."
+    ]
+    heads = [*(["comparison"] if len(groups) > 1 else []), "label fraction", "best mean", "score", "over the baseline"]
+    heads += ["sure?", "over the next", "sure?", "time"]
+    table = Table("Who leads", heads, rows, words=2 + (len(groups) > 1))
+    return Section("In short", "short", words, [table])
+
+
+def _short(group: Group, found: Leader, fraction: str) -> list[Cell]:
+    if found.reason:
+        return [Cell(NONE, found.reason), *[Cell(NONE)] * 6]
+    runs = group.runs[group.runs.fraction == fraction]
+    multiple = _multiple(group, *(runs[runs.label == label] for label in (found.method, found.baseline)))
+    over = f"{found.baseline} {decimals(found.baseline_mean)}"
+    gain = [Cell(signed(found.mean - found.baseline_mean), over), Cell(_sure(found.over_baseline))]
+    alone = found.method == found.baseline
+    return [
+        Cell(found.method, strong=True),
+        Cell(decimals(found.mean)),
+        *([Cell(NONE), Cell(NONE)] if alone or math.isnan(found.baseline_mean) else gain),
+        Cell(signed(found.mean - found.runner_up_mean), found.runner_up),
+        Cell(_sure(found.over_runner_up)),
+        Cell(NONE if alone or math.isnan(multiple) else f"{multiple:.2f} ×"),
+    ]
+
+
+def _sure(test: PairedTest | None) -> str:
+    if test is None or test.reason:
+        return "not tested"
+    if test.seeds < 2:
+        return "one seed"
+    if test.certain and test.difference > 0:
+        return "yes"
+    return "in these trainings" if test.these_differ and test.effect > 0 else "no"
 
 
 def leaders(group: Group, known: Evidence) -> list[str]:
@@ -33,19 +83,27 @@ def leaders(group: Group, known: Evidence) -> list[str]:
 
 
 def _cost(group: Group, found: Leader, runs: pd.DataFrame, baseline: pd.DataFrame) -> list[str]:
-    """Seconds of training and pseudo-labelling, mean over runs, beside the baseline's; on one machine or not at all."""
+    """Seconds of training and pseudo-labelling beside the baseline's; on one machine or not at all."""
     if found.method == found.baseline or found.mean == found.runner_up_mean or not (len(runs) and len(baseline)):
         return []
+    if len({*runs["machine"], *baseline["machine"]}) > 1:
+        return ["What it cost cannot be compared: the runs were made on different machines."]
+    multiple = _multiple(group, runs, baseline)
+    if math.isnan(multiple):
+        return []
+    return [f"Training and pseudo-labelling took {multiple:.2f} times as long as with {found.baseline}."]
+
+
+def _multiple(group: Group, runs: pd.DataFrame, baseline: pd.DataFrame) -> float:
+    """Seconds of training and pseudo-labelling, mean over runs, over the baseline's; NaN where they do not compare."""
+    if not (len(runs) and len(baseline)) or len({*runs["machine"], *baseline["machine"]}) > 1:
+        return math.nan
     phases = group.phases[group.phases["kind"].isin(["train", "predict"])]
     own, other = (
         phases.loc[phases["key"].isin(part["key"]), "seconds"].sum(skipna=False) / len(part)
         for part in (runs, baseline)
     )
-    if not (own > 0 and other > 0):
-        return []
-    if len({*runs["machine"], *baseline["machine"]}) > 1:
-        return ["What it cost cannot be compared: the runs were made on different machines."]
-    return [f"Training and pseudo-labelling took {own / other:.2f} times as long as with {found.baseline}."]
+    return float(own / other) if own > 0 and other > 0 else math.nan
 
 
 def tests(group: Group, known: Evidence) -> Section:
@@ -65,19 +123,19 @@ def tests(group: Group, known: Evidence) -> Section:
         "1 (every one better).",
         f"Wilcoxon's signed-rank test holds the seeds fixed: it is about these trainings. The p over seeds and "
         f"{group.case}s is about the methods, and so is the interval. Better or worse: that p is below 0.05 and the "
-        "interval is on one side of 0. These trainings: Wilcoxon's alone is below 0.05, and other seeds may turn out "
-        "otherwise. How and why: docs/statistics.md.",
+        "interval is on one side of 0. In these trainings: Wilcoxon's alone is below 0.05, and other seeds may turn "
+        "out otherwise. How and why: docs/statistics.md.",
     ]
     if known.left_out:
         words.append(
             f"Missing from some record, so in no test and no interval: {count(known.left_out, group.case)} of T."
         )
-    heads = ["label fraction", "method", "difference", "95 % interval", "effect size", "pairs", "seeds"]
-    heads += ["p, Wilcoxon (Holm)", f"p over seeds and {group.case}s (Holm)", "verdict"]
+    heads = ["label fraction", "method", "verdict", "difference", "95 % interval", "effect size", "pairs", "seeds"]
+    heads += ["p, Wilcoxon (Holm)", f"p over seeds and {group.case}s (Holm)"]
     rows = [
         [Cell(group.fractions[fraction]), Cell(label), *_row(test)] for (fraction, label), test in known.against.items()
     ]
-    table = Table(f"{headline(group)}, difference from {known.baseline}", heads, rows, words=2)
+    table = Table(f"{headline(group)}, difference from {known.baseline}", heads, rows, words=3)
     return Section(f"Paired tests against {known.baseline}", words=words, parts=[table])
 
 
@@ -85,6 +143,7 @@ def _row(test: PairedTest) -> list[Cell]:
     ends = NONE if math.isnan(test.low) else f"{signed(test.low)} to {signed(test.high)}"
     alike = f"{test.zeros:,} without a difference" if test.zeros else ""
     return [
+        _verdict(test),
         Cell(signed(test.difference)),
         Cell(ends),
         Cell(signed(test.effect, 2)),
@@ -92,7 +151,6 @@ def _row(test: PairedTest) -> list[Cell]:
         Cell(f"{test.seeds:,}"),
         Cell(_p(test.adjusted)),
         Cell(_p(test.adjusted_both), "one seed" if test.seeds == 1 else ""),
-        _verdict(test),
     ]
 
 
@@ -101,7 +159,9 @@ def _verdict(test: PairedTest) -> Cell:
         return Cell("not tested", test.reason)
     if test.certain:
         return Cell("better" if test.difference > 0 else "worse")
-    return Cell("these trainings" if test.these_differ else "not shown")
+    if test.these_differ:
+        return Cell("better in these trainings" if test.effect > 0 else "worse in these trainings")
+    return Cell("not shown")
 
 
 def _p(value: float) -> str:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from atso_bench.reports.frame import Group
+from atso_bench.reports.page import Cell, Table, decimals
 from atso_bench.reports.rows import COUNTS
+
+HARDEST = 5
+"""Cases of a label fraction that are named."""
 
 
 def run_scores(group: Group) -> pd.DataFrame:
@@ -24,3 +28,18 @@ def case_scores(group: Group) -> pd.DataFrame:
     places = group.runs.set_index("key")[["fraction", "label"]]
     scores = run_scores(group).join(places)
     return scores.groupby(["fraction", "label"]).mean().T
+
+
+def hardest(group: Group) -> Table:
+    """The cases with the lowest mean over methods at each label fraction, by name."""
+    rows = []
+    scores = case_scores(group)
+    for fraction, head in group.fractions.items():
+        if fraction not in scores.columns.get_level_values("fraction"):
+            continue
+        at = pd.DataFrame(scores[fraction]).dropna(how="all").reindex(columns=group.labels)
+        lowest = at.mean(axis=1).sort_values(kind="stable").index[:HARDEST]
+        for case, values in at.loc[lowest].iterrows():
+            rows.append([Cell(head), Cell(str(case)), *(Cell(decimals(value)) for value in values)])
+    caption = f"The {HARDEST} {group.case}s with the lowest scores, by mean over methods"
+    return Table(caption, ["label fraction", group.case, *group.labels], rows, words=2)

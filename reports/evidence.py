@@ -24,7 +24,6 @@ from atso_bench.reports.intervals import (
 from atso_bench.reports.leader import Leader, leader
 from atso_bench.reports.rows import BASELINE, COUNTS
 from atso_bench.reports.significance import PairedTest, adjust, adjust_one, paired, untested
-from atso_bench.reports.tables import cells
 
 Place = tuple[str, str]
 """A label fraction and a method."""
@@ -63,7 +62,7 @@ def evidence(group: Group) -> Evidence:
     if group.facts["scored"] != "test":
         return Evidence(baseline, {}, {}, {}, {})
     scored = _Scored(group)
-    runs = {(fraction, label): part for fraction, label, part in cells(group)}
+    runs = group.cells
     estimates = {place: scored.estimate(part["key"].tolist()) for place, part in runs.items()}
     against = {}
     if baseline in group.labels:
@@ -131,7 +130,8 @@ class _Scored:
 
     def __init__(self, group: Group) -> None:
         defined = group.runs.dropna(subset=["score"]).set_index("key")[["seed", "split"]]
-        rows = group.scores[group.scores["class"].isin(group.facts["classes"])]
+        columns = ["key", "case", "class", *(COUNTS if group.natural else ["dice"])]
+        rows = group.scores.loc[group.scores["class"].isin(group.facts["classes"]), columns]
         if group.natural:
             rows = rows[~rows["key"].isin(rows.loc[rows[list(COUNTS)].isna().any(axis=1), "key"])]
         rows = rows[rows["key"].isin(defined.index)]

@@ -1,80 +1,244 @@
-"""The figures of one comparison."""
+"""The figure of label efficiency: scores against labelled cases."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from atso_bench.reports import figures_legend
 from atso_bench.reports.drawing import INK, WIDTH, Drawing, drawable, drawing, look, styled
+from atso_bench.reports.evidence import Evidence
+from atso_bench.reports.figures_legend import MOST_SEEDS, SINGLE
 from atso_bench.reports.frame import Group
+from atso_bench.reports.intervals import Estimate, LabelsNeeded
+from atso_bench.reports.tables import ALIKE, headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+TOGETHER = 6
+"""So many methods share axes, for there are so many colours; more have a panel each."""
+ACROSS = 3
 
 
-def label_efficiency(group: Group, score: str) -> Drawing:
-    """Score against labelled cases: a line per method through the means, seeds as rings, a bar of one sd each way."""
+@dataclass(frozen=True)
+class _Curves:
+    """What is drawn of a comparison.
+
+    Attributes:
+        group: the comparison.
+        baseline: the label that the others are held against.
+        means: a row per label fraction and method that has a score: ``x``, ``y``, ``low``, ``high``, ``upper``.
+        needed: per method, how many labelled cases 95 % of full supervision take.
+        target: the score of those 95 %; NaN where there is none.
+    """
+
+    group: Group
+    baseline: str
+    means: pd.DataFrame
+    needed: dict[str, LabelsNeeded]
+    target: float
+
+    @cached_property
+    def across(self) -> tuple[float, float]:
+        """Few and many labelled cases: the ends of the horizontal axis."""
+        labelled = self.group.runs["labelled"]
+        margin = max(1.2, (labelled.max() / labelled.min()) ** 0.1)
+        return float(labelled.min() / margin), float(labelled.max() * margin)
+
+    @cached_property
+    def view(self) -> tuple[float, float]:
+        """The ends of the vertical axis: two seeds that differ have an interval beside which no curve could be seen."""
+        shown = [*self.means["y"], *self.group.runs["score"].dropna(), *([self.target] * (self.target > 0))]
+        span = max(max(shown) - min(shown), 0.02)
+        low = max(np.nanmin([*self.means["low"], min(shown)]), min(shown) - span)
+        high = min(np.nanmax([*self.means["high"], max(shown)]), max(shown) + span)
+        return float(max(0.0, low - 0.05 * span)), float(high + 0.05 * span)
+
+    @cached_property
+    def step(self) -> float:
+        """The factor between neighbours at one fraction; they keep away from the next fraction."""
+        few, many = self.across
+        at = np.sort(self.group.runs.groupby("fraction")["labelled"].mean().to_numpy())
+        gaps = np.diff(np.log(at))
+        gap = float(min(gaps[gaps > 0], default=math.inf))
+        return math.exp(min(0.012 * math.log(many / few), 0.7 * gap / len(self.group.labels)))
+
+
+def label_efficiency(group: Group, known: Evidence) -> Drawing | None:
+    """Score against labelled cases: a line per method through the means, 95 % intervals as bars, seeds as rings."""
+    means = _means(group, known)
+    if means.empty:
+        return None
+    target = next((found.target for found in known.needed.values()), math.nan)
+    needed = {} if math.isnan(target) else known.needed
+    curves = _Curves(group, known.baseline, means, needed, target)
     with styled():
-        outside = 0 if len(group.labels) < 5 else 1 if max(map(len, group.labels)) > 24 else 2  # columns of the legend
-        figure = Figure(
-            figsize=(WIDTH, 3.6 + (0.2 * len(group.labels) / outside if outside else 0)), layout="constrained"
+        figure = _together(curves) if len(group.labels) <= TOGETHER else _apart(curves)
+        bars = " with its 95 % interval" if means["low"].notna().any() else ""
+        alt = (
+            f"Mean {headline(group)}{bars} by labelled {group.case}s, one line per method; "
+            "the numbers are in the table of scores."
         )
-        axes = figure.add_subplot()
-        axes.set_xscale("log")
-        few, many = group.runs["labelled"].min(), group.runs["labelled"].max()
-        margin = max(1.2, (many / few) ** 0.1)
-        axes.set_xlim(few / margin, many * margin)
-        hair = (many / few * margin**2) ** 0.006  # a factor that is 0.6 % of the axis everywhere
-        for order, label in enumerate(group.labels):
-            aside = hair ** (2 * order - len(group.labels) + 1)
-            _line(axes, group.runs[group.runs.label == label], label, order, aside, hair)
-        upper = group.runs[group.runs.upper]
-        for label in sorted(set(upper["label"])):
-            mean, name = upper.loc[upper.label == label, "score"].mean(), f"{drawable(label)}, all labels"
-            axes.axhline(mean, color=INK, linestyle="--", linewidth=1, label=name, zorder=1)
-        _label_axis(axes, group)
-        axes.set_ylabel(score)
-        axes.grid(axis="x", visible=False)
-        if outside:
-            figure.legend(loc="outside upper left", ncols=outside)
-        else:
-            axes.legend(loc="best")
-        alt = f"{score} by labelled {group.case}s, one line per method; the numbers are in the table of scores."
         return drawing("label-efficiency", alt, figure)
 
 
-def _line(axes: Axes, runs: pd.DataFrame, label: str, order: int, aside: float, hair: float) -> None:
-    colour, marker, dash = look(order)
-    by_fraction = runs.groupby("fraction").agg(x=("labelled", "mean"), y=("score", "mean"), sd=("score", "std"))
-    by_fraction = by_fraction.dropna(subset=["y"]).sort_values("x")
-    axes.errorbar(
-        by_fraction["x"] * aside,
-        by_fraction["y"],
-        yerr=by_fraction["sd"].fillna(0.0),
-        color=colour,
-        marker=marker,
-        markersize=5,
-        linestyle=dash,
-        linewidth=1.4,
-        capsize=2,
-        label=drawable(label),
-        zorder=2,
+def _means(group: Group, known: Evidence) -> pd.DataFrame:
+    scored = group.runs.dropna(subset=["score"])
+    means = scored.groupby(["fraction", "label"]).agg(
+        x=("labelled", "mean"), y=("score", "mean"), upper=("upper", "all")
     )
-    x, y = runs["labelled"] * aside * hair, runs["score"]
-    axes.scatter(x, y, s=12, facecolors="none", edgecolors=colour, linewidths=0.7, zorder=3)
+    means = means.reset_index()
+    places = zip(means["fraction"], means["label"], means["y"], strict=True)
+    ends = [_ends(known.estimates.get((fraction, label)), mean) for fraction, label, mean in places]
+    return means.assign(low=[low for low, _ in ends], high=[high for _, high in ends]).sort_values("x")
 
 
-def _label_axis(axes: Axes, group: Group) -> None:
+def _ends(known: Estimate | None, mean: float) -> tuple[float, float]:
+    """As the table of scores shows them: a share is never outside 0 to 1, and with undefined cases there is none."""
+    if known is None or known.reason or abs(known.mean - mean) >= ALIKE:
+        return math.nan, math.nan
+    return max(0.0, known.low), min(1.0, known.high)
+
+
+def _together(curves: _Curves) -> Figure:
+    """All methods in the same axes; below them, how many labels each needs."""
+    group = curves.group
+    handles = [*figures_legend.methods(group.labels, curves.means["label"]), *_full_handles(curves)]
+    strip = 0.16 * len(curves.needed) + 0.1
+    parts = [3.0, strip] if curves.needed else [3.0]
+    size = (WIDTH, sum(parts) + 0.35 * len(parts) + 0.35 + figures_legend.height(handles))
+    figure = Figure(figsize=size, layout="constrained")
+    main, *below = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=parts)[:, 0]
+    _axes(main, curves)
+    for order, label in enumerate(group.labels):
+        aside = curves.step ** (order - (len(group.labels) - 1) / 2)
+        _line(main, curves, label, aside, aside * math.sqrt(curves.step))
+    main.set_ylabel(headline(group))
+    for axes in below:
+        _needed(axes, curves)
+    _ticks(main, group, 8, shares=True)
+    (below or [main])[-1].set_xlabel(f"labelled {group.case}s, logarithmic (share of the pool)")
+    figures_legend.above(figure, handles)
+    return figure
+
+
+def _apart(curves: _Curves) -> Figure:
+    """A panel for each method, all with the same axes, and the baseline in all of them."""
+    group = curves.group
+    shown = [label for label in group.labels if label in set(curves.means["label"])]
+    rows = -(-len(shown) // ACROSS)
+    handles = [figures_legend.ink(f"{drawable(curves.baseline, 28)}, in every panel", "-", 0.8)]
+    handles += _full_handles(curves)
+    if curves.needed:
+        handles.append(figures_legend.ink("labels needed for that", "-", 1.2, "|"))
+    size = (WIDTH, 1.45 * rows + 0.4 + figures_legend.height(handles))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
+    baseline = curves.means[curves.means["label"] == curves.baseline]
+    for axes, label in zip(panels, shown, strict=False):
+        _axes(axes, curves)
+        axes.plot(baseline["x"], baseline["y"], color=INK, linewidth=0.8, zorder=1.5)
+        _line(axes, curves, label, 1.0, (curves.across[1] / curves.across[0]) ** 0.035)
+        if label in curves.needed:
+            _crossing(axes, curves, label, curves.target, (INK, "|"))
+        axes.set_title(drawable(label, 21), fontsize=9)
+        _ticks(axes, group, 4, shares=False)
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    for axes in panels[max(0, len(shown) - ACROSS) : len(shown)]:
+        axes.tick_params(labelbottom=True)
+    figure.supxlabel(f"labelled {group.case}s, logarithmic", fontsize=9)
+    figure.supylabel(headline(group), fontsize=9)
+    figures_legend.above(figure, handles)
+    return figure
+
+
+def _axes(axes: Axes, curves: _Curves) -> None:
+    """The axes with the upper bound, its interval, and the score that 95 % of it are."""
+    axes.set_xscale("log")
+    axes.set_xlim(*curves.across)
+    axes.set_ylim(*curves.view)
+    axes.grid(axis="x", visible=False)
+    for _, bound in curves.means[curves.means["upper"]].iterrows():
+        axes.axhline(bound["y"], color=INK, linestyle="--", linewidth=1, zorder=1)
+        if not math.isnan(bound["low"]):
+            axes.axhspan(bound["low"], bound["high"], color=INK, alpha=0.09, linewidth=0, zorder=0)
+    if not math.isnan(curves.target):
+        axes.axhline(curves.target, color=INK, linestyle=":", linewidth=1, zorder=1)
+
+
+def _full_handles(curves: _Curves) -> list[Line2D]:
+    upper = sorted(set(curves.means.loc[curves.means["upper"], "label"]))
+    handles = [figures_legend.ink(f"{drawable(label, 28)}, all labels", "--") for label in upper]
+    return handles + ([] if math.isnan(curves.target) else [figures_legend.ink("95 % of full supervision", ":")])
+
+
+def _line(axes: Axes, curves: _Curves, label: str, aside: float, beside: float) -> None:
+    """``aside`` and ``beside`` are factors that move the means and the single runs from where they belong.
+
+    An arrow ends a bar that goes on unseen.
+    """
+    colour, marker, dash = look(curves.group.labels.index(label))
+    means = curves.means[curves.means["label"] == label]
+    x = means["x"] * aside
+    axes.plot(x, means["y"], color=colour, marker=marker, markersize=5, linestyle=dash, linewidth=1.4)
+    axes.vlines(x, means["low"], means["high"], color=colour, linewidth=1.2)
+    for end, arrow, unseen in (
+        (curves.view[0], "v", means["low"] < curves.view[0]),
+        (curves.view[1], "^", means["high"] > curves.view[1]),
+    ):
+        axes.scatter(x[unseen], [end] * unseen.sum(), s=22, color=colour, marker=arrow, clip_on=False, zorder=4)
+    runs = curves.group.runs[curves.group.runs["label"] == label].dropna(subset=["score"])
+    runs = runs[runs.groupby("fraction")["key"].transform("size").between(2, MOST_SEEDS)]
+    axes.scatter(runs["labelled"] * beside, runs["score"], edgecolors=colour, zorder=3, **SINGLE)
+
+
+def _needed(axes: Axes, curves: _Curves) -> None:
+    """A row per method: where its line first reaches the target, with the interval."""
+    for row, label in enumerate(curves.needed):
+        _crossing(axes, curves, label, -row, look(curves.group.labels.index(label))[:2])
+    axes.set_ylim(0.6 - len(curves.needed), 0.6)
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_title(f"labelled {curves.group.case}s needed for 95 % of full supervision", fontsize=9, loc="left")
+
+
+def _crossing(axes: Axes, curves: _Curves, label: str, y: float, looks: tuple[str, str]) -> None:
+    """The crossing and its interval; an arrow to the left says "or fewer", to the right "more than were tried"."""
+    (colour, marker), found, (few, many) = looks, curves.needed[label], curves.across
+    tried = float(curves.means.loc[curves.means["label"] == label, "x"].min())
+    if math.isnan(tried):
+        return
+    missed = math.isnan(found.cases)
+    fewer, more = found.low <= tried or found.cases <= tried, math.isinf(found.high) or missed
+    ends = [end for end in (found.low, found.cases, found.high) if math.isfinite(end)]
+    ends += [few] * fewer + [many] * more
+    axes.plot([min(ends), max(ends)], [y, y], color=colour, linewidth=1.2)
+    if not missed:
+        axes.plot([found.cases], [y], color=colour, marker=marker, markersize=8 if marker == "|" else 6)
+    for end, arrow, beyond in ((few, "<", fewer), (many, ">", more)):
+        if beyond:
+            axes.plot([end], [y], color=colour, marker=arrow, markersize=5, clip_on=False)
+
+
+def _ticks(axes: Axes, group: Group, room: int, shares: bool) -> None:
     """Ticks where there are results, and only so many that their words do not touch."""
     ticks: list[tuple[float, str]] = []
     span = group.runs["labelled"].max() / group.runs["labelled"].min()
     for fraction in group.fractions:
-        runs = group.runs[group.runs.fraction == fraction]
+        runs = group.runs[group.runs["fraction"] == fraction]
         at = float(runs["labelled"].mean())
-        if not ticks or at / ticks[-1][0] >= span ** (1 / 8):
-            ticks.append((at, f"{at:.3g}\n({runs['percent'].mean():.3g} %)"))
+        if not ticks or at / ticks[-1][0] >= span ** (1 / room):
+            share = f"\n({runs['percent'].mean():.3g} %)" if shares else ""
+            ticks.append((at, f"{at:.3g}{share}"))
     axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel(f"labelled {group.case}s, logarithmic (share of the pool)")

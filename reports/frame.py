@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
 from atso_bench.reports.page import count, plain
-from atso_bench.reports.rows import Failure
+from atso_bench.reports.rows import Failure, Scores
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class Group:
     fractions: dict[str, str]
     labels: list[str]
 
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The runs of each label fraction and method that there are, in the order of the tables.
+
+        In one pass: to look for each cell's runs among all takes as many passes as there are cells.
+        """
+        found = dict(iter(self.runs.groupby(["fraction", "label"], sort=False)))
+        return {place: found[place] for place in product(self.fractions, self.labels) if place in found}
+
     @property
     def natural(self) -> bool:
         """Whether these are street scenes, scored by mIoU, and not volumes, scored by Dice."""
@@ -63,22 +75,40 @@ class Frames:
 
     def groups(self) -> list[Group]:
         """The comparisons, each apart from the others, in a stable order."""
-        found = [self._group(str(name), runs) for name, runs in self.runs.groupby("comparison", sort=True)]
+        if self.runs.empty:
+            return []
+        names, comparison = np.unique(self.runs["comparison"].to_numpy(dtype=str), return_inverse=True)
+        keys = pd.Index(self.runs["key"])
+        parts = [[self.runs.iloc[own] for own in _rows_by(comparison, len(names))]]
+        for frame in (self.scores, self.phases, self.diagnostics):
+            run = keys.get_indexer(pd.Index(frame["key"]))
+            about = self.runs[["label", "fraction", "seed"]].take(run).set_axis(frame.index)
+            whole = pd.concat([frame["key"], about, frame.drop(columns="key")], axis=1)
+            parts.append([whole.iloc[own] for own in _rows_by(comparison[run], len(names))])
+        found = [_group(str(name), *each) for name, *each in zip(names, *parts, strict=True)]
         return sorted(found, key=lambda group: _place(group.facts, group.name))
 
-    def _group(self, name: str, runs: pd.DataFrame) -> Group:
-        about = runs[["key", "label", "fraction", "seed"]]
-        scores, phases, diagnostics = (
-            about.merge(frame, on="key") for frame in (self.scores, self.phases, self.diagnostics)
-        )
-        order = sorted(
-            set(runs["fraction"]), key=lambda text: (runs.loc[runs.fraction == text, "labelled"].mean(), text)
-        )
-        noun = _noun(runs["facts"].iloc[0])
-        heads = {text: _fraction_head(text, runs[runs.fraction == text], noun) for text in order}
-        methods = dict(zip(runs["label"], runs["method"], strict=True))
-        labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
-        return Group(name, runs["facts"].iloc[0], runs, scores, phases, diagnostics, heads, labels)
+
+def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.intp]]:
+    """The rows of each number below ``numbers``, in order; a slice, which copies nothing, where they lie together."""
+    order = np.argsort(number, kind="stable")
+    found: list[slice | NDArray[np.intp]] = []
+    for own in np.split(order, np.searchsorted(number[order], np.arange(1, numbers))):
+        together = len(own) and own[-1] - own[0] == len(own) - 1
+        found.append(slice(own[0], own[-1] + 1) if together else own)
+    return found
+
+
+def _group(
+    name: str, runs: pd.DataFrame, scores: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame
+) -> Group:
+    facts = runs["facts"].iloc[0]
+    by_fraction = dict(iter(runs.groupby("fraction")))
+    order = sorted(by_fraction, key=lambda text: (by_fraction[text]["labelled"].mean(), text))
+    heads = {text: _fraction_head(text, by_fraction[text], _noun(facts)) for text in order}
+    methods = dict(zip(runs["label"], runs["method"], strict=True))
+    labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
+    return Group(name, facts, runs, scores, phases, diagnostics, heads, labels)
 
 
 def read(results: Path) -> Frames:
@@ -90,11 +120,12 @@ def read(results: Path) -> Frames:
         ValueError: if there is neither a record nor a failure.
     """
     runs: list[dict[str, Any]] = []
-    scores: list[tuple] = []
+    scores = Scores()
     phases: list[tuple] = []
     diagnostics: list[tuple] = []
     failures: list[Failure] = []
     seen: dict[str, str] = {}
+    facts: dict[str, dict[str, Any]] = {}
     for file in sorted((results / "records").rglob("seed*.json")):
         path = file.relative_to(results).as_posix()
         if file.name.endswith(".failed.json"):
@@ -103,9 +134,9 @@ def read(results: Path) -> Frames:
         try:
             record = Record.read(file)
             run = rows.run_row(record, path)
-            parts = [
-                list(part(record, run["key"])) for part in (rows.score_rows, rows.phase_rows, rows.diagnostic_rows)
-            ]
+            parts = [list(part(record, run["key"])) for part in (rows.phase_rows, rows.diagnostic_rows)]
+            if run["key"] not in seen:
+                scores.add(record, run["key"])
         except rows.MALFORMED as error:
             message = str(error).replace(str(file), path) if str(error) else type(error).__name__
             failures.append(Failure(path, path, "reading the record", message, "Delete the file and run it again."))
@@ -115,37 +146,20 @@ def read(results: Path) -> Frames:
             failures.append(Failure(path, path, "reading the record", message, "Delete one of the two files."))
             continue
         seen[run["key"]] = path
+        run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs of a comparison
         runs.append(run)
-        for table, part in zip((scores, phases, diagnostics), parts, strict=True):
+        for table, part in zip((phases, diagnostics), parts, strict=True):
             table.extend(part)
     if not runs and not failures:
         raise ValueError(f"there are no records under {results / 'records'}; `atso-bench run` makes them")
     entries = ["key", *rows.ENTRY, "cases", *rows.RATES, *(f"{name}_by_class" for name in rows.BY_CLASS)]
     return Frames(
         _labelled_by_options(pd.DataFrame(runs, columns=None if runs else ["comparison"])),
-        pd.DataFrame(scores, columns=["key", "case", "class", *rows.COUNTS, *rows.METRICS, *rows.VOLUMES, "empty"]),
+        scores.frame(),
         pd.DataFrame(phases, columns=["key", *rows.PHASE]),
         pd.DataFrame(diagnostics, columns=entries).astype(dict.fromkeys(rows.ENTRY, object)),
         failures,
     )
-
-
-def tidy(frames: Frames) -> pd.DataFrame:
-    """One row per run, case and class, ready for a spreadsheet: no cell that came from a name is a formula."""
-    if frames.runs.empty:
-        return frames.scores
-    about = ["comparison", "dataset", "configuration", "method", "options", "fraction", "labelled", "percent"]
-    about += ["seed", "steps", "parity", "key"]
-    runs = frames.runs[about].rename(columns={"labelled": "labelled_cases", "percent": "labelled_percent"})
-    runs["options"] = [json.dumps(options, sort_keys=True, ensure_ascii=False) for options in runs["options"]]
-    table = runs.merge(frames.scores, on="key")
-    for name in ("dataset", "configuration", "method", "options", "fraction", "case", "class"):
-        table[name] = [_not_a_formula(str(text)) for text in table[name]]
-    return table
-
-
-def _not_a_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 # Names
@@ -156,13 +170,13 @@ def _labelled_by_options(runs: pd.DataFrame) -> pd.DataFrame:
     if runs.empty:
         return runs
     labels: dict[Any, str] = {}
-    for _, part in runs.groupby(["comparison", "method"]):
+    for (_, method), part in runs.groupby(["comparison", "method"]):
         every = {name for options in part["options"] for name in options}
         differ = {name for name in every if len({digest(options.get(name)) for options in part["options"]}) > 1}
-        for index, run in part.iterrows():
-            values = {**run["overrides"], **run["options"]}
-            shown = ", ".join(f"{name}={plain(values.get(name))}" for name in sorted({*run["overrides"], *differ}))
-            labels[index] = f"{run['method']} ({shown})" if shown else run["method"]
+        for index, overrides, options in zip(part.index, part["overrides"], part["options"], strict=True):
+            values = {**overrides, **options}
+            shown = ", ".join(f"{name}={plain(values.get(name))}" for name in sorted({*overrides, *differ}))
+            labels[index] = f"{method} ({shown})" if shown else method
     return runs.assign(label=[labels[index] for index in runs.index])
 
 

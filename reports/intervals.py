@@ -185,13 +185,13 @@ def _student(freedom: int) -> tuple[Floats, Floats]:
 
 def _crossed(means: Floats, draws: Floats, center: float, cases: int, level: float, seed: int) -> Estimate:
     """Percentiles of resampled cases plus seeds by Student's t: two or three seeds cannot be resampled honestly."""
-    from scipy import stats
+    from scipy.special import ndtri, stdtrit
 
     mean, seeds = float(means.mean()), len(means)
     defined = draws[~np.isnan(draws)]
     error = float(defined.std(ddof=1) * math.sqrt(cases / (cases - 1)))
     upper = (1 + level) / 2
-    wider = stats.t.ppf(upper, cases - 1) / stats.norm.ppf(upper) * math.sqrt(cases / (cases - 1))
+    wider = stdtrit(cases - 1, upper) / ndtri(upper) * math.sqrt(cases / (cases - 1))
     draws = mean + wider * (draws - center)  # Hesterberg's expanded percentiles
     seeds_error = float(means.std(ddof=1) / math.sqrt(seeds)) if seeds > 1 else math.nan
     drawn = with_seeds(draws, seeds, seeds_error, np.random.default_rng([seed, 1]))
@@ -206,7 +206,7 @@ def with_seeds(draws: Floats, seeds: int, seeds_error: float, rng: np.random.Gen
 
 def _nested(rows: list[Floats], level: float, samples: int, seed: int) -> Estimate:
     """Each seed with cases of its own: the spread of the seeds' means holds that of the cases."""
-    from scipy import stats
+    from scipy.special import stdtrit
 
     means = np.array([row.mean() for row in rows if len(row)])
     if len(means) < 2:
@@ -214,7 +214,7 @@ def _nested(rows: list[Floats], level: float, samples: int, seed: int) -> Estima
             return estimate(next(row for row in rows if len(row)), level, samples, seed)
         return Estimate(math.nan, reason="there is no score")
     error = float(means.std(ddof=1) / math.sqrt(len(means)))
-    low, high = means.mean() + error * stats.t.ppf([(1 - level) / 2, (1 + level) / 2], len(means) - 1)
+    low, high = means.mean() + error * stdtrit(len(means) - 1, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(means.mean()), float(low), float(high), len(means), 0, math.nan, error)
 
 

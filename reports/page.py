@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
+import io
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,12 @@ from markupsafe import Markup
 TEMPLATES = Path(__file__).parent / "templates"
 NONE = "–"
 """What stands where nothing is defined."""
+FOLDED = 30
+"""A table with more rows is folded away behind its caption."""
+VAST = 200
+"""A table with more rows is not printed."""
+MARKDOWN = 60_000
+"""Characters; a comment on GitHub may have 65,536."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,11 @@ class Cell:
     items: Sequence[str] = ()
     anchor: str = ""
 
+    @property
+    def wordy(self) -> bool:
+        """Whether it should take several lines before it makes its column any wider."""
+        return max(len(self.text), len(self.note)) > 28
+
 
 @dataclass(frozen=True)
 class Table:
@@ -58,6 +72,24 @@ class Table:
     words: int = 1
     long: bool = False
 
+    @property
+    def folded(self) -> bool:
+        return len(self.rows) > FOLDED
+
+    @property
+    def vast(self) -> bool:
+        """Whether only the part that is seen is laid out, and nothing is printed."""
+        return len(self.rows) > VAST
+
+    @property
+    def looks(self) -> str:
+        """Classes of the page's style sheet; a column without a head gives nothing to press for sorting."""
+        sortable = len(self.rows) > 2 and all(self.columns)
+        wide = len(self.columns) > 9
+        widest = len(self.columns) > 14
+        looks = {"long": self.long, "wide": wide and not widest, "widest": widest, "sortable": sortable}
+        return " ".join(name for name, has in looks.items() if has)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -66,6 +98,25 @@ class Picture:
     file: str
     uri: str
     alt: str
+
+    @property
+    def size(self) -> tuple[float, float] | None:
+        """Width and height as the picture itself says them: in pixels, of an SVG in points; None where it does not.
+
+        With them the page keeps a picture's place while it loads.
+        """
+        from PIL import Image, UnidentifiedImageError
+
+        kind, _, data = self.uri.partition(";base64,")
+        start = base64.b64decode(data[:8192])  # both say it at their beginning
+        if kind == "data:image/svg+xml":
+            found = re.search(rb'<svg [^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"', start)
+            return (float(found[1]), float(found[2])) if found else None
+        try:
+            with Image.open(io.BytesIO(start)) as picture:
+                return picture.size
+        except UnidentifiedImageError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -93,16 +144,45 @@ class Section:
 
 
 def to_html(title: str, sections: Sequence[Section]) -> str:
-    """The page. ``autoescape`` is said outright: by file name jinja2 would not know ``.j2`` for HTML."""
+    """The page. ``autoescape`` is said outright: by file name jinja2 would not know ``.j2`` for HTML.
+
+    No script but the page's own may run: the browser is told its hash.
+    """
     environment = _environment()
-    return environment.get_template("index.html.j2").render(title=title, sections=sections) + "\n"
+    script = environment.get_template("page.js.j2").render()
+    told = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template("index.html.j2")
+    return page.render(title=title, sections=_anchored(sections), script=Markup(script), script_hash=told) + "\n"
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
-    """The same as Markdown; every value is escaped on its way out, by ``finalize``."""
+    """The same as Markdown; every value is escaped on its way out, by ``finalize``.
+
+    Where the text would be too long for a comment on GitHub, long tables are left to ``index.html``, the longest first.
+    """
     environment = _environment(finalize=lambda value: value if isinstance(value, Markup) else markdown_text(str(value)))
-    text = environment.get_template("report.md.j2").render(title=title, sections=sections)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    template = environment.get_template("report.md.j2")
+    text = ""
+    for most in (1000, 300, 100, FOLDED):
+        text = template.render(title=title, sections=sections, most=most)
+        text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+        if len(text) <= MARKDOWN:
+            break
+    return text
+
+
+def _anchored(sections: Sequence[Section], above: str = "", taken: set[str] | None = None) -> list[Section]:
+    """The sections, each with an anchor: its own, or the one of the section above it and the words of its title."""
+    taken = set() if taken is None else taken
+    found: list[Section] = []
+    for section in sections:
+        words = re.findall("[a-z0-9]+", section.title.lower())
+        wanted = section.anchor or "-".join(filter(None, [above, *words])) or "section"
+        again = (f"{wanted}-{number}" for number in itertools.count(2))
+        anchor = next(each for each in itertools.chain([wanted], again) if each not in taken)
+        taken.add(anchor)
+        found.append(replace(section, anchor=anchor, sections=_anchored(section.sections, anchor, taken)))
+    return found
 
 
 def _environment(**options: Any) -> jinja2.Environment:
@@ -115,13 +195,9 @@ def _environment(**options: Any) -> jinja2.Environment:
         lstrip_blocks=True,
         **options,
     )
-    for name, kind in (("picture", Picture), ("strip", Strip)):
-        environment.tests[name] = partial(_is, kind)
+    environment.tests["picture"] = lambda part: isinstance(part, Picture)
+    environment.tests["strip"] = lambda part: isinstance(part, Strip)
     return environment
-
-
-def _is(kind: type, part: object) -> bool:
-    return isinstance(part, kind)
 
 
 def markdown_text(text: str) -> Markup:

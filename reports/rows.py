@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import RunSpec, digest
@@ -16,6 +21,7 @@ from atso_bench.benchmark.spec import RunSpec, digest
 COUNTS = ("tp", "fp", "fn")
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
 VOLUMES = ("volume_prediction_ml", "volume_reference_ml")
+NUMBERS = (*COUNTS, *METRICS, *VOLUMES)
 RATES = (
     "update_rate",
     "agreement",
@@ -29,10 +35,11 @@ BY_CLASS = ("agreement", "pseudo_score")
 BASELINE = "supervised"
 BY_LIST = " by list"
 """Behind a label fraction whose cases a published list names: they stand in a column of their own."""
-PHASE = ("kind", "seconds", "steps", "samples", "device_bytes", "process_bytes", "reused")
+PHASE = ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused")
 ENTRY = ("phase", "generation", "subset", "teacher")
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 """What a file of the wrong shape may raise on its way to rows."""
+_PLAIN = {int, float, type(None)}
 
 
 @dataclass(frozen=True)
@@ -143,11 +150,51 @@ def _protocol(record: Record) -> dict[str, Any]:
     return {"name": str(protocol["name"]), "source": source, "differs": differs}
 
 
-def score_rows(record: Record, key: str) -> Iterator[tuple]:
-    for case, classes in record.cases.items():
-        for name, scores in classes.items():
-            numbers = (number(scores.get(metric)) for metric in (*METRICS, *VOLUMES))
-            yield key, case, name, *(scores.get(count) for count in COUNTS), *numbers, scores.get("empty") or ""
+class Scores:
+    """The scores of many records, column by column: rows of Python's numbers would take four times the memory."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[str, int]] = []
+        self._numbers = [array("d") for _ in NUMBERS]
+        self._words = {name: _Words() for name in ("case", "class", "empty")}
+
+    def add(self, record: Record, key: str) -> None:
+        """Nothing of a record whose cases have the wrong shape."""
+        rows = [(case, name, each) for case, classes in record.cases.items() for name, each in classes.items()]
+        values = list(chain.from_iterable([map(each.get, NUMBERS) for _, _, each in rows]))
+        if not {*map(type, values)} <= _PLAIN:
+            values = [number(value) for value in values]
+        numbers = np.array(values, dtype=float).reshape(len(rows), len(NUMBERS))  # None becomes NaN
+        if (numbers[:, : len(COUNTS)] % 1 > 0).any():
+            raise ValueError("a count must be a whole number")
+        words = zip(*((case, name, str(each.get("empty") or "")) for case, name, each in rows), strict=True)
+        for known, found in zip(self._words.values(), words, strict=False):  # a record without cases has none
+            known.extend(found)
+        for column, numbers_of in zip(self._numbers, numbers.T, strict=True):
+            column.frombytes(numbers_of.tobytes())
+        self._runs.append((key, len(rows)))
+
+    def frame(self) -> pd.DataFrame:
+        """A row per run (``key``), case and class, runs in the order in which they came."""
+        words = {name: each.column() for name, each in self._words.items()}
+        keys = pd.Index([key for key, _ in self._runs], dtype=str)
+        numbers = {name: np.asarray(values) for name, values in zip(NUMBERS, self._numbers, strict=True)}
+        about = {"key": keys.repeat([length for _, length in self._runs]), "case": words["case"]}
+        return pd.DataFrame({**about, "class": words["class"], **numbers, "empty": words["empty"]})
+
+
+class _Words:
+    """A column of words of which there are few."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._column = array("i")
+
+    def extend(self, words: Iterable[str]) -> None:
+        self._column.extend([self._places.setdefault(word, len(self._places)) for word in words])
+
+    def column(self) -> pd.Index:
+        return pd.Index([*self._places], dtype=str).take(np.asarray(self._column))
 
 
 def phase_rows(record: Record, key: str) -> Iterator[tuple]:
@@ -155,8 +202,10 @@ def phase_rows(record: Record, key: str) -> Iterator[tuple]:
         seconds, device = number(phase.seconds), number(phase.device_bytes)
         yield (
             key,
+            phase.name,
             phase.kind,
             seconds,
+            number(phase.joules),
             phase.steps,
             phase.samples,
             device,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from numbers import Real
 
 import pandas as pd
 
+from atso_bench.benchmark.spec import digest
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Estimate
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
@@ -38,6 +40,11 @@ def cells(group: Group) -> Iterator[tuple[str, str, pd.DataFrame]]:
                 yield fraction, label, runs
 
 
+def records_of(comparison: str, fraction: str, label: str) -> str:
+    """The anchor of the records that a cell of the table of scores is the mean of."""
+    return f"records-{digest([comparison, fraction, label])}"
+
+
 # Scores
 
 
@@ -58,7 +65,8 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
         row = [Cell(label)]
         for fraction in group.fractions:
             if (label, fraction) in found:
-                row.append(spread(found[label, fraction], best[fraction], known.get((fraction, label))))
+                cell = spread(found[label, fraction], best[fraction], known.get((fraction, label)))
+                row.append(replace(cell, link=f"#{records_of(group.name, fraction, label)}"))
             else:
                 row.append(Cell(NONE))
         rows.append(row)
@@ -132,11 +140,13 @@ def costs(group: Group) -> Table:
     """Seconds by kind of phase, speed, peak memory and what was spent, mean over seeds (memory: the largest)."""
     kinds = {"train": "train (s)", "predict": "pseudo labels (s)", "evaluate": "evaluate (s)"}
     machines = group.runs["machine"].nunique() > 1
+    energy = bool(group.phases["joules"].notna().any())
     rows = []
     for fraction, label, all_runs in cells(group):
         for machine, runs in all_runs.groupby("machine", sort=True):
             phases = group.phases[group.phases["key"].isin(runs["key"])]
             by_kind = phases.groupby("kind")[["seconds", "samples"]].sum().reindex([*kinds, "diagnose"], fill_value=0)
+            counted = phases.loc[phases["kind"].isin(kinds), "joules"]
             by_kind = by_kind / len(runs)
             train = phases[phases.kind == "train"]
             duration = train["seconds"].sum()
@@ -145,6 +155,7 @@ def costs(group: Group) -> Table:
             row += [Cell(seconds(by_kind["seconds"][kind])) for kind in kinds]
             row += [Cell(seconds(by_kind["seconds"][list(kinds)].sum()))]
             row += [Cell(seconds(by_kind["seconds"]["diagnose"]))]
+            row += [Cell(decimals(counted.sum(skipna=False) / len(runs) / 1000, 2))] if energy else []
             row += [Cell(decimals(rate, 1)) for rate in rates]
             row += [Cell(gibibytes(float(phases[name].max()))) for name in ("process_bytes", "device_bytes")]
             row += [Cell(decimals(runs[name].mean(), 0)) for name in ("spent", "teacher_patches")]
@@ -152,7 +163,8 @@ def costs(group: Group) -> Table:
             row += [Cell(f"{int(phases['reused'].sum())} of {len(phases)}")]
             rows.append(row)
     words = ["label fraction", "method", *(["machine"] if machines else [])]
-    times = [*kinds.values(), "together (s)", "diagnostics (s)", "steps/s", "samples/s"]
+    times = [*kinds.values(), "together (s)", "diagnostics (s)", *(["together (kJ)"] if energy else [])]
+    times += ["steps/s", "samples/s"]
     rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches"]
     rest += [f"pseudo-labelled {group.case}s", "shared phases"]
     return Table("Time and memory of a run, mean over seeds", [*words, *times, *rest], rows, words=len(words))

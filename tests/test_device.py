@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import multiprocessing
 import time
 from types import SimpleNamespace
 
 import torch
 
-from atso_bench.benchmark import grid, loop
+from atso_bench.benchmark import grid, loop, timing
+from atso_bench.benchmark.energy import Meter
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.stages import Stages
 from atso_bench.benchmark.timing import Stopwatch
@@ -37,11 +39,14 @@ def test_cuda_events_are_recorded_on_the_stopwatchs_own_device(monkeypatch):
     }
     for name, value in fake.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    counter = Meter("fake", lambda: [float(len(told))], [math.inf])  # so it shows when it was read
+    monkeypatch.setattr(timing, "meter", lambda device: counter)
     clock = Stopwatch(torch.device("cuda:1"), 2.0)
     with clock.running():
         told.append("work")
     assert told == ["drained cuda:1", "stream of cuda:1", "work", "stream of cuda:1", "drained cuda:1"]
     assert clock.seconds == 3.5
+    assert clock.joules == 5 - 1  # read with the queue drained, outside the events
 
 
 def test_bfloat16_is_used_where_the_hardware_has_it_and_not_emulated(monkeypatch):

@@ -103,7 +103,7 @@ def test_torch_has_a_lowest_version(version: str, status: str, tmp_path: Path, m
 
 
 def test_gpus_are_named_with_their_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = SimpleNamespace(name="NVIDIA H200", total_memory=150_000_000_000)
+    gpu = SimpleNamespace(name="NVIDIA H200", total_memory=150_000_000_000, uuid="00")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)

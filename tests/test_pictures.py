@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atso_bench.benchmark.pictures import LONGEST, Album, ground_file, predictions_file, view
+from atso_bench.benchmark.pictures import LONGEST, Album, Kept, ground_file, predictions_file, view
 from atso_bench.benchmark.task import IGNORE, Reference
 
 
@@ -60,22 +60,22 @@ def test_image_and_reference_are_kept_once_and_predictions_for_every_run(tmp_pat
             album.add(case, np.full((9, 20, 30), value), reference)
         album.write()
     assert asked == ["a", "b"], "the second run found them there"
-    ground = np.load(ground_file(tmp_path, "data", ["a", "b"]))
-    assert ground["image 1"].dtype == np.uint8
-    assert (ground["image 1"].min(), ground["image 1"].max()) == (0, 255)
-    assert np.array_equal(ground["reference 0"], volume()[4])
-    assert ground["spacing 0"].tolist() == [1.0, 1.0]
+    ground = Kept(ground_file(tmp_path, "data", ["b", "a"]))
+    image = ground.array("image", "b")
+    assert image.dtype == np.uint8
+    assert (image.min(), image.max()) == (0, 255)
+    assert np.array_equal(ground.array("reference", "a"), volume()[4])
+    assert ground.array("spacing", "a").tolist() == [1.0, 1.0]
     for key, value in (("one", 1), ("two", 2)):
-        kept = np.load(predictions_file(tmp_path, key, "data"))
-        assert sorted(kept) == ["0", "1"]
-        assert (kept["0"] == value).all()
-        assert kept["0"].shape == (20, 30)
+        prediction = Kept(predictions_file(tmp_path, key, "data")).array("prediction", "a")
+        assert (prediction == value).all()
+        assert prediction.shape == (20, 30)
 
 
 def test_other_data_or_other_cases_have_other_files(tmp_path):
     assert predictions_file(tmp_path, "one", "data") != predictions_file(tmp_path, "one", "other data")
-    files = {ground_file(tmp_path, data, cases) for data in ("x", "y") for cases in (["a"], ["a", "b"], ["b", "a"])}
-    assert len(files) == 6
+    files = {ground_file(tmp_path, data, cases) for data in ("x", "y") for cases in (["a"], ["a", "b"])}
+    assert len(files) == 4
 
 
 def test_an_image_of_one_intensity_or_with_nan_is_no_error(tmp_path):
@@ -84,4 +84,20 @@ def test_an_image_of_one_intensity_or_with_nan_is_no_error(tmp_path):
     album = Album(tmp_path, "one", "data", ["a"], lambda case: plane)
     album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
     album.write()
-    assert (np.load(ground_file(tmp_path, "data", ["a"]))["image 0"] == 0).all()
+    assert (Kept(ground_file(tmp_path, "data", ["a"])).array("image", "a") == 0).all()
+
+
+def test_a_damaged_file_says_which_it_is_and_a_missing_one_that_it_is_missing(tmp_path):
+    album = Album(tmp_path, "one", "data", ["a"], lambda case: np.zeros((1, 4, 4)))
+    album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
+    album.write()
+    path = predictions_file(tmp_path, "one", "data")
+    with pytest.raises(ValueError, match=f"{path.name} is damaged: it has no prediction of b"):
+        Kept(path).array("prediction", "b")
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"x" * 50):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path.name} is damaged"):
+            Kept(path)
+    with pytest.raises(FileNotFoundError):
+        Kept(path.with_name("other.npz"))

@@ -10,10 +10,10 @@ import torch
 from toy import ToyDataset
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import grid, registry
+from atso_bench.benchmark import asked, grid, registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.progress import silent
+from atso_bench.benchmark.progress import Lines, silent
 from atso_bench.benchmark.record import Record, read_all
 from atso_bench.benchmark.run import Bench, execute
 from atso_bench.benchmark.spec import Budget, RunSpec
@@ -102,6 +102,31 @@ def test_a_failing_run_leaves_a_record_of_it_and_the_others_go_on(tmp_path, monk
     again = invoke("run", "-m", "atso,supervised", "-f", 10, "-d", "toy", "--budget", 14, "--out", tmp_path)
     assert again.exit_code == 0
     assert not list((tmp_path / "records").rglob("*.failed.*"))
+
+
+def test_what_was_asked_for_is_written_before_the_first_run_begins(tmp_path, monkeypatch, toy):
+    found = []
+    monkeypatch.setattr(grid, "work", lambda *given: found.extend((tmp_path / "asked").iterdir()) or 0)
+    other = replace(SPEC, seed=1)
+    grid.run_grid([SPEC, other], tmp_path, ["cpu"], 0, fresh=False)
+    grid.run_grid([other, SPEC], tmp_path, ["cpu"], 0, fresh=True)
+    first, second = found
+    assert first == second
+    assert [(run.spec, run.data) for run in asked.read(first).runs] == [(other, toy.identity), (SPEC, toy.identity)]
+
+
+def test_frames_are_called_frames_and_cases_cases(bench, monkeypatch):
+    task = ToyDataset.task
+
+    def said(track):
+        lines = []
+        monkeypatch.setattr(ToyDataset, "task", lambda *given: replace(task(*given), track=track))
+        spec = replace(SPEC, method="self-learning", options={"generations": 1})
+        execute(spec, replace(bench, results=bench.results / track, progress=Lines(lines.append)))
+        return {line.split()[-1] for line in lines if " 0/" in line}
+
+    assert said("medical") == {"steps", "cases"}
+    assert said("natural") == {"steps", "frames"}
 
 
 def test_two_processes_share_a_grid(tmp_path, capfd):
@@ -212,7 +237,7 @@ def test_plan_says_what_is_done_and_what_the_rest_takes(tmp_path):
     assert "self-learning on toy, 10 %, seed 0" in result.output
     assert "4 trainings, 14 steps, 80 cases to label" in result.output  # 20 cases of R, four times
     assert "saved by phases that several runs share" in result.output
-    assert not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.rglob("*.json"))  # nor did it ask for the runs
     invoke("run", *common)
     assert invoke("plan", *common).output.count("done") == 2
 

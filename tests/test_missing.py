@@ -1,0 +1,209 @@
+"""Runs that were asked for: which of them are not there, whatever else lies in the folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_reports import make
+
+from atso_bench.benchmark import asked, record
+from atso_bench.benchmark.asked import Wanted
+from atso_bench.benchmark.record import Record, write_failure
+from atso_bench.benchmark.spec import Budget, RunSpec
+from atso_bench.reports.frame import read
+from atso_bench.reports.missing import Missing, missing
+
+DATA = {("phantom", "2d"): "data0"}
+RECORDS = [make(method, seed=seed) for method in ("atso", "supervised") for seed in range(2)]
+SPECS = [each.spec for each in RECORDS]
+
+
+@pytest.fixture(autouse=True)
+def called(monkeypatch: pytest.MonkeyPatch) -> None:
+    command("atso-bench", "run", "--method", "atso,supervised")(monkeypatch)
+
+
+def command(*words: str) -> Any:
+    return lambda patch: patch.setattr(asked, "environment", lambda: {"command": list(words)})
+
+
+def ask(results: Path, *specs: RunSpec, at: str = "", data: Any = None) -> Path:
+    path = asked.write(results, specs, data or DATA)
+    if at:
+        change(path, time=at)
+    return path
+
+
+def change(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def gone(results: Path) -> list[Missing]:
+    runs, failures = missing(results, read(results))
+    assert failures == []
+    return runs
+
+
+def keys(results: Path) -> set[str]:
+    return {each.key for each in gone(results)}
+
+
+def test_runs_without_a_record_are_named_with_the_command_that_goes_on(tmp_path: Path) -> None:
+    path = ask(tmp_path, *SPECS)
+    for each in RECORDS[:3]:
+        each.write(tmp_path)
+    (only,) = gone(tmp_path)
+    assert only.key == SPECS[3].key
+    assert only.run == "supervised on phantom, 10 %, seed 1"
+    assert tmp_path / only.path == path
+    assert only.command == "atso-bench run --method atso,supervised"
+    assert only.time == asked.read(path).time
+    RECORDS[3].write(tmp_path)
+    assert gone(tmp_path) == []
+
+
+def test_a_folder_in_which_nothing_was_asked_for_misses_nothing(tmp_path: Path) -> None:
+    RECORDS[0].write(tmp_path)
+    assert gone(tmp_path) == []
+
+
+def test_a_failure_is_there_and_so_is_a_record_that_cannot_be_read(tmp_path: Path) -> None:
+    ask(tmp_path, *SPECS)
+    RECORDS[0].write(tmp_path)
+    write_failure(tmp_path, SPECS[1], "M0", RuntimeError("no"))
+    change(RECORDS[2].write(tmp_path), schema=99)
+    (only,) = gone(tmp_path)
+    assert only.key == SPECS[3].key
+    write_failure(tmp_path, SPECS[3], "M0", RuntimeError("no"))
+    assert gone(tmp_path) == []
+
+
+def test_failures_alone_make_no_run_there(tmp_path: Path) -> None:
+    ask(tmp_path, *SPECS)
+    write_failure(tmp_path, SPECS[0], "M0", RuntimeError("no"))
+    assert keys(tmp_path) == {spec.key for spec in SPECS[1:]}
+
+
+def test_a_run_of_other_library_versions_is_there(tmp_path: Path) -> None:
+    ask(tmp_path, SPECS[0])
+    environment = {**RECORDS[0].environment, "versions": {"torch": "1.0"}}
+    replace(RECORDS[0], environment=environment).write(tmp_path)
+    assert gone(tmp_path) == []
+
+
+def test_a_record_of_other_data_is_another_run(tmp_path: Path) -> None:
+    """As in ``grid.finished``; also when it stands under the name that says which data."""
+    ask(tmp_path, *SPECS[:2])
+    old = [replace(each, data="older") for each in RECORDS[:2]]
+    for each in old:
+        each.write(tmp_path)
+    assert keys(tmp_path) == {spec.key for spec in SPECS[:2]}
+    newer = RECORDS[0].write(tmp_path)  # the old one gives way to it
+    assert len(list(newer.parent.glob(f"seed0-{SPECS[0].key}*.json"))) == 2
+    assert keys(tmp_path) == {SPECS[1].key}
+    ask(tmp_path, *SPECS[:2], data={("phantom", "2d"): "older"})  # the data is what it was again
+    assert keys(tmp_path) == {SPECS[0].key}
+    ask(tmp_path, *SPECS[:2])
+    newer.unlink()
+    assert keys(tmp_path) == {spec.key for spec in SPECS[:2]}
+
+
+def test_runs_on_earlier_data_are_not_wanted_any_more(tmp_path: Path) -> None:
+    """Their command would make them from the data as it is now, and find those that are done."""
+    ask(tmp_path, *SPECS, at="2026-01-01", data={("phantom", "2d"): "older"})
+    ask(tmp_path, SPECS[0], at="2026-01-02")
+    for each in RECORDS[:2]:
+        each.write(tmp_path)
+    assert keys(tmp_path) == {spec.key for spec in SPECS[2:]}
+
+
+def test_a_run_stands_where_it_was_last_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RECORDS[0].write(tmp_path)
+    ask(tmp_path, *SPECS, at="2026-01-01")
+    command("atso-bench", "run", "--out", "a folder; rm -rf", "--fresh")(monkeypatch)
+    path = ask(tmp_path, SPECS[1], SPECS[3], at="2026-01-02")
+    found = gone(tmp_path)
+    assert [each.key for each in found] == [SPECS[2].key, SPECS[1].key, SPECS[3].key]
+    assert [tmp_path / each.path == path for each in found] == [False, True, True]
+    assert found[1].command == "atso-bench run --out 'a folder; rm -rf'"  # --fresh would do again what is done
+
+
+def test_the_same_runs_have_the_same_file(tmp_path: Path) -> None:
+    first = ask(tmp_path, *SPECS)
+    assert ask(tmp_path, *reversed(SPECS)) == first
+    assert ask(tmp_path, *SPECS[1:]) != first
+    assert len(list((tmp_path / "asked").iterdir())) == 2
+
+
+def test_every_field_of_a_run_reads_back(tmp_path: Path) -> None:
+    specs = [
+        RunSpec("phantom", "atso", "2cases", 7, Budget.parse("small:30", "phase"), "3d_fullres", {"subsets": 3},
+                {"patch": [8, 8]}, 20.0, "validation", {"labelled": ["ä", "<b>"], "test": ["x\n"]}, "patient"),
+        RunSpec("phantom", "supervised", "6.25", 0, Budget.parse("small")),
+    ]  # fmt: skip
+    data = {("phantom", "3d_fullres"): "one", ("phantom", "2d"): "two"}
+    for part in (specs, specs[:1], specs[1:], []):
+        found = asked.read(asked.write(tmp_path, part, data))
+        assert found.runs == [Wanted(spec, spec.key, data["phantom", spec.configuration]) for spec in part]
+    assert found.command == ["atso-bench", "run", "--method", "atso,supervised"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "[]", "{}", '{"schema": 1}', "torn", {"schema": 2}, {"runs": [1]}, {"runs": [{}], "shared": {}},
+     {"lists": {}}, {"command": None}, {"runs": [{"data": "x", "dataset": "../up"}]}, {"shared": {"seed": "<b>"}}],
+)  # fmt: skip
+def test_a_file_that_says_nothing_is_a_failure_and_hides_no_other(wrong: Any, tmp_path: Path) -> None:
+    RECORDS[0].write(tmp_path)
+    ask(tmp_path, *SPECS[:2])
+    path = ask(tmp_path, *SPECS)
+    if isinstance(wrong, str):
+        path.write_text(wrong)
+    else:
+        change(path, **wrong)
+    runs, (failure,) = missing(tmp_path, read(tmp_path))
+    assert [run.key for run in runs] == [SPECS[1].key]
+    assert failure.path == f"asked/{path.name}"
+    assert failure.message.startswith(failure.path)
+    assert str(tmp_path) not in failure.message
+    assert failure.retry.startswith("Delete the file")
+
+
+def test_half_a_file_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RECORDS[0].write(tmp_path)
+    monkeypatch.setattr(record.Path, "replace", lambda *paths: (_ for _ in ()).throw(OSError("the disk is gone")))
+    with pytest.raises(OSError, match="disk"):
+        ask(tmp_path, *SPECS)
+    assert gone(tmp_path) == []
+    assert not list((tmp_path / "asked").iterdir())
+
+
+def test_runs_by_published_lists_take_little_room_and_time(tmp_path: Path) -> None:
+    """The lists of 300 cases each stand there once; in every run they would take 7 MB."""
+    lists = {name: {"labelled": [f"case_{name}_{k:05}" for k in range(300)]} for name in ("5", "10", "20", "50")}
+    specs = [
+        RunSpec("phantom", f"method-{method}", name, seed, Budget.parse("small"), options={"a": 1}, lists=lists[name])
+        for method in range(50) for name in lists for seed in range(5)
+    ]  # fmt: skip
+    began = time.monotonic()
+    path = ask(tmp_path, *specs)
+    found = asked.read(path)
+    assert time.monotonic() - began < 10  # seconds for 1000 runs, on a busy machine; mostly 0.3
+    assert len(found.runs) == 1000
+    assert path.stat().st_size < 200_000
+
+
+def test_records_are_what_they_were(tmp_path: Path) -> None:
+    """The energy of a phase is new: a record without it reads as one that was not measured."""
+    path = RECORDS[0].write(tmp_path)
+    raw = json.loads(path.read_text())
+    for phase in raw["phases"]:
+        del phase["joules"]
+    path.write_text(json.dumps(raw))
+    assert Record.read(path) == RECORDS[0]
+    assert {phase.joules for phase in Record.read(path).phases} == {None}
