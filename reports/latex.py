@@ -7,6 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 from atso_bench.reports.page import Cell, Table
@@ -95,6 +96,7 @@ def to_latex(table: Table, label: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+@lru_cache(maxsize=4096)
 def escape(text: str) -> str:
     """Text that LaTeX sets as it is, in one line; a sign of which it may have no glyph, by its number in Unicode."""
     line = " ".join(text.split())
@@ -135,24 +137,24 @@ def _tabular(
     yield r"\toprule"
     yield " & ".join(_head(table, column) for column in columns) + r" \tabularnewline"
     yield r"\midrule"
+    wide = [_wraps(table, column) for column in columns]
     for place, row in enumerate(rows):
         if place and _lines(rows[place - 1]) > 1:
             yield r"\addlinespace"
-        yield from _row(table, row, columns, footnotes)
+        yield from _row([row[column] for column in columns], wide, footnotes)
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
 
-def _row(table: Table, row: Sequence[Cell], columns: Sequence[int], footnotes: dict[str, str]) -> Iterator[str]:
+def _row(row: Sequence[Cell], wide: Sequence[bool], footnotes: dict[str, str]) -> Iterator[str]:
     """The row, and a second one where short notes stand below their numbers; long ones join ``footnotes``."""
     texts, notes = [], []
-    for column in columns:
-        cell = row[column]
+    for cell, wraps in zip(row, wide, strict=True):
         text = escape(_text(cell))
         text = rf"\textbf{{{text}}}" if cell.strong else text
         if len(cell.note) > LONG:
             text += f"$^{{{footnotes.setdefault(cell.note, _letters(len(footnotes)))}}}$"
-        texts.append(rf"\raggedright {text}" if _wraps(table, column) else text)
+        texts.append(rf"\raggedright {text}" if wraps else text)
         notes.append(rf"{{\scriptsize {escape(cell.note)}}}" if 0 < len(cell.note) <= LONG else "")
     yield " & ".join(texts) + r" \tabularnewline"
     if any(notes):

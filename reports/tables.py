@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from numbers import Real
 
 import pandas as pd
@@ -33,11 +34,10 @@ def part(group: Group) -> str:
 
 def cells(group: Group) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """The runs of each label fraction and method that there are, in the order of the tables."""
-    for fraction in group.fractions:
-        for label in group.labels:
-            runs = group.runs[(group.runs.fraction == fraction) & (group.runs.label == label)]
-            if len(runs):
-                yield fraction, label, runs
+    parts = dict(iter(group.runs.groupby(["fraction", "label"], sort=False)))
+    for place in product(group.fractions, group.labels):
+        if place in parts:
+            yield *place, parts[place]
 
 
 def records_of(comparison: str, fraction: str, label: str) -> str:
@@ -112,25 +112,33 @@ def cautions(group: Group) -> list[str]:
 
 def classes(group: Group) -> Table:
     """Per class: mean over the cases of a run, then over seeds; what is undefined is left out and counted."""
-    parts = dict(iter(group.scores.groupby(["class", "fraction", "label"])))
+    place = ["class", "fraction", "label"]
+    metrics = list(UNITS)
+    scores = group.scores
+    means = scores.groupby([*place, "key"], observed=True)[metrics].mean().groupby(place, observed=True).mean()
+    together = [scores[name] for name in place]
+    undefined = scores[metrics].isna().groupby(together, observed=True).sum().to_dict("index")
+    empty = scores.groupby([*place, "empty"], observed=True).size().to_dict()
+    counted = scores.groupby(place, observed=True).size().to_dict()
+    mean = means.to_dict("index")
     rows = []
     for name in group.facts["classes"]:
         for fraction, label, _ in cells(group):
-            part = parts.get((name, fraction, label), group.scores.iloc[:0])
+            at = (name, fraction, label)
             row = [Cell(name), Cell(group.fractions[fraction]), Cell(label)]
-            row += [_class_score(part, metric) for metric in UNITS]
-            row += [Cell(f"{len(part):,}")]
-            row += [Cell(f"{int((part['empty'] == kind).sum()):,}") for kind in ("prediction", "reference", "both")]
+            row += [_class_score(mean.get(at, {}), undefined.get(at, {}), metric) for metric in metrics]
+            row += [Cell(f"{counted.get(at, 0):,}")]
+            row += [Cell(f"{empty.get((*at, kind), 0):,}") for kind in ("prediction", "reference", "both")]
             rows.append(row)
     heads = ["class", "label fraction", "method", *UNITS.values()]
-    empty = ["empty prediction", "empty reference", "both empty"]
-    return Table("Scores by class, mean over cases and seeds", [*heads, "scored cases", *empty], rows, words=3)
+    kinds = ["empty prediction", "empty reference", "both empty"]
+    return Table("Scores by class, mean over cases and seeds", [*heads, "scored cases", *kinds], rows, words=3)
 
 
-def _class_score(part: pd.DataFrame, metric: str) -> Cell:
-    mean = part.groupby("key")[metric].mean().mean()
-    undefined = int(part[metric].isna().sum())
-    return Cell(decimals(mean, 2 if metric.endswith("_mm") else 3), f"{undefined} undefined" if undefined else "")
+def _class_score(means: Mapping[str, float], undefined: Mapping[str, int], metric: str) -> Cell:
+    missing = undefined.get(metric, 0)
+    text = decimals(means.get(metric, math.nan), 2 if metric.endswith("_mm") else 3)
+    return Cell(text, f"{missing} undefined" if missing else "")
 
 
 # Time and memory
@@ -141,26 +149,34 @@ def costs(group: Group) -> Table:
     kinds = {"train": "train (s)", "predict": "pseudo labels (s)", "evaluate": "evaluate (s)"}
     machines = group.runs["machine"].nunique() > 1
     energy = bool(group.phases["joules"].notna().any())
+    place = ["fraction", "label", "machine"]
+    runs = group.runs.groupby(place)[["spent", "teacher_patches"]].mean().to_dict("index")
+    amount = group.runs.groupby(place).size()
+    phases = group.phases.merge(group.runs[["key", "machine"]], on="key")
+    largest = phases.groupby(place)[["process_bytes", "device_bytes"]].max().to_dict("index")
+    shared = phases.groupby(place)["reused"].agg(["sum", "size"]).to_dict("index")
+    sums = phases.groupby([*place, "kind"])[["seconds", "samples", "steps"]].sum().to_dict("index")
+    counted = phases[phases["kind"].isin(kinds)]
+    unknown = counted["joules"].isna().groupby([counted[name] for name in place]).any()
+    joules = counted.groupby(place)["joules"].sum().mask(unknown).to_dict()
+    nothing = {"seconds": 0.0, "samples": 0.0, "steps": 0.0}
     rows = []
     for fraction, label, all_runs in cells(group):
-        for machine, runs in all_runs.groupby("machine", sort=True):
-            phases = group.phases[group.phases["key"].isin(runs["key"])]
-            by_kind = phases.groupby("kind")[["seconds", "samples"]].sum().reindex([*kinds, "diagnose"], fill_value=0)
-            counted = phases.loc[phases["kind"].isin(kinds), "joules"]
-            by_kind = by_kind / len(runs)
-            train = phases[phases.kind == "train"]
-            duration = train["seconds"].sum()
-            rates = [train[name].sum() / duration if duration else math.nan for name in ("steps", "samples")]
-            row = [Cell(group.fractions[fraction]), Cell(label), *([Cell(str(machine))] if machines else [])]
-            row += [Cell(seconds(by_kind["seconds"][kind])) for kind in kinds]
-            row += [Cell(seconds(by_kind["seconds"][list(kinds)].sum()))]
-            row += [Cell(seconds(by_kind["seconds"]["diagnose"]))]
-            row += [Cell(decimals(counted.sum(skipna=False) / len(runs) / 1000, 2))] if energy else []
+        for machine in sorted(set(all_runs["machine"])):
+            at = (fraction, label, machine)
+            by_kind = {kind: sums.get((*at, kind), nothing) for kind in (*kinds, "diagnose")}
+            train, each = by_kind["train"], int(amount[at])
+            row = [Cell(group.fractions[fraction]), Cell(label), *([Cell(machine)] if machines else [])]
+            row += [Cell(seconds(by_kind[kind]["seconds"] / each)) for kind in kinds]
+            row += [Cell(seconds(sum(by_kind[kind]["seconds"] for kind in kinds) / each))]
+            row += [Cell(seconds(by_kind["diagnose"]["seconds"] / each))]
+            row += [Cell(decimals(joules.get(at, math.nan) / each / 1000, 2))] if energy else []
+            rates = (train[name] / train["seconds"] if train["seconds"] else math.nan for name in ("steps", "samples"))
             row += [Cell(decimals(rate, 1)) for rate in rates]
-            row += [Cell(gibibytes(float(phases[name].max()))) for name in ("process_bytes", "device_bytes")]
-            row += [Cell(decimals(runs[name].mean(), 0)) for name in ("spent", "teacher_patches")]
-            row += [Cell(decimals(by_kind["samples"]["predict"], 0))]
-            row += [Cell(f"{int(phases['reused'].sum())} of {len(phases)}")]
+            row += [Cell(gibibytes(float(largest[at][name]))) for name in ("process_bytes", "device_bytes")]
+            row += [Cell(decimals(runs[at][name], 0)) for name in ("spent", "teacher_patches")]
+            row += [Cell(decimals(by_kind["predict"]["samples"] / each, 0))]
+            row += [Cell(f"{int(shared[at]['sum'])} of {int(shared[at]['size'])}")]
             rows.append(row)
     words = ["label fraction", "method", *(["machine"] if machines else [])]
     times = [*kinds.values(), "together (s)", "diagnostics (s)", *(["together (kJ)"] if energy else [])]
@@ -176,16 +192,22 @@ def costs(group: Group) -> Table:
 def mimicking(group: Group) -> Table:
     """Each pseudo-labelling, mean over seeds; a dash where a rate was not measured."""
     teachers = bool((group.diagnostics["teacher"] != "").any())
+    place = ["fraction", "label", "generation", "subset", "phase", "teacher"]
+    steps = group.diagnostics.groupby(place, sort=False)
+    means, seeds = steps[["cases", *RATES]].mean().to_dict("index"), steps["key"].nunique()
+    classes = {name: _by_class(group.diagnostics, place, name) for name in BY_CLASS}
+    of_cell: dict[tuple[str, str], list[tuple]] = {}
+    for step in means:
+        of_cell.setdefault(step[:2], []).append(step)
     rows = []
-    for fraction, label, runs in cells(group):
-        entries = group.diagnostics[group.diagnostics["key"].isin(runs["key"])]
-        steps = dict(iter(entries.groupby(["generation", "subset", "phase", "teacher"], sort=False)))
-        for (generation, subset, phase, teacher), part in sorted(steps.items(), key=lambda step: _natural(step[0])):
+    for fraction, label, _ in cells(group):
+        for step in sorted(of_cell.get((fraction, label), []), key=lambda step: _natural(step[2:])):
+            generation, subset, phase, teacher = step[2:]
             row = [Cell(group.fractions[fraction]), Cell(label), Cell(str(phase) or _moment(generation, subset))]
             row += [Cell(str(teacher) or NONE)] if teachers else []
-            row += [Cell(decimals(part["cases"].mean(), 0))]
-            row += [Cell(decimals(part[name].mean()), _by_class(part, name)) for name in RATES]
-            row += [Cell(str(part["key"].nunique()))]
+            row += [Cell(decimals(means[step]["cases"], 0))]
+            row += [Cell(decimals(means[step][name]), classes.get(name, {}).get(step, "")) for name in RATES]
+            row += [Cell(str(seeds[step]))]
             rows.append(row)
     words = ["label fraction", "method", "student", *(["teacher"] if teachers else [])]
     score = headline(group)
@@ -194,12 +216,17 @@ def mimicking(group: Group) -> Table:
     return Table("Every pseudo-labelling, mean over seeds", heads, rows, words=len(words))
 
 
-def _by_class(part: pd.DataFrame, name: str) -> str:
-    """The classes one by one, where there are some and not too many for a cell."""
-    if name not in BY_CLASS:
-        return ""
-    means = pd.DataFrame(list(part[f"{name}_by_class"])).mean()
-    return ", ".join(f"{each} {decimals(mean)}" for each, mean in means.items()) if 1 < len(means) < 5 else ""
+def _by_class(entries: pd.DataFrame, place: list[str], name: str) -> dict[tuple, str]:
+    """The classes of each step one by one, where there are some and not too many for a cell."""
+    values = entries[f"{name}_by_class"]
+    known = pd.DataFrame(values[values.astype(bool)].tolist(), index=values.index[values.astype(bool)])
+    if not 1 < known.shape[1] < 5:
+        return {}
+    means = known.groupby([entries.loc[known.index, each] for each in place], sort=False).mean()
+    return {
+        step: ", ".join(f"{each} {decimals(mean)}" for each, mean in zip(known.columns, row, strict=True))
+        for step, row in zip(means.index, means.to_numpy().tolist(), strict=True)
+    }
 
 
 def _moment(generation: object, subset: object) -> str:
