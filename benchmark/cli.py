@@ -139,7 +139,7 @@ def prepare(
 def report(
     folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
 ) -> None:
-    """Build the report again from the records."""
+    """Build the report again: the page, Markdown, CSV, Parquet, LaTeX tables and figures (docs/report.md)."""
     with _plainly():
         from atso_bench.reports.build import build
 

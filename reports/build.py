@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 from atso_bench.reports import (
@@ -18,12 +23,24 @@ from atso_bench.reports import (
 )
 from atso_bench.reports.comparison import Art, comparison
 from atso_bench.reports.evidence import Evidence, evidence
-from atso_bench.reports.folder import Folder
+from atso_bench.reports.folder import Files
 from atso_bench.reports.frame import Frames, Group, read
 from atso_bench.reports.missing import Missing, missing
 from atso_bench.reports.overlays import Overlays, overlays
 from atso_bench.reports.page import Section, Strip, Table, count, decimals, facts_table, plain, to_html, to_markdown
 from atso_bench.reports.tidy import write_tidy
+
+MANY = 500
+"""Runs from which on every core makes comparisons: a process takes about two seconds to start."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One comparison's part of a report, and the files that belong to it."""
+
+    known: Evidence
+    section: Section
+    files: Files
 
 
 def build(results: Path) -> Path:
@@ -39,38 +56,38 @@ def build(results: Path) -> Path:
     gone, unreadable = missing(results, frames)
     frames.failures.extend(unreadable)
     groups = frames.groups()
-    known = [evidence(group) for group in groups]
-    folder = Folder(results / "report")
-    art = [draw(folder, group, each, overlays(group, results)) for group, each in zip(groups, known, strict=True)]
+    chapters = _chapters(groups, results)
+    files = Files()
+    for each in chapters:
+        files.update(each.files)
     ranked = ranks.ranks_by_fraction(groups)
-    diagrams = [folder.picture(each.drawing) for each in ranked.rankings] if ranked else []
-    sections = story(frames, groups, known, art, ranked.section(diagrams) if ranked else None, gone)
+    over_datasets = ranked.section([files.picture(each.drawing) for each in ranked.rankings]) if ranked else None
+    sections = story(frames, groups, chapters, over_datasets, gone)
     title = "ATSO-Bench: " + (", ".join(sorted({group.facts["dataset"] for group in groups})) or "no finished run")
-    for group, section in zip(groups, sections[1:], strict=False):  # the first is the answer in short
-        _for_papers(folder, group, section)
-    write_tidy(frames, folder.path)
-    folder.write("report.md", to_markdown(title, sections))
-    page = folder.write("index.html", to_html(title, sections))
-    folder.remove_old()
-    return page
+    files["report.md"] = to_markdown(title, sections).encode()
+    files["index.html"] = to_html(title, sections).encode()
+    folder = results / "report"
+    files.write(folder)
+    write_tidy(frames, folder)
+    return folder / "index.html"
 
 
 def story(
     frames: Frames,
     groups: Sequence[Group],
-    known: Sequence[Evidence],
-    art: Sequence[Art],
+    chapters: Sequence[Chapter],
     ranked: Section | None = None,
     gone: Sequence[Missing] = (),
 ) -> list[Section]:
     """All sections of the report, in order."""
-    titles = _titles(groups)
-    anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
-    sections = [answers.short(groups, known, titles, anchors)] if groups else []
-    sections += map(comparison, groups, known, titles, anchors, art)
+    sections = [each.section for each in chapters]
+    names = [each.title for each in sections]
+    if groups:
+        known, anchors = [each.known for each in chapters], [each.anchor for each in sections]
+        sections.insert(0, answers.short(groups, known, names, anchors))
     if ranked is not None:
         sections.append(ranked)
-    sections.append(_compared(frames, groups, titles))
+    sections.append(_compared(frames, groups, names))
     if len(frames.runs):
         sections.append(provenance.warnings(frames.runs))
     if frames.failures:
@@ -82,8 +99,27 @@ def story(
     return sections
 
 
-def draw(folder: Folder, group: Group, known: Evidence, seen: Overlays | None) -> Art:
-    """Every figure and picture of a comparison, written beside the page."""
+def _chapters(groups: Sequence[Group], results: Path) -> list[Chapter]:
+    anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
+    each = (groups, titles(groups), anchors, repeat(results))
+    cores = min(len(groups), os.cpu_count() or 1)
+    if cores < 2 or sum(len(group.runs) for group in groups) < MANY:
+        return list(map(chapter, *each))
+    spawn = multiprocessing.get_context("spawn")  # threads of pyarrow do not survive a fork
+    with ProcessPoolExecutor(cores, spawn) as pool:
+        return list(pool.map(chapter, *each))
+
+
+def chapter(group: Group, title: str, anchor: str, results: Path) -> Chapter:
+    """All that is made of one comparison."""
+    known, seen, files = evidence(group), overlays(group, results), Files()
+    section = comparison(group, known, title, anchor, draw(files, group, known, seen))
+    _for_papers(files, group, section)
+    return Chapter(known, section, files)
+
+
+def draw(files: Files, group: Group, known: Evidence, seen: Overlays | None) -> Art:
+    """Every figure and picture of a comparison."""
     drawn = [
         figures.label_efficiency(group, known),
         figures_cases.by_case(group),
@@ -92,11 +128,11 @@ def draw(folder: Folder, group: Group, known: Evidence, seen: Overlays | None) -
         figures_mimicking.mimicking(group),
         seen.legend if seen else None,
     ]
-    pictures = {each.name: folder.picture(each, group.name) for each in drawn if each is not None}
+    pictures = {each.name: files.picture(each, group.name) for each in drawn if each is not None}
     strips = []
     for sheet in seen.sheets if seen else ():
         tiles = [
-            (tile.words, folder.tile(tile, f"{sheet.rank}-{place}", group.name))
+            (tile.words, files.tile(tile, f"{sheet.rank}-{place}", group.name))
             for place, tile in enumerate(sheet.tiles)
         ]
         mean = f"mean {tables.headline(group)} {decimals(sheet.mean)}"
@@ -104,16 +140,16 @@ def draw(folder: Folder, group: Group, known: Evidence, seen: Overlays | None) -
     return Art(pictures, strips, seen)
 
 
-def _for_papers(folder: Folder, group: Group, section: Section) -> None:
+def _for_papers(files: Files, group: Group, section: Section) -> None:
     """The tables of a comparison as LaTeX, by the section that they stand in."""
     for part in (section, *section.sections):
         name = "scores" if part is section else re.sub(r"[^a-z0-9]+", "-", part.title.lower()).strip("-")[:60]
         found = [each for each in part.parts if isinstance(each, Table)]
         for place, table in enumerate(found, start=1):
-            folder.latex(table, f"{name}-{place}" if len(found) > 1 else name, group)
+            files.latex(table, f"{name}-{place}" if len(found) > 1 else name, group.name)
 
 
-def _compared(frames: Frames, groups: Sequence[Group], titles: Sequence[str]) -> Section:
+def _compared(frames: Frames, groups: Sequence[Group], names: Sequence[str]) -> Section:
     runs, failures = count(len(frames.runs), "finished run"), count(len(frames.failures), "failure")
     words = [f"{runs}, {failures}, {count(len(groups), 'comparison')}."]
     if not groups:
@@ -124,13 +160,13 @@ def _compared(frames: Frames, groups: Sequence[Group], titles: Sequence[str]) ->
         differ = [name for name in facts[0] if any(each[name] != facts[0][name] for each in facts)]
         words.append(
             f"The comparisons differ in: {', '.join(differ)}. Scores of different comparisons must not be compared, "
-            "and no table below mixes them."
+            "and no table mixes them."
         )
-    heads = ["value"] if len(groups) == 1 else titles
+    heads = ["value"] if len(groups) == 1 else names
     return Section("What was compared", "compared", words, [facts_table("What was compared", heads, summaries)])
 
 
-def _titles(groups: Sequence[Group]) -> list[str]:
+def titles(groups: Sequence[Group]) -> list[str]:
     """Dataset, configuration and budget; numbered where that does not tell them apart."""
     found = []
     for group in groups:

@@ -7,11 +7,14 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's colours for all kinds of colour vision, without black and yellow: readable on white and on near-black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -21,6 +24,7 @@ INK, PAPER, GRID = "#1b1f24", "#fffffe", "#c9ced6"  # no other part of a figure 
 
 WIDTH = 5.36
 """Inches; the page shows a figure of this width at full size."""
+DPI = 160
 
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a method called "$x$" is not a formula
@@ -30,6 +34,10 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.titley": 1.0,  # else every drawing looks for what might lie in the title's way
+    "axes.formatter.useoffset": False,  # words above the axes that would lie there
+    # 0.042, and what the tick marks take, which `_ask_little` leaves out
+    **dict.fromkeys(["figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"], 0.058),
     "grid.color": GRID,
     "grid.linewidth": 0.5,
     "figure.facecolor": PAPER,
@@ -68,11 +76,34 @@ def styled() -> Iterator[None]:
 
 def drawing(name: str, alt: str, figure: Figure) -> Drawing:
     """Must be called inside `styled`."""
+    _lay_out(figure)
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata=dict.fromkeys(["Date", "Creator"]))
-    FigureCanvasAgg(figure)
-    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Drawing(name, alt, svg.getvalue(), png.getvalue())
+
+
+def _lay_out(figure: Figure) -> None:
+    """Once for both files: with an engine, each takes a layout of its own, and one more drawing for that."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    for axes in figure.axes:
+        _ask_little(axes)
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure)
+    engine.execute(figure)
+    figure.set_layout_engine(None)
+
+
+def _ask_little(axes: Axes) -> None:
+    """What takes no room in the layout is not measured: matplotlib works all ticks out anew for each question."""
+    for spine in axes.spines.values():
+        spine.set_in_layout(False)
+    for axis, side in ((axes.xaxis, "labelbottom"), (axes.yaxis, "labelleft")):
+        if not axis.get_label_text():
+            axis.set_label_coords(0.5, 0.5)  # words that are not there need no place that follows the ticks
+            axis.set_in_layout(bool(axis.get_tick_params().get(side, True)))
 
 
 def look(order: int) -> tuple[str, str, str]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from atso_bench.reports import figures_legend
 from atso_bench.reports.drawing import INK, WIDTH, Drawing, drawable, drawing, look, styled
@@ -61,6 +63,16 @@ class _Curves:
         low = max(np.nanmin([*self.means["low"], min(shown)]), min(shown) - span)
         high = min(np.nanmax([*self.means["high"], max(shown)]), max(shown) + span)
         return float(max(0.0, low - 0.05 * span)), float(high + 0.05 * span)
+
+    @cached_property
+    def single(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Labelled cases and score of the single runs of each method, where there are several and not too many."""
+        runs = self.group.runs[["fraction", "label", "labelled", "score"]].dropna(subset=["score"])
+        seeds = runs.groupby(["fraction", "label"])["score"].transform("size")
+        return {
+            str(label): (own["labelled"].to_numpy(dtype=float), own["score"].to_numpy(dtype=float))
+            for label, own in runs[seeds.between(2, MOST_SEEDS)].groupby("label")
+        }
 
     @cached_property
     def step(self) -> float:
@@ -124,7 +136,7 @@ def _together(curves: _Curves) -> Figure:
     main.set_ylabel(headline(group))
     for axes in below:
         _needed(axes, curves)
-    _ticks(main, group, 8, shares=True)
+    main.set_xticks(*_ticks(group, room=8, shares=True))
     (below or [main])[-1].set_xlabel(f"labelled {group.case}s, logarithmic (share of the pool)")
     figures_legend.above(figure, handles)
     return figure
@@ -141,20 +153,21 @@ def _apart(curves: _Curves) -> Figure:
         handles.append(figures_legend.ink("labels needed for that", "-", 1.2, "|"))
     size = (WIDTH, 1.45 * rows + 0.4 + figures_legend.height(handles))
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(rows, ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = figure.subplots(rows, ACROSS, squeeze=False).ravel()
     baseline = curves.means[curves.means["label"] == curves.baseline]
-    for axes, label in zip(panels, shown, strict=False):
+    few, many = curves.across
+    ticks = _ticks(group, room=4)
+    for place, (axes, label) in enumerate(zip(panels, shown, strict=False)):
         _axes(axes, curves)
         axes.plot(baseline["x"], baseline["y"], color=INK, linewidth=0.8, zorder=1.5)
-        _line(axes, curves, label, 1.0, (curves.across[1] / curves.across[0]) ** 0.035)
+        _line(axes, curves, label, 1.0, (many / few) ** 0.035)
         if label in curves.needed:
             _crossing(axes, curves, label, curves.target, (INK, "|"))
         axes.set_title(drawable(label, 21), fontsize=9)
-        _ticks(axes, group, 4, shares=False)
+        axes.set_xticks(*ticks)
+        axes.tick_params(labelbottom=place >= len(shown) - ACROSS, labelleft=place % ACROSS == 0)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
-    for axes in panels[max(0, len(shown) - ACROSS) : len(shown)]:
-        axes.tick_params(labelbottom=True)
     figure.supxlabel(f"labelled {group.case}s, logarithmic", fontsize=9)
     figure.supylabel(headline(group), fontsize=9)
     figures_legend.above(figure, handles)
@@ -166,6 +179,7 @@ def _axes(axes: Axes, curves: _Curves) -> None:
     axes.set_xscale("log")
     axes.set_xlim(*curves.across)
     axes.set_ylim(*curves.view)
+    axes.minorticks_off()
     axes.grid(axis="x", visible=False)
     for _, bound in curves.means[curves.means["upper"]].iterrows():
         axes.axhline(bound["y"], color=INK, linestyle="--", linewidth=1, zorder=1)
@@ -188,17 +202,20 @@ def _line(axes: Axes, curves: _Curves, label: str, aside: float, beside: float) 
     """
     colour, marker, dash = look(curves.group.labels.index(label))
     means = curves.means[curves.means["label"] == label]
-    x = means["x"] * aside
-    axes.plot(x, means["y"], color=colour, marker=marker, markersize=5, linestyle=dash, linewidth=1.4)
-    axes.vlines(x, means["low"], means["high"], color=colour, linewidth=1.2)
+    x, y, low, high = means[["x", "y", "low", "high"]].to_numpy(dtype=float).T
+    x = x * aside
+    axes.plot(x, y, color=colour, marker=marker, markersize=5, linestyle=dash, linewidth=1.4)
+    bars = np.stack([x, low, x, high], axis=-1).reshape(-1, 2, 2)[~np.isnan(low)]
+    axes.add_collection(LineCollection([*bars], colors=colour, linewidths=1.2), autolim=False)
     for end, arrow, unseen in (
-        (curves.view[0], "v", means["low"] < curves.view[0]),
-        (curves.view[1], "^", means["high"] > curves.view[1]),
+        (curves.view[0], "v", low < curves.view[0]),
+        (curves.view[1], "^", high > curves.view[1]),
     ):
-        axes.scatter(x[unseen], [end] * unseen.sum(), s=22, color=colour, marker=arrow, clip_on=False, zorder=4)
-    runs = curves.group.runs[curves.group.runs["label"] == label].dropna(subset=["score"])
-    runs = runs[runs.groupby("fraction")["key"].transform("size").between(2, MOST_SEEDS)]
-    axes.scatter(runs["labelled"] * beside, runs["score"], edgecolors=colour, zorder=3, **SINGLE)
+        if unseen.any():
+            axes.scatter(x[unseen], [end] * unseen.sum(), s=22, color=colour, marker=arrow, clip_on=False, zorder=4)
+    if label in curves.single:
+        labelled, score = curves.single[label]
+        axes.scatter(labelled * beside, score, edgecolors=colour, zorder=3, **SINGLE)
 
 
 def _needed(axes: Axes, curves: _Curves) -> None:
@@ -230,15 +247,13 @@ def _crossing(axes: Axes, curves: _Curves, label: str, y: float, looks: tuple[st
             axes.plot([end], [y], color=colour, marker=arrow, markersize=5, clip_on=False)
 
 
-def _ticks(axes: Axes, group: Group, room: int, shares: bool) -> None:
+def _ticks(group: Group, room: int, shares: bool = False) -> tuple[list[float], list[str]]:
     """Ticks where there are results, and only so many that their words do not touch."""
-    ticks: list[tuple[float, str]] = []
-    span = group.runs["labelled"].max() / group.runs["labelled"].min()
-    for fraction in group.fractions:
-        runs = group.runs[group.runs["fraction"] == fraction]
-        at = float(runs["labelled"].mean())
-        if not ticks or at / ticks[-1][0] >= span ** (1 / room):
-            share = f"\n({runs['percent'].mean():.3g} %)" if shares else ""
-            ticks.append((at, f"{at:.3g}{share}"))
-    axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
-    axes.set_xticks([], minor=True)
+    ticks: dict[float, str] = {}
+    labelled = group.runs["labelled"]
+    apart = (labelled.max() / labelled.min()) ** (1 / room)
+    means = group.runs.groupby("fraction")[["labelled", "percent"]].mean()
+    for at, percent in means.loc[list(group.fractions)].itertuples(index=False):
+        if not ticks or at / max(ticks) >= apart:
+            ticks[at] = f"{at:.3g}" + (f"\n({percent:.3g} %)" if shares else "")
+    return [*ticks], [*ticks.values()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -99,24 +100,22 @@ def _priced(group: Group) -> pd.DataFrame:
 
 def _front(axes: Axes, group: Group, runs: pd.DataFrame) -> list[str]:
     """Draw a panel; the methods that no other beats, cheapest first."""
-    for order, label in enumerate(group.labels):
-        colour = look(order)[0]
-        own = runs[runs["label"] == label]
-        if 1 < len(own) <= MOST_SEEDS:
-            axes.scatter(own["seconds"], own["score"], edgecolors=colour, alpha=0.7, zorder=2, **SINGLE)
+    looks = {label: look(order) for order, label in enumerate(group.labels)}
+    single = runs[runs.groupby("label")["key"].transform("size").between(2, MOST_SEEDS)]
+    colours = [looks[label][0] for label in single["label"]]
+    axes.scatter(single["seconds"], single["score"], edgecolors=colours, alpha=0.7, zorder=2, **SINGLE)
     means = runs.groupby("label")[["seconds", "score"]].mean()
     front = means.iloc[pareto(list(means.itertuples(index=False, name=None)))].sort_values("seconds")
-    for place, mean in means.iterrows():
-        colour, marker, _ = look(group.labels.index(str(place)))
-        edge, width = (INK, 1.0) if place in front.index else (PAPER, 0.5)
+    for marker, own in means.groupby([looks[str(label)][1] for label in means.index]):
+        ahead = [place in front.index for place in own.index]
         axes.scatter(
-            [mean["seconds"]],
-            [mean["score"]],
+            own["seconds"],
+            own["score"],
             s=42,
-            color=colour,
-            marker=marker,
-            edgecolors=edge,
-            linewidths=width,
+            color=[looks[str(label)][0] for label in own.index],
+            marker=str(marker),
+            edgecolors=[INK if each else PAPER for each in ahead],
+            linewidths=[1.0 if each else 0.5 for each in ahead],
             zorder=3,
         )
     if runs["seconds"].max() >= LOG_FROM * runs["seconds"].min():
@@ -159,8 +158,8 @@ def phases(group: Group) -> Drawing | None:
         ]
         figure, every = rows(heads, group.labels, figures_legend.height(handles))
         for (axes, heights), (_, _, part) in zip(every, panels, strict=True):
-            for label, own in part.groupby("label"):
-                _bar(axes, own.set_index(["part", "reused"])["seconds"] / scale, heights[str(label)])
+            _bars(axes, part.assign(seconds=part["seconds"] / scale), heights)
+            axes.set_xlim(0, 1.05 * float(longest) / scale)
         figure.supxlabel(f"{unit} of a run, mean over seeds", fontsize=9)
         figures_legend.above(figure, handles)
         alt = (
@@ -192,12 +191,18 @@ def _labels(group: Group, part: pd.DataFrame) -> list[str]:
     return [label for label in group.labels if label in set(part["label"])]
 
 
-def _bar(axes: Axes, seconds: pd.Series, at: float) -> None:
+def _bars(axes: Axes, spent: pd.DataFrame, heights: dict[str, int]) -> None:
     """What was computed here and what was not are hatched apart within each part."""
-    left = 0.0
+    left = dict.fromkeys(heights, 0.0)
     for part, colour in PARTS.items():
         for reused, hatch in ((True, REUSED), (False, None)):
-            width = float(seconds.get((part, reused), 0.0))
-            if width > 0:
-                axes.barh(at, width, 0.68, left, color=colour, edgecolor=INK, linewidth=0, hatch=hatch)
-                left += width
+            own = spent[(spent["part"] == part) & (spent["reused"] == reused) & (spent["seconds"] > 0)]
+            bars = []
+            for label, width in zip(own["label"], own["seconds"], strict=True):
+                low, high = heights[label] - 0.34, heights[label] + 0.34
+                start, end = left[label], left[label] + width
+                bars.append([(start, low), (end, low), (end, high), (start, high)])
+                left[label] = end
+            if bars:
+                looks: dict[str, Any] = {"facecolors": colour, "edgecolors": INK, "linewidths": 0, "hatch": hatch}
+                axes.add_collection(PolyCollection(bars, **looks), autolim=False)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from atso_bench.reports import figures_legend
 from atso_bench.reports.drawing import WIDTH, Drawing, drawable, drawing, look, styled
@@ -41,6 +46,7 @@ def mimicking(group: Group) -> Drawing | None:
     rows = [names for names in ROWS if shown[list(names)].notna().any(axis=None)]
     if not rows:
         return None
+    over = _over_seeds(shown)
     with styled():
         handles = figures_legend.methods(group.labels, shown["label"], dashes=False)
         size = (WIDTH, 1.5 * len(rows) + 0.45 + figures_legend.height(handles))
@@ -48,7 +54,7 @@ def mimicking(group: Group) -> Drawing | None:
         panels = figure.subplots(len(rows), len(fractions), sharex=True, sharey="row", squeeze=False)
         for row, names in enumerate(rows):
             for axes, fraction in zip(panels[row], fractions, strict=True):
-                _panel(axes, group, shown[shown["fraction"] == fraction], names)
+                _panel(axes, group.labels, {label: over[at, label] for at, label in over if at == fraction}, names)
             panels[row][0].set_ylabel(ROWS[names].format(score=headline(group)))
             if "agreement_inside" not in names and "pseudo_score" not in names:
                 panels[row][0].set_ylim(bottom=-0.04 * panels[row][0].get_ylim()[1])  # 0 is a whole marker
@@ -77,17 +83,45 @@ def _by_generation(group: Group) -> pd.DataFrame:
     return entries.astype({"generation": float}).groupby(by)[list(RATES)].mean().reset_index()
 
 
-def _panel(axes: Axes, group: Group, rates: pd.DataFrame, names: tuple[str, ...]) -> None:
+@dataclass(frozen=True)
+class _Rates:
+    """Of one method at one label fraction the rates over seeds.
+
+    Attributes:
+        generations: in order.
+        over: ``(generations, RATES, 3)``: mean, lowest and highest seed.
+    """
+
+    generations: NDArray[np.float64]
+    over: NDArray[np.float64]
+
+
+def _over_seeds(rates: pd.DataFrame) -> dict[tuple[str, str], _Rates]:
+    """By label fraction and method."""
+    over = rates.groupby(["fraction", "label", "generation"])[list(RATES)].agg(["mean", "min", "max"])
+    return {
+        (str(fraction), str(label)): _Rates(
+            own.index.get_level_values("generation").to_numpy(dtype=float),
+            own.to_numpy(dtype=float).reshape(len(own), len(RATES), 3),
+        )
+        for (fraction, label), own in over.groupby(level=["fraction", "label"])
+    }
+
+
+def _panel(axes: Axes, labels: Sequence[str], rates: dict[str, _Rates], names: tuple[str, ...]) -> None:
     """Means over seeds, and a bar from the lowest seed to the highest."""
-    labels = [label for label in group.labels if label in set(rates["label"])]
-    step = min(0.06, 0.5 / max(1, len(labels)))
-    for place, label in enumerate(labels):
-        colour, marker, _ = look(group.labels.index(label))
-        own = rates[rates["label"] == label].groupby("generation")
+    step = min(0.06, 0.5 / max(1, len(rates)))
+    bars, colours = [], []
+    for place, label in enumerate(label for label in labels if label in rates):
+        colour, marker, _ = look(labels.index(label))
         for name, dash, aside in zip(names, ("-", "--"), (0.0, 0.35), strict=False):
-            over = own[name].agg(["mean", "min", "max"]).dropna()
-            x = over.index.to_numpy() + step * (place + aside - (len(labels) - 1) / 2)
+            over = rates[label].over[:, RATES.index(name)]
+            defined = ~np.isnan(over).any(axis=1)
+            mean, low, high = over[defined].T
+            x = rates[label].generations[defined] + step * (place + aside - (len(rates) - 1) / 2)
             filled = colour if dash == "-" else "none"
-            axes.plot(x, over["mean"], dash, color=colour, marker=marker, markersize=4.5, mfc=filled, linewidth=1.2)
-            axes.vlines(x, over["min"], over["max"], color=colour, linewidth=0.9, alpha=0.7)
+            axes.plot(x, mean, dash, color=colour, marker=marker, markersize=4.5, mfc=filled, linewidth=1.2)
+            bars += [*np.stack([x, low, x, high], axis=-1).reshape(-1, 2, 2)]
+            colours += [colour] * len(x)
+    axes.add_collection(LineCollection(bars, colors=colours, linewidths=0.9, alpha=0.7))
     axes.grid(axis="x", visible=False)

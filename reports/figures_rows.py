@@ -30,17 +30,18 @@ def rows(
         above: inches for a legend.
 
     Returns:
-        The figure, and of each panel its axes and the height of each method's row.
+        The figure, and of each panel its axes and the height of each method's row. All want the same ``set_xlim``.
     """
     if sum(len(shown) for _, shown in panels) > STACKED and len(panels) > 1:
         return _columns(panels, labels, above)
     ratios = [len(shown) + 0.2 for _, shown in panels]
     titles = sum(0.23 + 0.15 * len(title) for title, _ in panels)
     figure = Figure(figsize=(WIDTH, _ROW * sum(ratios) + titles + 0.4 + above), layout="constrained")
-    every = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    every = figure.subplots(len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
     found = []
     for axes, (title, shown) in zip(every, panels, strict=True):
         axes.set_title("\n".join(drawable(line, 60) for line in title), fontsize=9, loc="left")
+        axes.tick_params(labelbottom=axes is every[-1])
         found.append((axes, _heights(axes, shown, 28)))
     return figure, found
 
@@ -55,21 +56,21 @@ def _columns(
     down = -(-len(panels) // across)
     each = _ROW * (len(shown) + 0.2) + 0.35 + 0.15 * max(map(len, heads))
     figure = Figure(figsize=(WIDTH, each * down + 0.3 + above), layout="constrained")
-    every = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    every = figure.subplots(down, across, squeeze=False).ravel()
     found = []
-    for axes, head in zip(every, heads, strict=False):
+    for place, (axes, head) in enumerate(zip(every, heads, strict=False)):
         axes.set_title("\n".join(head), fontsize=9)
-        found.append((axes, _heights(axes, shown, 22)))
+        axes.tick_params(labelbottom=place >= len(panels) - across)
+        found.append((axes, _heights(axes, shown, 22, named=place % across == 0)))
     for axes in every[len(panels) :]:
         axes.set_visible(False)
-    for axes in every[len(panels) - across : len(panels)]:
-        axes.tick_params(labelbottom=True)
     return figure, found
 
 
-def _heights(axes: Axes, shown: Sequence[str], most: int) -> dict[str, int]:
+def _heights(axes: Axes, shown: Sequence[str], most: int, named: bool = True) -> dict[str, int]:
     heights = {label: -row for row, label in enumerate(shown)}
-    axes.set_yticks(list(heights.values()), [drawable(label, most) for label in shown])
+    names = [drawable(label, most) for label in shown] if named else []
+    axes.set_yticks(list(heights.values())[: len(names)], names)
     axes.set_ylim(0.6 - len(shown), 0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

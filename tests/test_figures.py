@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.cbook import boxplot_stats
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from test_reports import CLASSES, case_scores, group, make, write
 from test_reports_natural import street
@@ -70,13 +74,16 @@ def lines(figure: Figure, colour: str, panel: int = 0) -> list[list[tuple[float,
 
 def bars(figure: Figure, colour: str, panel: int = 0) -> list[tuple[float, float]]:
     """Low and high of every vertical bar of a colour."""
-    segments = [
-        segment
-        for each in figure.axes[panel].collections
-        if hasattr(each, "get_segments") and tuple(each.get_color()[0][:3]) == rgb(colour)
-        for segment in each.get_segments()
-    ]
-    return [(float(segment[0][1]), float(segment[1][1])) for segment in segments if len(segment)]
+    found = [each for each in figure.axes[panel].collections if isinstance(each, LineCollection)]
+    segments = [pair for each in found for pair in zip(each.get_segments(), cycle(each.get_color()), strict=False)]
+    return [(float(low), float(high)) for ((_, low), (_, high)), own in segments if tuple(own[:3]) == rgb(colour)]
+
+
+def dots(figure: Figure, colour: str) -> list[tuple[float, float]]:
+    """The points of a colour in the first panel, rings left out."""
+    found = [each for each in figure.axes[0].collections if isinstance(each, PathCollection)]
+    points = [pair for each in found for pair in zip(each.get_offsets(), cycle(each.get_facecolor()), strict=False)]
+    return [(float(x), float(y)) for (x, y), own in points if tuple(own[:3]) == rgb(colour)]
 
 
 def rgb(colour: str) -> tuple[float, ...]:
@@ -183,11 +190,8 @@ def test_a_box_holds_the_cases_of_its_method_and_undefined_ones_are_left_out(tmp
     missing = {**volumes(scores[:1], "supervised")[0].cases, "t03": {each: case_scores(None) for each in CLASSES}}
     write(tmp_path, *volumes(scores, "atso"), *volumes(scores[:1], "supervised", cases=missing))
     by_case(group(tmp_path))
-    dots = {
-        tuple(each.get_facecolor()[0][:3]): each.get_offsets()[:, 0].tolist() for each in taken[0].axes[0].collections
-    }
-    assert dots[rgb(COLOURS[1])] == pytest.approx([0.3, 0.5, 0.7, 0.9])
-    assert dots[rgb(COLOURS[0])] == pytest.approx([0.2, 0.4, 0.6])
+    assert [x for x, _ in dots(taken[0], COLOURS[1])] == pytest.approx([0.3, 0.5, 0.7, 0.9])
+    assert [x for x, _ in dots(taken[0], COLOURS[0])] == pytest.approx([0.2, 0.4, 0.6])
 
 
 def test_with_very_many_cases_only_those_beyond_the_whiskers_are_dots(
@@ -197,8 +201,32 @@ def test_with_very_many_cases_only_those_beyond_the_whiskers_are_dots(
     scores = np.array([[0.1, 0.79, 0.8, 0.81, 0.82, 0.83, 0.8, 0.81, 0.82, 0.8]])
     write(tmp_path, *volumes(scores, "supervised"))
     by_case(group(tmp_path))
-    (dots,) = taken[0].axes[0].collections
-    assert [float(x) for x in dots.get_offsets()[:, 0]] == pytest.approx([0.1])
+    assert [x for x, _ in dots(taken[0], COLOURS[0])] == pytest.approx([0.1])
+
+
+def test_without_a_case_beyond_the_whiskers_there_is_no_dot(
+    tmp_path: Path, taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_cases, "MOST_DOTS", 0)
+    write(tmp_path, *volumes(np.array([[0.7, 0.72, 0.74, 0.76]]), "supervised"))
+    by_case(group(tmp_path))
+    assert dots(taken[0], COLOURS[0]) == []
+
+
+def test_boxes_are_those_of_matplotlib(tmp_path: Path, taken: Taken) -> None:
+    """Quartiles and whiskers against `matplotlib.cbook.boxplot_stats`, with outliers and an undefined case."""
+    scores = np.array([[0.1, 0.62, 0.66, 0.7, 0.71, 0.73, 0.76, 0.8, 0.99]])
+    missing = {**volumes(scores - 0.05, "atso")[0].cases, "t03": {each: case_scores(None) for each in CLASSES}}
+    write(tmp_path, *volumes(scores, "supervised"), *volumes(scores, "atso", cases=missing))
+    by_case(group(tmp_path))
+    boxes, *others = (each for each in taken[0].axes[0].collections if not isinstance(each, PathCollection))
+    ends = [[path.vertices[:, 0].tolist() for path in each.get_paths()] for each in others]
+    for row, defined in enumerate((scores[0], np.delete(scores[0], 3) - 0.05)):
+        (known,) = boxplot_stats(defined)
+        assert list(boxes.get_paths()[row].get_extents().intervalx) == pytest.approx([known["q1"], known["q3"]])
+        assert ends[0][row] == pytest.approx([known["whislo"], known["q1"]])
+        assert ends[1][row] == pytest.approx([known["q3"], known["whishi"]])
+        assert ends[2][row] == pytest.approx([known["med"]] * 2)
 
 
 # Cost
@@ -256,7 +284,11 @@ def test_the_first_training_stands_apart_and_shared_parts_are_hatched(tmp_path: 
     slower = [Phase("M0", "train", 20.0, reused=True), Phase("labels", "predict", 15.0)]
     write(tmp_path, make("atso"), make("atso", seed=1, phases=slower), make("supervised", phases=[]))
     phases(group(tmp_path))
-    drawn_bars = [(patch.get_x(), patch.get_width(), bool(patch.get_hatch())) for patch in taken[0].axes[0].patches]
+    drawn_bars = [
+        (path.get_extents().x0, path.get_extents().width, bool(each.get_hatch()))
+        for each in taken[0].axes[0].collections
+        for path in each.get_paths()
+    ]
     assert drawn_bars == [(0, 15, True), (15, 15, False), (30, 10, False), (40, 1, False)]
     assert [tick.get_text() for tick in taken[0].axes[0].get_yticklabels()] == ["atso"]
 
@@ -300,6 +332,23 @@ def test_there_is_no_picture_of_mimicking_without_generations(tmp_path: Path) ->
 
 
 # All of them
+
+
+@pytest.mark.parametrize("draw", EVERY, ids=["label-efficiency", "by-case", "cost", "phases", "mimicking"])
+def test_a_figure_is_laid_out_once_and_keeps_its_bytes(
+    draw: Callable[[Group], Drawing | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layouts: list[Figure] = []
+    execute = ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(
+        ConstrainedLayoutEngine, "execute", lambda engine, figure: (layouts.append(figure), execute(engine, figure))
+    )
+    entries = [relabelled(generation, 1, update_rate=0.1) for generation in (1, 2)]
+    write(tmp_path, make("supervised"), make("atso", diagnostics=entries))
+    made = group(tmp_path)
+    assert draw(made) == draw(made)
+    assert len(layouts) == 2
+
 
 HOSTILE = ["<script>alert(1)</script>", "$x$ & -->", "m" * 200, "a\nb\x07", "$\\frac{", "\u202e"]
 
@@ -353,7 +402,6 @@ def test_street_scenes_have_all_figures(tmp_path: Path, taken: Taken) -> None:
     assert [shown.name for draw in EVERY if (shown := draw(group(tmp_path)))] == [
         "label-efficiency", "by-case", "cost", "phases", "mimicking"
     ]  # fmt: skip
-    dots = taken[1].axes[0].collections[0].get_offsets()
-    assert sorted(float(x) for x, _ in dots) == pytest.approx([0.5, 0.7])
+    assert sorted(x for x, _ in dots(taken[1], COLOURS[0])) == pytest.approx([0.5, 0.7])
     assert taken[0].axes[0].get_ylabel() == "mIoU"
     assert taken[4].axes[0].get_ylabel() == "pseudo-label\nmIoU"

@@ -16,9 +16,10 @@ import pytest
 from atso_bench.benchmark.record import Phase, Record, write_failure
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.reports import tables
-from atso_bench.reports.build import build, story
-from atso_bench.reports.comparison import Art
+from atso_bench.reports.build import Chapter, build, story, titles
+from atso_bench.reports.comparison import Art, comparison
 from atso_bench.reports.evidence import evidence
+from atso_bench.reports.folder import Files
 from atso_bench.reports.frame import Group, read
 from atso_bench.reports.page import Table, markdown_text, ranges, to_html
 
@@ -107,7 +108,15 @@ def drawn_blank(results: Path) -> str:
     """The page without its figures, which take most of the time."""
     frames = read(results)
     groups = frames.groups()
-    return to_html("title", story(frames, groups, list(map(evidence, groups)), [Art()] * len(groups)))
+    return to_html("title", story(frames, groups, blank(groups)))
+
+
+def blank(groups: list[Group]) -> list[Chapter]:
+    """Every comparison without its figures."""
+    known = list(map(evidence, groups))
+    anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
+    sections = map(comparison, groups, known, titles(groups), anchors, [Art()] * len(groups))
+    return [Chapter(each, section, Files()) for each, section in zip(known, sections, strict=True)]
 
 
 def rows(results: Path) -> list[dict[str, str]]:

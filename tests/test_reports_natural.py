@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_reports import ALERT, drawn_blank, group, make, report, rows, texts, without_folds, without_script, write
+from test_reports import (
+    ALERT,
+    blank,
+    drawn_blank,
+    group,
+    make,
+    report,
+    rows,
+    texts,
+    without_folds,
+    without_script,
+    write,
+)
 
 from atso_bench.benchmark.record import Record
 from atso_bench.reports import natural, tables
 from atso_bench.reports.build import build, story
-from atso_bench.reports.comparison import Art
-from atso_bench.reports.evidence import evidence
 from atso_bench.reports.frame import read
 from atso_bench.reports.page import Section, Table
 
@@ -56,7 +66,7 @@ def street(method: str = "atso", fraction: str = "10", seed: int = 0, score: flo
 def told(results: Path) -> list[Section]:
     found = read(results)
     groups = found.groups()
-    return story(found, groups, list(map(evidence, groups)), [Art()] * len(groups))
+    return story(found, groups, blank(groups))
 
 
 def section(results: Path, title: str) -> Section:
