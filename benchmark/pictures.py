@@ -6,12 +6,13 @@ the predictions in a file for each run. All is small: a frame or a slice is thin
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
 
 _DAMAGED = (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error)
+ALIKE = 0.99
+"""Spacings that differ less are the same: headers are rounded, and the axis must not vary from case to case."""
 LONGEST = 512
 """Pixels along the longer side of what is kept."""
 
@@ -68,7 +71,7 @@ def view(reference: Reference) -> View:
     label, spacing = reference.label, reference.spacing
     if label.ndim == 2:
         return View(None, 0, _step(label.shape), (spacing[0], spacing[1]))
-    axis = int(np.argmax(spacing))
+    axis = next(each for each, size in enumerate(spacing) if size >= ALIKE * max(spacing))
     others = tuple(each for each in range(label.ndim) if each != axis)
     shares = np.zeros(label.shape[axis])
     for value in set(np.unique(label).tolist()) - {0, IGNORE}:
@@ -84,7 +87,9 @@ def _step(sides: Sequence[int]) -> int:
 
 
 class Album:
-    """Collects the pictures of one run while its cases are scored.
+    """Keeps the pictures of one run while its cases are scored, a case at a time; to be used in a ``with``.
+
+    A picture that cannot be kept costs no score: ``notes`` says why, and the run goes on without.
 
     Args:
         results: the results folder.
@@ -92,34 +97,71 @@ class Album:
         data: identity of the dataset.
         cases: what is scored.
         picture: a case's image in the original geometry; asked only if no run before has kept it.
+
+    Attributes:
+        notes: what could not be kept, for the record's warnings.
     """
 
     def __init__(
         self, results: Path, key: str, data: str, cases: Sequence[str], picture: Callable[[str], NDArray]
     ) -> None:
-        self._predictions = predictions_file(results, key, data)
-        self._ground = ground_file(results, data, cases)
-        self._picture = None if self._ground.exists() else picture
+        self.notes: list[str] = []
+        self._predictions, self._ground = predictions_file(results, key, data), ground_file(results, data, cases)
+        self._picture = picture
         self._cases: list[str] = []
-        self._arrays: dict[str, NDArray] = {}
-        self._shared: dict[str, NDArray] = {}
+        self._files: dict[Path, zipfile.ZipFile] = {}
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Album:
+        wanted = [self._predictions] if _whole(self._ground) else [self._predictions, self._ground]
+        with self._noting():
+            for path in wanted:
+                partial = self._open.enter_context(atomic(path))
+                self._files[path] = self._open.enter_context(zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED))
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        with self._noting():
+            for file in [] if raised[0] else self._files.values():
+                _put(file, "cases", np.array(self._cases))
+            self._open.__exit__(*raised)
 
     def add(self, case_id: str, prediction: NDArray, reference: Reference) -> None:
         """Keep the slice of a case."""
         place, seen = len(self._cases), view(reference)
         self._cases.append(case_id)
-        self._arrays[f"prediction {place}"] = seen.label(prediction)
-        if self._picture is not None:
-            self._shared[f"image {place}"] = seen.image(self._picture(case_id))
-            self._shared[f"reference {place}"] = seen.label(reference.label)
-            self._shared[f"spacing {place}"] = np.array(seen.spacing)
+        with self._noting():
+            if predictions := self._files.get(self._predictions):
+                _put(predictions, f"prediction {place}", seen.label(prediction))
+            if ground := self._files.get(self._ground):
+                _put(ground, f"reference {place}", seen.label(reference.label))
+                _put(ground, f"spacing {place}", np.array(seen.spacing))
+                _put(ground, f"image {place}", seen.image(self._picture(case_id)))
 
-    def write(self) -> None:
-        """Write what was collected."""
-        names = {"cases": np.array(self._cases)}
-        if self._shared:
-            _write(self._ground, names | self._shared)
-        _write(self._predictions, names | self._arrays)
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """What goes wrong here ends the album, and is no reason to lose a score."""
+        try:
+            yield
+        except Exception as error:
+            self.notes.append(f"no pictures were kept: {type(error).__name__}: {error}")
+            self._files = {}
+            with contextlib.suppress(Exception):
+                self._open.__exit__(type(error), error, error.__traceback__)
+
+
+def _whole(path: Path) -> bool:
+    try:
+        Kept(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _put(file: zipfile.ZipFile, name: str, array: NDArray) -> None:
+    """As ``np.savez_compressed`` does it, which wants all at once."""
+    with file.open(f"{name}.npy", "w") as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 class Kept:
@@ -136,14 +178,14 @@ class Kept:
             self._file = np.load(path, allow_pickle=False)
             self._places = {str(case): place for place, case in enumerate(self._file["cases"])}
         except _DAMAGED as error:
-            raise ValueError(f"{path} is damaged ({error})") from error
+            raise ValueError(f"{path} is damaged") from error
 
     def array(self, what: str, case_id: str) -> NDArray:
         """``image``, ``reference``, ``spacing`` or ``prediction`` of a case."""
         try:
             array: NDArray = self._file[f"{what} {self._places[case_id]}"]
         except (*_DAMAGED, OSError) as error:
-            raise ValueError(f"{self._path} is damaged: it has no {what} of {case_id} ({error})") from error
+            raise ValueError(f"{self._path} is damaged: it has no {what} of {case_id}") from error
         return array
 
 
@@ -164,8 +206,3 @@ def _grey(plane: NDArray) -> Pixels:
     low, high = np.nanpercentile(plane, [1, 99])
     spread = (np.nan_to_num(plane, nan=low) - low) / max(high - low, 1e-6)
     return (255 * spread.clip(0, 1)).round().astype(np.uint8)
-
-
-def _write(path: Path, arrays: dict[str, NDArray]) -> None:
-    with atomic(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from atso_bench.benchmark.spec import RunSpec, digest
 
 SCHEMA = 1
@@ -142,7 +144,7 @@ class Record:
             ValueError: if the file is no record, or was written by another version of the schema.
         """
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = orjson.loads(path.read_bytes())
             if raw["schema"] != SCHEMA:
                 raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}; run it again")
             phases = [Phase(**phase) for phase in raw["phases"]]

@@ -66,7 +66,8 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
 
     model = method.fit(trainer, data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
-    cases, summary, evaluation = score(model, spec, dataset, split, bench)
+    with Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture) as album:
+        cases, summary, evaluation = score(model, spec, dataset, split, bench, album)
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
 
     result = Record(
@@ -87,7 +88,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         diagnostics=diagnose(trainer.observations, judge),
-        warnings=[*dataset.caveats, *trainer.warnings],
+        warnings=[*dataset.caveats, *trainer.warnings, *album.notes],
         environment={**record.environment(), "device": bench.device, "workers": bench.workers},
     )
     result.write(bench.results)
@@ -99,16 +100,20 @@ def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[s
     return dataset.task(split.labelled, visible, spec.budget, spec.recipe)
 
 
+def scored_cases(spec: RunSpec, split: Split) -> tuple[str, ...]:
+    """T, or V where somebody tunes."""
+    return split.test if spec.scored == "test" else split.validation
+
+
 def score(
-    model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench
+    model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench, album: Album
 ) -> tuple[dict[str, Any], dict[str, Any], Phase]:
     """Predict T in its original geometry, once, and compare with the true labels: scores by case and their summary."""
-    part = split.test if spec.scored == "test" else split.validation
+    part = scored_cases(spec, split)
     exam = open_task(spec, dataset, split, part)
     device = torch.device(bench.device)
     clock = Stopwatch(device)
     scores = scorer(exam.metric, exam.classes)
-    album = Album(bench.results, spec.key, dataset.identity, part, dataset.picture)
     with bench.progress.phase("evaluation", len(part), "frames" if exam.track == "natural" else "cases") as bar:
         for case_id in part:
             with clock.running():
@@ -118,7 +123,6 @@ def score(
             scores.add(case_id, prediction, reference)
             album.add(case_id, prediction, reference)
             bar.advance(1)
-    album.write()
     phase = Phase(
         "evaluation",
         "evaluate",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -12,57 +11,9 @@ from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import LabelsNeeded
 from atso_bench.reports.leader import Leader, say
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals, ranges, signed
+from atso_bench.reports.short import time_multiple
 from atso_bench.reports.significance import PairedTest
 from atso_bench.reports.tables import headline
-
-
-def short(groups: Sequence[Group], known: Sequence[Evidence], titles: Sequence[str], anchors: Sequence[str]) -> Section:
-    """Who leads where, in one table, before anything else; nothing is said of scores on V."""
-    rows = []
-    for group, evident, title, anchor in zip(groups, known, titles, anchors, strict=True):
-        for fraction, found in evident.leaders.items():
-            head = [Cell(title, link=f"#{anchor}")] if len(groups) > 1 else []
-            rows.append([*head, Cell(group.fractions[fraction]), *_short(group, found, fraction)])
-    if not rows:
-        return Section("In short", "short", ["The scores are on validation sets, made for tuning: nobody leads."])
-    case = "frame" if all(group.natural for group in groups) else "case"
-    words = [
-        "The method with the best mean at each label fraction. Sure: the paired tests below show it over other "
-        f"{case}s and other seeds. In these trainings: shown for the trainings that were made, but other seeds may "
-        "turn out otherwise. Time: training and pseudo-labelling, as a multiple of the baseline's."
-    ]
-    heads = [*(["comparison"] if len(groups) > 1 else []), "label fraction", "best mean", "score", "over the baseline"]
-    heads += ["sure?", "over the next", "sure?", "time"]
-    table = Table("Who leads", heads, rows, words=2 + (len(groups) > 1))
-    return Section("In short", "short", words, [table])
-
-
-def _short(group: Group, found: Leader, fraction: str) -> list[Cell]:
-    if found.reason:
-        return [Cell(NONE, found.reason), *[Cell(NONE)] * 6]
-    runs = group.runs[group.runs.fraction == fraction]
-    multiple = _multiple(group, *(runs[runs.label == label] for label in (found.method, found.baseline)))
-    over = f"{found.baseline} {decimals(found.baseline_mean)}"
-    gain = [Cell(signed(found.mean - found.baseline_mean), over), Cell(_sure(found.over_baseline))]
-    alone = found.method == found.baseline
-    return [
-        Cell(found.method, strong=True),
-        Cell(decimals(found.mean)),
-        *([Cell(NONE), Cell(NONE)] if alone or math.isnan(found.baseline_mean) else gain),
-        Cell(signed(found.mean - found.runner_up_mean), found.runner_up),
-        Cell(_sure(found.over_runner_up)),
-        Cell(NONE if alone or math.isnan(multiple) else f"{multiple:.2f} ×"),
-    ]
-
-
-def _sure(test: PairedTest | None) -> str:
-    if test is None or test.reason:
-        return "not tested"
-    if test.seeds < 2:
-        return "one seed"
-    if test.certain and test.difference > 0:
-        return "yes"
-    return "in these trainings" if test.these_differ and test.effect > 0 else "no"
 
 
 def leaders(group: Group, known: Evidence) -> list[str]:
@@ -88,22 +39,10 @@ def _cost(group: Group, found: Leader, runs: pd.DataFrame, baseline: pd.DataFram
         return []
     if len({*runs["machine"], *baseline["machine"]}) > 1:
         return ["What it cost cannot be compared: the runs were made on different machines."]
-    multiple = _multiple(group, runs, baseline)
+    multiple = time_multiple(group, runs, baseline)
     if math.isnan(multiple):
         return []
-    return [f"Training and pseudo-labelling took {multiple:.2f} times as long as with {found.baseline}."]
-
-
-def _multiple(group: Group, runs: pd.DataFrame, baseline: pd.DataFrame) -> float:
-    """Seconds of training and pseudo-labelling, mean over runs, over the baseline's; NaN where they do not compare."""
-    if not (len(runs) and len(baseline)) or len({*runs["machine"], *baseline["machine"]}) > 1:
-        return math.nan
-    phases = group.phases[group.phases["kind"].isin(["train", "predict"])]
-    own, other = (
-        phases.loc[phases["key"].isin(part["key"]), "seconds"].sum(skipna=False) / len(part)
-        for part in (runs, baseline)
-    )
-    return float(own / other) if own > 0 and other > 0 else math.nan
+    return [f"Training and pseudo-labelling took {multiple:.1f} times as long as with {found.baseline}."]
 
 
 def tests(group: Group, known: Evidence) -> Section:
@@ -112,19 +51,26 @@ def tests(group: Group, known: Evidence) -> Section:
     pairs = ranges([test.n + test.zeros for test in made])
     basis = (
         f"{count(len(made), 'test')}, on {pairs} pairs; p is adjusted by Holm over all of them. " if made else
-        "No test could be made; the last column says why. "
+        "No test could be made; the verdict says why. "
     )  # fmt: skip
     score = "mean Dice over classes" if not group.natural else "mIoU over the classes in its reference"
     pooled = " Difference and interval are those of the pooled mIoU." if group.natural else ""
+    seeds = max((test.seeds for test in made), default=0)
+    about = (
+        f"The p over seeds and {group.case}s is about the methods, and so is the interval. Better or worse: that p is "
+        "below 0.05 and the interval is on one side of 0. In these trainings: Wilcoxon's alone is below 0.05, and "
+        "other seeds may turn out otherwise."
+        if seeds > 1
+        else f"With one seed nothing can be said of other trainings: the interval is over other {group.case}s alone, "
+        "and there is no p over seeds."
+    )
     words = [
         f"Each method against {known.baseline} at the same label fraction: {basis}"
         f"A pair is one {group.case} of T: its {score} with either method, mean over the seeds that both have."
         f"{pooled} Effect size is the matched-pairs rank-biserial correlation, from −1 (every {group.case} worse) to "
         "1 (every one better).",
-        f"Wilcoxon's signed-rank test holds the seeds fixed: it is about these trainings. The p over seeds and "
-        f"{group.case}s is about the methods, and so is the interval. Better or worse: that p is below 0.05 and the "
-        "interval is on one side of 0. In these trainings: Wilcoxon's alone is below 0.05, and other seeds may turn "
-        "out otherwise. How and why: docs/statistics.md.",
+        f"Wilcoxon's signed-rank test holds the seeds fixed: it is about these trainings. {about} p is adjusted for "
+        "the number of tests, the interval is not. How and why: docs/statistics.md.",
     ]
     if known.left_out:
         words.append(
@@ -160,7 +106,8 @@ def _verdict(test: PairedTest) -> Cell:
     if test.certain:
         return Cell("better" if test.difference > 0 else "worse")
     if test.these_differ:
-        return Cell("better in these trainings" if test.effect > 0 else "worse in these trainings")
+        trainings = "these trainings" if test.seeds > 1 else "this training"
+        return Cell(f"{'better' if test.effect > 0 else 'worse'} in {trainings}")
     return Cell("not shown")
 
 
@@ -176,9 +123,9 @@ def needed(group: Group, known: Evidence) -> list[str]:
     fewest = group.runs.groupby(["label", "fraction"])["labelled"].mean().groupby("label").min()
     said = "; ".join(f"{label}: {_labelled(found, fewest[label])}" for label, found in known.needed.items())
     return [
-        f"Labelled {group.case}s needed for 95 % of full supervision"
-        f"{'' if math.isnan(target) else f' ({headline(group)} {decimals(target)})'}, interpolated between the label "
-        f"fractions: {said}. Where a method or full supervision has one seed, the interval says nothing of other seeds."
+        f"Labelled {group.case}s with which 95 % of full supervision is first reached"
+        f"{'' if math.isnan(target) else f' ({headline(group)} {decimals(target)})'}, interpolated on the logarithmic "
+        f"axis: {said}. Where a method or full supervision has one seed, the interval says nothing of other seeds."
     ]
 
 
@@ -186,6 +133,8 @@ def _labelled(found: LabelsNeeded, fewest: float) -> str:
     told = found.reason or _amount(found.cases)
     if math.isnan(found.low):
         return told
+    if found.low <= fewest and math.isinf(found.high):
+        return f"{told} (95 % interval: anything)"
     ends = [
         "more than were tried" if math.isinf(end) else _amount(end) + " or fewer" * bool(end <= fewest)
         for end in (found.low, found.high)

@@ -12,7 +12,6 @@ from itertools import repeat
 from pathlib import Path
 
 from atso_bench.reports import (
-    answers,
     figures,
     figures_cases,
     figures_cost,
@@ -28,10 +27,15 @@ from atso_bench.reports.frame import Frames, Group, read
 from atso_bench.reports.missing import Missing, missing
 from atso_bench.reports.overlays import Overlays, overlays
 from atso_bench.reports.page import Section, Strip, Table, count, decimals, facts_table, plain, to_html, to_markdown
+from atso_bench.reports.short import short
 from atso_bench.reports.tidy import write_tidy
 
 MANY = 500
 """Runs from which on every core makes comparisons: a process takes about two seconds to start."""
+
+
+MOST = 4
+"""Processes: each takes about 250 MB."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,10 @@ def build(results: Path) -> Path:
     Raises:
         ValueError: if there is neither a record nor a failure.
     """
+    folder = results / "report"
+    for path in (results, folder):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file; a report is made from a results folder, and into its folder report/")
     frames = read(results)
     gone, unreadable = missing(results, frames)
     frames.failures.extend(unreadable)
@@ -66,7 +74,6 @@ def build(results: Path) -> Path:
     title = "ATSO-Bench: " + (", ".join(sorted({group.facts["dataset"] for group in groups})) or "no finished run")
     files["report.md"] = to_markdown(title, sections).encode()
     files["index.html"] = to_html(title, sections).encode()
-    folder = results / "report"
     files.write(folder)
     write_tidy(frames, folder)
     return folder / "index.html"
@@ -84,7 +91,7 @@ def story(
     names = [each.title for each in sections]
     if groups:
         known, anchors = [each.known for each in chapters], [each.anchor for each in sections]
-        sections.insert(0, answers.short(groups, known, names, anchors))
+        sections.insert(0, short(groups, known, names, anchors, len(frames.failures), len(gone)))
     if ranked is not None:
         sections.append(ranked)
     sections.append(_compared(frames, groups, names))
@@ -102,7 +109,7 @@ def story(
 def _chapters(groups: Sequence[Group], results: Path) -> list[Chapter]:
     anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
     each = (groups, titles(groups), anchors, repeat(results))
-    cores = min(len(groups), os.cpu_count() or 1)
+    cores = min(len(groups), os.cpu_count() or 1, MOST)
     if cores < 2 or sum(len(group.runs) for group in groups) < MANY:
         return list(map(chapter, *each))
     spawn = multiprocessing.get_context("spawn")  # threads of pyarrow do not survive a fork
@@ -174,7 +181,8 @@ def titles(groups: Sequence[Group]) -> list[str]:
         share = "in total" if facts["parity"] == "total" else "each training"
         # a small budget's crops are not those of the configuration's name
         crop = f" (crops of {plain(facts['recipe'].get('patch'))})" if group.natural else ""
-        found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {facts['steps']:,} steps {share}")
+        where = "" if facts["scored"] == "test" else ", scored on V"
+        found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {facts['steps']:,} steps {share}{where}")
     return [
         f"{title} ({found[: place + 1].count(title)} of {found.count(title)})" if found.count(title) > 1 else title
         for place, title in enumerate(found)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atso_bench.reports import answers, cases, figures, literature, natural, tables
+from atso_bench.reports import answers, cases, figures, literature, natural, provenance, tables
 from atso_bench.reports.evidence import Evidence
 from atso_bench.reports.frame import Group
 from atso_bench.reports.overlays import Overlays
-from atso_bench.reports.page import Picture, Section, Strip, Table
+from atso_bench.reports.page import Picture, Section, Strip, Table, decimals
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def comparison(group: Group, known: Evidence, title: str, anchor: str, art: Art)
         *_published(group),
     ]
     words = [*answers.leaders(group, known), _how_to_read(group, known), *tables.cautions(group)]
+    words += [f"About the data: {text}." for text in provenance.said_by_all(group.runs)]
     return Section(title, anchor, words, [tables.scores(group, known.estimates)], sections)
 
 
@@ -69,6 +70,7 @@ def _efficiency(group: Group, known: Evidence, art: Art) -> Section:
             f" Bars are the 95 % interval of a mean, with one seed over other {group.case}s only; where there is none "
             "it cannot be said, and where one ends in an arrow it goes on."
         )
+    words += _no_bound(group)
     if group.runs["upper"].any():
         words[0] += " The dashed line is the upper bound, all labels" + (
             ", its band the 95 % interval; the dotted line is 95 % of it. An arrow to the left of an interval of "
@@ -83,6 +85,20 @@ def _efficiency(group: Group, known: Evidence, art: Art) -> Section:
     return Section(
         "Label efficiency", words=[*words, *answers.needed(group, known)], parts=art.parts("label-efficiency")
     )
+
+
+def _no_bound(group: Group) -> list[str]:
+    """Full supervision that is worse than the same method with fewer labels bounds nothing."""
+    upper = group.runs[group.runs.upper]
+    means = group.runs[group.runs.label.isin(upper["label"])].groupby("fraction")["score"].mean()
+    full = means.get(upper["fraction"].iloc[0]) if len(upper) else None
+    if full is None or not (means > full).any():
+        return []
+    score = tables.headline(group)
+    return [
+        f"With all labels {upper['label'].iloc[0]} has {score} {decimals(full)}, less than with "
+        f"{group.fractions[str(means.idxmax())]}: it is no upper bound here, and 95 % of it says little."
+    ]
 
 
 def _by_class(group: Group) -> Section:
@@ -116,11 +132,12 @@ def _seen(group: Group, art: Art) -> Section:
         words.append(
             f"The {group.case}s with the best, the median and the worst score, by mean over the methods shown, "
             f"at {group.fractions[art.seen.fraction]}, seed {art.seen.seed}; the same for every method. {part}"
-            f"A score is the whole {group.case}'s. Disagreement is bright where many methods differ from what most of "
-            "them say."
+            f"A score is the whole {group.case}'s."
         )
-    if art.seen.absent:
-        words.append(f"Without a picture there: {', '.join(art.seen.absent)}.")
+        if len(group.labels) - len(art.seen.absent) > 1:
+            words.append("Disagreement is bright where many methods differ from what most of them say.")
+        if art.seen.absent:
+            words.append(f"Without a picture there: {', '.join(art.seen.absent)}.")
     words += [f"A picture could not be read: {text}." for text in art.seen.damaged]
     return Section(f"{group.case.capitalize()}s to look at", words=words, parts=[*art.parts("classes"), *art.strips])
 
@@ -139,7 +156,7 @@ def _cost(group: Group, art: Art) -> Section:
         said.append(
             "Score against seconds: a point is the mean over seeds of one method, rings are single runs. An edge and "
             "the line mark the Pareto front: no other method of the panel is as fast and as good. It is made of means "
-            "and does not say whether a lead is chance."
+            "and does not say whether a lead is chance; the same steps take longer when the machine does other work."
         )
     if "phases" in art.figures:
         said.append(
@@ -158,7 +175,8 @@ def _mimicking(group: Group, art: Art) -> Section:
         f"What each student's labels changed, over the {group.case}s that it relabelled. Update rate: share of the "
         f"{updated} that changed. Agreement ({score}) of student and teacher: on those {group.case}s, and inside and "
         f"outside the student's own training subset. Pseudo-label {score}, corrected (wrong to right) and corrupted "
-        "(right to wrong) are the evaluator's, which alone may open the hidden labels."
+        "(right to wrong), each a share of the labels that could be so, are the evaluator's, which alone may open the "
+        "hidden labels."
     )
     said = [words]
     if "mimicking" in art.figures:

@@ -19,7 +19,8 @@ from atso_bench.reports.evidence import Evidence
 from atso_bench.reports.figures_legend import MOST_SEEDS, SINGLE
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Estimate, LabelsNeeded
-from atso_bench.reports.tables import ALIKE, headline
+from atso_bench.reports.leader import ALIKE
+from atso_bench.reports.tables import headline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

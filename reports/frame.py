@@ -49,7 +49,7 @@ class Group:
 
         In one pass: to look for each cell's runs among all takes as many passes as there are cells.
         """
-        found = dict(iter(self.runs.groupby(["fraction", "label"], sort=False)))
+        found = {(str(text), str(label)): runs for (text, label), runs in self.runs.groupby(["fraction", "label"])}
         return {place: found[place] for place in product(self.fractions, self.labels) if place in found}
 
     @property
@@ -103,7 +103,7 @@ def _group(
     name: str, runs: pd.DataFrame, scores: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame
 ) -> Group:
     facts = runs["facts"].iloc[0]
-    by_fraction = dict(iter(runs.groupby("fraction")))
+    by_fraction = {str(text): part for text, part in runs.groupby("fraction")}
     order = sorted(by_fraction, key=lambda text: (by_fraction[text]["labelled"].mean(), text))
     heads = {text: _fraction_head(text, by_fraction[text], _noun(facts)) for text in order}
     methods = dict(zip(runs["label"], runs["method"], strict=True))
@@ -175,8 +175,8 @@ def _labelled_by_options(runs: pd.DataFrame) -> pd.DataFrame:
         differ = {name for name in every if len({digest(options.get(name)) for options in part["options"]}) > 1}
         for index, overrides, options in zip(part.index, part["overrides"], part["options"], strict=True):
             values = {**overrides, **options}
-            shown = ", ".join(f"{name}={plain(values.get(name))}" for name in sorted({*overrides, *differ}))
-            labels[index] = f"{method} ({shown})" if shown else method
+            shown = ", ".join(f"{each}={plain(values.get(each))}" for each in sorted({*overrides, *differ}))
+            labels[index] = f"{method} ({shown})" if shown else str(method)
     return runs.assign(label=[labels[index] for index in runs.index])
 
 

@@ -267,7 +267,7 @@ def labels_needed(
     )
     target = share * full.mean
     if math.isnan(target) or not points:
-        reason = "nothing was run with all labels" if math.isnan(target) else "there is no score"
+        reason = "there is no score with all labels" if math.isnan(target) else "there is no score"
         return LabelsNeeded(math.nan, math.nan, math.nan, target, reason)
     numbers = np.array([number for number, _ in points])
     cases = float(_first(numbers, np.array([[each.mean] for _, each in points]), np.array([target]))[0])

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from atso_bench.reports.page import signed
 from atso_bench.reports.significance import PairedTest
 
+ALIKE = 0.0005
+"""What three decimals do not tell apart."""
+
 
 @dataclass(frozen=True)
 class Leader:
@@ -86,7 +89,7 @@ def say(found: Leader, where: str, score: str = "Dice", case: str = "case") -> s
         return f"At {where}, {found.method} and {found.runner_up} have the same mean {score}, {found.mean:.3f}."
     said = [f"At {where}, {_role(found.method, found)} has the best mean {score}, {found.mean:.3f}"]
     if found.method == found.baseline:
-        said[0] += ": no other method is better."
+        said[0] += ": no other method has a higher mean."
     elif math.isnan(found.baseline_mean):
         said[0] += f"; {found.baseline} was not run, so nobody knows what the unlabelled {case}s were worth."
     else:
@@ -95,7 +98,8 @@ def say(found: Leader, where: str, score: str = "Dice", case: str = "case") -> s
         said.append(_certainty(found.over_baseline, f"{found.method} is better than {found.baseline}", case))
     if found.runner_up != found.baseline or found.method == found.baseline:
         lead = found.mean - found.runner_up_mean
-        said.append(f"{found.runner_up} comes next with {found.runner_up_mean:.3f}, {lead:.3f} less.")
+        less = f"{lead:.3f}" if lead >= ALIKE else "less than 0.001"
+        said.append(f"{found.runner_up} comes next with {found.runner_up_mean:.3f}, {less} less.")
         said.append(_certainty(found.over_runner_up, f"{found.method} is better than {found.runner_up}", case))
     return " ".join(said)
 

@@ -7,7 +7,7 @@ import pandas as pd
 from atso_bench.reports.frame import Group
 from atso_bench.reports.page import Cell, Table, decimals, ranges
 from atso_bench.reports.rows import COUNTS
-from atso_bench.reports.tables import cells, spread
+from atso_bench.reports.tables import spread
 
 DIFFERENT = 1e-6  # two sums of the same counts agree better than that
 
@@ -15,7 +15,7 @@ DIFFERENT = 1e-6  # two sums of the same counts agree better than that
 def classes(group: Group) -> Table:
     """IoU pooled over the frames of a run, mean over seeds: a row per class and fraction, a column per method."""
     pooled = _pooled(group)
-    runs = {(fraction, label): part["key"] for fraction, label, part in cells(group)}
+    runs = {(fraction, label): part["key"] for (fraction, label), part in group.cells.items()}
     rows = []
     missing = _absent(group, pooled)
     for name in [name for name in group.facts["classes"] if name not in missing]:
@@ -48,7 +48,7 @@ def others(group: Group) -> Table:
         names["official_miou"] = "official mIoU"
     rows = [
         [Cell(group.fractions[fraction]), Cell(label), *(spread(runs[name]) for name in names)]
-        for fraction, label, runs in cells(group)
+        for (fraction, label), runs in group.cells.items()
     ]
     caption = "Beside mIoU, mean ± standard deviation over seeds"
     return Table(caption, ["label fraction", "method", *names.values()], rows, words=2)

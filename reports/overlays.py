@@ -99,14 +99,12 @@ def overlays(group: Group, results: Path) -> Overlays | None:
     ground = _open(ground_file(results, runs["data"].iloc[0], [str(case) for case in every]), damaged)
     scores.index = pd.Index(runs["label"])
     scores = scores.loc[list(kept)]
-    sheets: list[Sheet] = []
-    if ground is not None:
-        try:
-            for rank, case in _ranks(scores.mean()).items():
-                tiles = _tiles(group, case, ground, kept, scores[case])
-                sheets.append(Sheet(rank, case, float(scores[case].mean()), tiles))
-        except ValueError as error:
-            damaged.append(str(error))
+    sheets = [
+        Sheet(rank, case, float(scores[case].mean()), tiles)
+        for rank, case in _ranks(scores.mean()).items()
+        if (tiles := _seen(group, case, ground, kept, scores[case], damaged))
+    ]
+    damaged = [text.replace(f"{results}/", "") for text in damaged]
     absent = [label for label in group.labels if label not in kept]
     return Overlays(str(runs["fraction"].iloc[0]), int(runs["seed"].iloc[0]), sheets, _legend(group), absent, damaged)
 
@@ -151,6 +149,16 @@ def _ranks(means: pd.Series) -> dict[str, str]:
 # One case
 
 
+def _seen(
+    group: Group, case: str, ground: Kept | None, kept: Mapping[str, Kept], scores: pd.Series, damaged: list[str]
+) -> list[Tile]:
+    try:
+        return _tiles(group, case, ground, kept, scores) if ground is not None else []
+    except ValueError as error:
+        damaged.append(str(error))
+        return []
+
+
 def _tiles(group: Group, case: str, ground: Kept, kept: Mapping[str, Kept], scores: pd.Series) -> list[Tile]:
     image = ground.array("image", case)
     if image.ndim == 2:
@@ -159,7 +167,7 @@ def _tiles(group: Group, case: str, ground: Kept, kept: Mapping[str, Kept], scor
     spacing = tuple(float(value) for value in ground.array("spacing", case))
     predictions = {label: each.array("prediction", case) for label, each in kept.items()}
     if {each.shape for each in predictions.values()} != {reference.shape} or image.shape[:2] != reference.shape:
-        raise ValueError(f"the pictures of {case} differ in size; run again what is in pictures/")
+        raise ValueError(f"the pictures of {case} differ in size")
     colours, unseen = class_colours(group), {IGNORE} if group.natural else {0, IGNORE}
     shown = {"image": image, "reference": _painted(image, reference, colours, unseen)}
     for label, prediction in predictions.items():

@@ -19,7 +19,7 @@ def warnings(runs: pd.DataFrame) -> Section:
     """What all runs on a dataset say, once; then what single runs say."""
     rows = []
     for dataset, part in runs.groupby("dataset", sort=True):
-        shared = dict.fromkeys(text for text in part["warnings"].iloc[0] if _in_all(text, part))
+        shared = said_by_all(part)
         rows += [[Cell(f"all {count(len(part), 'run')} on {dataset}"), Cell(text)] for text in shared]
         rows += [
             [Cell(run["title"], run["key"], link=_link(run["path"])), Cell(text)]
@@ -30,6 +30,11 @@ def warnings(runs: pd.DataFrame) -> Section:
     if not rows:
         return Section("Warnings", "warnings", ["No run left a warning."])
     return Section("Warnings", "warnings", [], [Table("Warnings by run", ["run", "warning"], rows, 2, long=True)])
+
+
+def said_by_all(runs: pd.DataFrame) -> list[str]:
+    """Warnings that every one of the runs left."""
+    return [text for text in dict.fromkeys(runs["warnings"].iloc[0]) if _in_all(text, runs)] if len(runs) else []
 
 
 def _in_all(text: str, runs: pd.DataFrame) -> bool:

@@ -8,7 +8,7 @@ import shlex
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -160,19 +160,19 @@ class Scores:
 
     def add(self, record: Record, key: str) -> None:
         """Nothing of a record whose cases have the wrong shape."""
-        rows = [(case, name, each) for case, classes in record.cases.items() for name, each in classes.items()]
-        values = list(chain.from_iterable([map(each.get, NUMBERS) for _, _, each in rows]))
+        entries = [each for classes in record.cases.values() for each in classes.values()]
+        values = list(chain.from_iterable(map(each.get, NUMBERS) for each in entries))
         if not {*map(type, values)} <= _PLAIN:
             values = [number(value) for value in values]
-        numbers = np.array(values, dtype=float).reshape(len(rows), len(NUMBERS))  # None becomes NaN
+        numbers = np.array(values, dtype=float).reshape(len(entries), len(NUMBERS))  # None becomes NaN
         if (numbers[:, : len(COUNTS)] % 1 > 0).any():
             raise ValueError("a count must be a whole number")
-        words = zip(*((case, name, str(each.get("empty") or "")) for case, name, each in rows), strict=True)
-        for known, found in zip(self._words.values(), words, strict=False):  # a record without cases has none
-            known.extend(found)
+        self._words["case"].extend(chain.from_iterable(map(repeat, record.cases, map(len, record.cases.values()))))
+        self._words["class"].extend(chain.from_iterable(record.cases.values()))
+        self._words["empty"].extend(str(each.get("empty") or "") for each in entries)
         for column, numbers_of in zip(self._numbers, numbers.T, strict=True):
             column.frombytes(numbers_of.tobytes())
-        self._runs.append((key, len(rows)))
+        self._runs.append((key, len(entries)))
 
     def frame(self) -> pd.DataFrame:
         """A row per run (``key``), case and class, runs in the order in which they came."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import product
 from numbers import Real
+from typing import Any
 
 import pandas as pd
 
 from atso_bench.benchmark.spec import digest
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Estimate
+from atso_bench.reports.leader import ALIKE
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
 from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, RATES
 
 HEADLINE = {"dice": "Dice", "miou": "mIoU"}
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
-
-ALIKE = 0.0005  # what three decimals do not tell apart
 
 
 def headline(group: Group) -> str:
@@ -30,14 +29,6 @@ def headline(group: Group) -> str:
 def part(group: Group) -> str:
     """T, or V where somebody tuned: such scores are no results."""
     return "the test set T" if group.facts["scored"] == "test" else "the validation set V"
-
-
-def cells(group: Group) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """The runs of each label fraction and method that there are, in the order of the tables."""
-    parts = dict(iter(group.runs.groupby(["fraction", "label"], sort=False)))
-    for place in product(group.fractions, group.labels):
-        if place in parts:
-            yield *place, parts[place]
 
 
 def records_of(comparison: str, fraction: str, label: str) -> str:
@@ -54,12 +45,12 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
     An estimate's interval stands beside a mean where it is one of that mean: with undefined cases it may not be.
     """
     known = estimates or {}
-    means = {(label, fraction): runs["score"].mean() for fraction, label, runs in cells(group)}
+    means = {(label, fraction): runs["score"].mean() for (fraction, label), runs in group.cells.items()}
     best = {}
     for fraction in group.fractions:
         column = [mean for (_, other), mean in means.items() if other == fraction and not math.isnan(mean)]
         best[fraction] = max(column) if len(column) > 1 else math.nan
-    found = {(label, fraction): runs["score"] for fraction, label, runs in cells(group)}
+    found = {(label, fraction): runs["score"] for (fraction, label), runs in group.cells.items()}
     rows = []
     for label in group.labels:
         row = [Cell(label)]
@@ -123,7 +114,7 @@ def classes(group: Group) -> Table:
     mean = means.to_dict("index")
     rows = []
     for name in group.facts["classes"]:
-        for fraction, label, _ in cells(group):
+        for fraction, label in group.cells:
             at = (name, fraction, label)
             row = [Cell(name), Cell(group.fractions[fraction]), Cell(label)]
             row += [_class_score(mean.get(at, {}), undefined.get(at, {}), metric) for metric in metrics]
@@ -132,7 +123,7 @@ def classes(group: Group) -> Table:
             rows.append(row)
     heads = ["class", "label fraction", "method", *UNITS.values()]
     kinds = ["empty prediction", "empty reference", "both empty"]
-    return Table("Scores by class, mean over cases and seeds", [*heads, "scored cases", *kinds], rows, words=3)
+    return Table("Scores by class, mean over cases and seeds", [*heads, "case scores", *kinds], rows, words=3)
 
 
 def _class_score(means: Mapping[str, float], undefined: Mapping[str, int], metric: str) -> Cell:
@@ -155,28 +146,34 @@ def costs(group: Group) -> Table:
     phases = group.phases.merge(group.runs[["key", "machine"]], on="key")
     largest = phases.groupby(place)[["process_bytes", "device_bytes"]].max().to_dict("index")
     shared = phases.groupby(place)["reused"].agg(["sum", "size"]).to_dict("index")
-    sums = phases.groupby([*place, "kind"])[["seconds", "samples", "steps"]].sum().to_dict("index")
+    sums = _sums(phases, [*place, "kind"], ["seconds", "samples", "steps"]).to_dict("index")
     counted = phases[phases["kind"].isin(kinds)]
-    unknown = counted["joules"].isna().groupby([counted[name] for name in place]).any()
-    joules = counted.groupby(place)["joules"].sum().mask(unknown).to_dict()
+    joules = _sums(counted, place, ["joules"])["joules"].to_dict()
+    by_run = _sums(counted, [*place, "key"], ["seconds"])["seconds"].groupby(place)
+    least, most = by_run.min().to_dict(), by_run.max().to_dict()
     nothing = {"seconds": 0.0, "samples": 0.0, "steps": 0.0}
     rows = []
-    for fraction, label, all_runs in cells(group):
+    for (fraction, label), all_runs in group.cells.items():
         for machine in sorted(set(all_runs["machine"])):
             at = (fraction, label, machine)
             by_kind = {kind: sums.get((*at, kind), nothing) for kind in (*kinds, "diagnose")}
             train, each = by_kind["train"], int(amount[at])
             row = [Cell(group.fractions[fraction]), Cell(label), *([Cell(machine)] if machines else [])]
             row += [Cell(seconds(by_kind[kind]["seconds"] / each)) for kind in kinds]
-            row += [Cell(seconds(sum(by_kind[kind]["seconds"] for kind in kinds) / each))]
+            together = seconds(sum(by_kind[kind]["seconds"] for kind in kinds) / each)
+            # seeds do the same steps, so their seconds differ by what else the machine did
+            ends = [seconds(extreme.get(at, math.nan)) for extreme in (least, most)]
+            row += [Cell(together, " to ".join(ends) if together != NONE and ends[0] != ends[1] else "")]
             row += [Cell(seconds(by_kind["diagnose"]["seconds"] / each))]
             row += [Cell(decimals(joules.get(at, math.nan) / each / 1000, 2))] if energy else []
             rates = (train[name] / train["seconds"] if train["seconds"] else math.nan for name in ("steps", "samples"))
             row += [Cell(decimals(rate, 1)) for rate in rates]
-            row += [Cell(gibibytes(float(largest[at][name]))) for name in ("process_bytes", "device_bytes")]
+            memory = largest.get(at, {})
+            row += [Cell(gibibytes(float(memory.get(name, math.nan)))) for name in ("process_bytes", "device_bytes")]
             row += [Cell(decimals(runs[at][name], 0)) for name in ("spent", "teacher_patches")]
             row += [Cell(decimals(by_kind["predict"]["samples"] / each, 0))]
-            row += [Cell(f"{int(shared[at]['sum'])} of {int(shared[at]['size'])}")]
+            reused = shared.get(at, {"sum": 0, "size": 0})
+            row += [Cell(f"{int(reused['sum'])} of {int(reused['size'])}")]
             rows.append(row)
     words = ["label fraction", "method", *(["machine"] if machines else [])]
     times = [*kinds.values(), "together (s)", "diagnostics (s)", *(["together (kJ)"] if energy else [])]
@@ -184,6 +181,12 @@ def costs(group: Group) -> Table:
     rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches"]
     rest += [f"pseudo-labelled {group.case}s", "shared phases"]
     return Table("Time and memory of a run, mean over seeds", [*words, *times, *rest], rows, words=len(words))
+
+
+def _sums(phases: pd.DataFrame, place: list[str], names: list[str]) -> pd.DataFrame:
+    """By place; NaN where any part is undefined, for a sum of the rest would be too small."""
+    together = phases.groupby(place)[names]
+    return together.sum().where(together.count().eq(together.size(), axis=0))
 
 
 # Lazy mimicking
@@ -194,13 +197,14 @@ def mimicking(group: Group) -> Table:
     teachers = bool((group.diagnostics["teacher"] != "").any())
     place = ["fraction", "label", "generation", "subset", "phase", "teacher"]
     steps = group.diagnostics.groupby(place, sort=False)
-    means, seeds = steps[["cases", *RATES]].mean().to_dict("index"), steps["key"].nunique()
+    means: dict[Any, Any] = steps[["cases", *RATES]].mean().to_dict("index")
+    seeds = steps["key"].nunique()
     classes = {name: _by_class(group.diagnostics, place, name) for name in BY_CLASS}
     of_cell: dict[tuple[str, str], list[tuple]] = {}
     for step in means:
         of_cell.setdefault(step[:2], []).append(step)
     rows = []
-    for fraction, label, _ in cells(group):
+    for fraction, label in group.cells:
         for step in sorted(of_cell.get((fraction, label), []), key=lambda step: _natural(step[2:])):
             generation, subset, phase, teacher = step[2:]
             row = [Cell(group.fractions[fraction]), Cell(label), Cell(str(phase) or _moment(generation, subset))]

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 _RENAMED = {"labelled": "labelled_cases", "percent": "labelled_percent"}
-_ABOUT = ("comparison", "dataset", "configuration", "method", "options", "fraction", "labelled", "percent")
-_ABOUT += ("seed", "steps", "parity", "key")
+_ABOUT = (
+    *("comparison", "dataset", "configuration", "method", "options", "fraction", "labelled", "percent"),
+    *("seed", "steps", "parity", "key"),
+)
 _RATIOS = (*METRICS, *VOLUMES)
 _COLUMNS = (*(_RENAMED.get(name, name) for name in _ABOUT), "case", "class", *COUNTS, *_RATIOS, "empty")
 _WHOLE = ("labelled_cases", "seed", "steps", *COUNTS)
@@ -120,9 +122,9 @@ def _write_parquet(
 
 
 def _coded(column: pd.Series, run: NDArray[np.intp] | None = None) -> tuple[NDArray[np.int32], pyarrow.Array]:
-    """The place of each row's word among the words."""
+    """The place of each row's word among the words, and these."""
     import pyarrow
 
-    places, words = pd.factorize(column)
-    places = places.astype(np.int32)
+    found, words = pd.factorize(column)
+    places = np.asarray(found, dtype=np.int32)
     return places if run is None else places[run], pyarrow.array([str(word) for word in words], pyarrow.string())

@@ -33,12 +33,11 @@ def scored(*dice: float | None) -> dict[str, dict]:
 def kept(results: Path, record: Record, label: np.ndarray, spacing=(4.0, 1.0, 2.0)) -> None:
     """The record with its pictures; every case of it has this prediction, and a reference of organ alone."""
     record.write(results)
-    album = Album(results, record.spec.key, record.data, list(record.cases), lambda case: np.zeros(SHAPE))
-    for case in record.cases:
-        reference = np.zeros(SHAPE, np.uint8)
-        reference[1] = 1
-        album.add(case, label, Reference(reference, spacing))
-    album.write()
+    with Album(results, record.spec.key, record.data, list(record.cases), lambda case: np.zeros(SHAPE)) as album:
+        for case in record.cases:
+            reference = np.zeros(SHAPE, np.uint8)
+            reference[1] = 1
+            album.add(case, label, Reference(reference, spacing))
 
 
 def only(results: Path) -> Group:
@@ -120,10 +119,9 @@ def test_a_damaged_file_costs_its_method_and_is_named(tmp_path):
 def test_pictures_of_other_sizes_are_an_error_that_is_said(tmp_path):
     two_methods(tmp_path)
     run = only(tmp_path).runs.set_index("label").loc["atso"]
-    album = Album(tmp_path, run.key, run.data, CASES, lambda case: np.zeros(SHAPE))
-    for case in CASES:
-        album.add(case, np.zeros((3, 5, 5)), Reference(np.zeros((3, 5, 5), np.uint8), (4.0, 1.0, 1.0)))
-    album.write()
+    with Album(tmp_path, run.key, run.data, CASES, lambda case: np.zeros(SHAPE)) as album:
+        for case in CASES:
+            album.add(case, np.zeros((3, 5, 5)), Reference(np.zeros((3, 5, 5), np.uint8), (4.0, 1.0, 1.0)))
     assert "differ in size" in seen(tmp_path).damaged[0]
 
 
@@ -132,9 +130,10 @@ def test_street_scenes_have_cityscapes_palette_and_what_is_ignored_stays_uncover
     record.write(tmp_path)
     label = np.full((4, 200), 13, np.uint8)
     label[:, :100] = IGNORE
-    album = Album(tmp_path, record.spec.key, record.data, ["a_0_0"], lambda case: np.full((4, 200, 3), 100, np.uint8))
-    album.add("a_0_0", np.full((4, 200), 13), Reference(label, (1.0, 1.0)))
-    album.write()
+    with Album(
+        tmp_path, record.spec.key, record.data, ["a_0_0"], lambda case: np.full((4, 200, 3), 100, np.uint8)
+    ) as album:
+        album.add("a_0_0", np.full((4, 200), 13), Reference(label, (1.0, 1.0)))
     (sheet,) = seen(tmp_path).sheets
     assert sheet.tiles[1].kind == "jpeg"
     reference = pixels(sheet.tiles[1].content).astype(int)

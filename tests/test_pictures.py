@@ -55,10 +55,9 @@ def test_image_and_reference_are_kept_once_and_predictions_for_every_run(tmp_pat
 
     reference = Reference(volume(), (3.0, 1.0, 1.0))
     for key, value in (("one", 1), ("two", 2)):
-        album = Album(tmp_path, key, "data", ["a", "b"], picture)
-        for case in ("a", "b"):
-            album.add(case, np.full((9, 20, 30), value), reference)
-        album.write()
+        with Album(tmp_path, key, "data", ["a", "b"], picture) as album:
+            for case in ("a", "b"):
+                album.add(case, np.full((9, 20, 30), value), reference)
     assert asked == ["a", "b"], "the second run found them there"
     ground = Kept(ground_file(tmp_path, "data", ["b", "a"]))
     image = ground.array("image", "b")
@@ -81,16 +80,14 @@ def test_other_data_or_other_cases_have_other_files(tmp_path):
 def test_an_image_of_one_intensity_or_with_nan_is_no_error(tmp_path):
     plane = np.full((1, 4, 4), 7.0)
     plane[0, 0, 0] = np.nan
-    album = Album(tmp_path, "one", "data", ["a"], lambda case: plane)
-    album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
-    album.write()
+    with Album(tmp_path, "one", "data", ["a"], lambda case: plane) as album:
+        album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
     assert (Kept(ground_file(tmp_path, "data", ["a"])).array("image", "a") == 0).all()
 
 
 def test_a_damaged_file_says_which_it_is_and_a_missing_one_that_it_is_missing(tmp_path):
-    album = Album(tmp_path, "one", "data", ["a"], lambda case: np.zeros((1, 4, 4)))
-    album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
-    album.write()
+    with Album(tmp_path, "one", "data", ["a"], lambda case: np.zeros((1, 4, 4))) as album:
+        album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
     path = predictions_file(tmp_path, "one", "data")
     with pytest.raises(ValueError, match=f"{path.name} is damaged: it has no prediction of b"):
         Kept(path).array("prediction", "b")
@@ -101,3 +98,44 @@ def test_a_damaged_file_says_which_it_is_and_a_missing_one_that_it_is_missing(tm
             Kept(path)
     with pytest.raises(FileNotFoundError):
         Kept(path.with_name("other.npz"))
+
+
+def test_a_picture_that_cannot_be_kept_costs_no_score_and_leaves_no_half_file(tmp_path):
+    def gone(case: str) -> np.ndarray:
+        raise FileNotFoundError("the image of a is gone")
+
+    reference = Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0))
+    with Album(tmp_path, "one", "data", ["a", "b"], gone) as album:
+        for case in ("a", "b"):
+            album.add(case, np.zeros((1, 4, 4)), reference)
+    assert album.notes == ["no pictures were kept: FileNotFoundError: the image of a is gone"]
+    assert not list((tmp_path / "pictures").iterdir())
+    (tmp_path / "full").write_text("a file where a folder should be")
+    with Album(tmp_path / "full", "one", "data", ["a"], gone) as album:
+        album.add("a", np.zeros((1, 4, 4)), reference)
+    assert len(album.notes) == 1
+
+
+def test_a_run_that_fails_while_it_is_scored_leaves_no_pictures(tmp_path):
+    def scored() -> None:
+        with Album(tmp_path, "one", "data", ["a", "b"], lambda case: np.zeros((1, 4, 4))) as album:
+            album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        scored()
+    assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_damaged_images_are_kept_anew_by_the_next_run(tmp_path):
+    for key in ("one", "two"):
+        with Album(tmp_path, key, "data", ["a"], lambda case: np.zeros((1, 4, 4))) as album:
+            album.add("a", np.zeros((1, 4, 4)), Reference(np.zeros((1, 4, 4), np.uint8), (1.0, 1.0, 1.0)))
+        ground = ground_file(tmp_path, "data", ["a"])
+        assert Kept(ground).array("image", "a").shape == (4, 4)
+        ground.write_bytes(ground.read_bytes()[:50])
+
+
+def test_the_axis_does_not_follow_the_last_bits_of_a_header():
+    for spacing in ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0000001), (0.99999994, 1.0, 1.0)):
+        assert view(Reference(volume(), spacing)).axis == 0

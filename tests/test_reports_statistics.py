@@ -62,7 +62,7 @@ def test_a_clear_lead_of_five_seeds_and_thirty_cases_is_certain_and_has_its_cost
     assert said.startswith(f"At {HEAD}, atso has the best mean Dice, 0.7")
     assert "That atso is better than supervised is certain: 95 % interval of the difference +0.0" in said
     assert "on 30 cases and 5 seeds." in said
-    assert said.endswith("Training and pseudo-labelling took 2.25 times as long as with supervised.")
+    assert said.endswith("Training and pseudo-labelling took 2.2 times as long as with supervised.")
     page, text = report(tmp_path)
     for shown in (page, text):
         assert said.replace("<", "&lt;") in shown
@@ -77,7 +77,7 @@ def test_one_seed_is_never_certain(tmp_path: Path) -> None:
     (said,) = told(tmp_path)
     assert "cannot be said with one seed. This one training was better on 30 cases" in said
     (row,) = paired_table(tmp_path)
-    assert (row["p over seeds and cases (Holm)"], row["verdict"]) == ("– one seed", "better in these trainings")
+    assert (row["p over seeds and cases (Holm)"], row["verdict"]) == ("– one seed", "better in this training")
 
 
 def test_a_tie_has_no_leader_and_no_cost(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""The answer before anything else: who leads at each label fraction, how sure that is, what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from atso_bench.reports.evidence import Evidence
+from atso_bench.reports.frame import Group
+from atso_bench.reports.leader import Leader
+from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals, signed
+from atso_bench.reports.significance import PairedTest
+
+FEW = 6
+"""So many methods' times still fit into a cell."""
+
+
+def short(
+    groups: Sequence[Group],
+    known: Sequence[Evidence],
+    titles: Sequence[str],
+    anchors: Sequence[str],
+    failures: int = 0,
+    missing: int = 0,
+) -> Section:
+    """One line for each comparison and a table; nothing is said of scores on V."""
+    rows, words = [], []
+    several = len(groups) > 1
+    for group, evident, title, anchor in zip(groups, known, titles, anchors, strict=True):
+        words += [f"{title}: {told}" if several else told for told in _in_a_line(group, evident)]
+        for fraction, found in evident.leaders.items():
+            head = [Cell(title, link=f"#{anchor}")] if several else []
+            rows.append([*head, Cell(group.fractions[fraction]), *_row(group, found, fraction)])
+    if any(group.facts["scored"] != "test" for group in groups):
+        words.append("Scores on validation sets are left out here: they were made for tuning, and nobody leads.")
+    elif not rows:
+        words.append("Only full supervision was run, so there is nothing to compare.")
+    if failures or missing:
+        words.append(f"Not here: {count(failures, 'failure')}, {count(missing, 'missing run')}; see below.")
+    if not rows:
+        return Section("In short", "short", words)
+    case = "frame" if all(group.natural for group in groups) else "case"
+    words.append(
+        f"Sure: shown over other {case}s and other seeds by the tests below. In these trainings: shown for those that "
+        "were made, but other seeds may turn out otherwise. Time: training and pseudo-labelling as a multiple of the "
+        "baseline's, mean over runs; it also varies with what else the machine did."
+    )
+    heads = [*(["comparison"] if several else []), "label fraction", "best mean", "score", "over the baseline"]
+    heads += ["over the next", "time"]
+    return Section("In short", "short", words, [Table("Who leads", heads, rows, words=2 + several)])
+
+
+def _in_a_line(group: Group, known: Evidence) -> list[str]:
+    """Whether any method beats the baseline anywhere; nothing where the baseline or everything else is missing."""
+    led = [found for found in known.leaders.values() if not found.reason and not math.isnan(found.baseline_mean)]
+    if not led:
+        return []
+    better = [found for found in led if found.mean > found.baseline_mean]
+    sure = [found for found in better if found.over_baseline is not None and _sure(found.over_baseline) == "sure"]
+    at = f"the {len(led)} label fractions" if len(led) > 1 else "the label fraction"
+    if not better:
+        return [f"No method has a higher mean than {known.baseline} at {'any of ' * (len(led) > 1)}{at}."]
+    share = f"{len(better)} of {at}" if len(led) > 1 else at
+    names = ", ".join(dict.fromkeys(found.method for found in better))
+    certain = {0: "nowhere is that sure", len(better): "that is sure"}.get(len(sure), f"at {len(sure)} that is sure")
+    return [f"At {share} another method has a higher mean than {known.baseline} ({names}); {certain}."]
+
+
+def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
+    if found.reason:
+        return [Cell(NONE, found.reason), *[Cell(NONE)] * 4]
+    runs = group.runs[group.runs.fraction == fraction]
+    means = runs.groupby("label")["score"].mean()
+    best = [label for label in group.labels if means.get(label) == found.mean]
+    alone = found.baseline in best or math.isnan(found.baseline_mean)
+    over = f"{found.baseline} {decimals(found.baseline_mean)}; {_sure(found.over_baseline)}"
+    following = f"{found.runner_up} {decimals(found.runner_up_mean)}; {_sure(found.over_runner_up)}"
+    return [
+        Cell(" and ".join(best), "the same mean" if len(best) > 1 else "", strong=len(best) == 1),
+        Cell(decimals(found.mean)),
+        Cell(NONE) if alone else Cell(signed(found.mean - found.baseline_mean), over),
+        Cell(NONE) if len(best) > 1 else Cell(signed(found.mean - found.runner_up_mean), following),
+        _time(group, runs, found),
+    ]
+
+
+def _time(group: Group, runs: pd.DataFrame, found: Leader) -> Cell:
+    """The leader's; those of the others beside it, where there are not too many."""
+    baseline = runs[runs.label == found.baseline]
+    times = {
+        label: time_multiple(group, runs[runs.label == label], baseline)
+        for label in group.labels
+        if label != found.baseline
+    }
+    told = {label: f"{multiple:.1f} ×" for label, multiple in times.items() if not math.isnan(multiple)}
+    own = told.pop(found.method, "")
+    others = ", ".join(f"{label} {text}" for label, text in told.items()) if len(told) <= FEW else ""
+    return Cell(own or ("1 ×" if found.method == found.baseline and others else NONE), others)
+
+
+def _sure(test: PairedTest | None) -> str:
+    if test is None or test.reason:
+        return "not tested"
+    if test.seeds < 2:
+        return "one seed, so nobody knows"
+    if test.certain and test.difference > 0:
+        return "sure"
+    return "in these trainings" if test.these_differ and test.effect > 0 else "not sure"
+
+
+def time_multiple(group: Group, runs: pd.DataFrame, baseline: pd.DataFrame) -> float:
+    """Seconds of training and pseudo-labelling, mean over runs, over the baseline's; NaN where they do not compare."""
+    if not (len(runs) and len(baseline)) or len({*runs["machine"], *baseline["machine"]}) > 1:
+        return math.nan
+    phases = group.phases[group.phases["kind"].isin(["train", "predict"])]
+    own, other = (
+        phases.loc[phases["key"].isin(part["key"]), "seconds"].sum(skipna=False) / len(part)
+        for part in (runs, baseline)
+    )
+    return float(own / other) if own > 0 and other > 0 else math.nan
