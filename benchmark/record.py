@@ -146,7 +146,9 @@ class Record:
         try:
             raw = orjson.loads(path.read_bytes())
             if raw["schema"] != SCHEMA:
-                raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}; run it again")
+                newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
+                remedy = "a newer atso-bench wrote it, which reads it" if newer else "run it again"
+                raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}; {remedy}")
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]
             return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})

@@ -55,6 +55,9 @@ class Failure:
 
 def run_row(record: Record, path: str) -> dict[str, Any]:
     spec, environment = record.spec, record.environment
+    _expect(path, metric=(record.metric, str), track=(record.track, str), seed=(spec.seed, int))
+    if abs(spec.seed) >= 2**63:
+        raise ValueError(f"{path} has a seed that no file can hold, {spec.seed}")
     facts = {
         "dataset": str(spec.dataset),
         "track": record.track,
@@ -197,8 +200,17 @@ class _Words:
         return pd.Index([*self._places], dtype=str).take(np.asarray(self._column))
 
 
+def _expect(path: str, **values: tuple[Any, type]) -> None:
+    """What stands in a record under these names is of these types."""
+    for name, (value, kind) in values.items():
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ValueError(f"{path} has {value!r} for {name}, which is to be of type {kind.__name__}")
+
+
 def phase_rows(record: Record, key: str) -> Iterator[tuple]:
     for phase in record.phases:
+        counts = {name: (getattr(phase, name), int) for name in ("steps", "samples", "process_bytes")}
+        _expect(f"phase {phase.name!r}", name=(phase.name, str), kind=(phase.kind, str), **counts)
         seconds, device = number(phase.seconds), number(phase.device_bytes)
         yield (
             key,
@@ -217,7 +229,9 @@ def phase_rows(record: Record, key: str) -> Iterator[tuple]:
 def diagnostic_rows(record: Record, key: str) -> Iterator[tuple]:
     measured = {"pseudo_score": f"pseudo_{record.metric}"}  # pseudo_dice or pseudo_miou
     for entry in record.diagnostics:
-        names = ("" if entry.get(name) is None else entry[name] for name in ENTRY)
+        names = ["" if entry.get(name) is None else entry[name] for name in ENTRY]
+        if not all(isinstance(name, str | int | float) for name in names):
+            raise ValueError(f"a pseudo-labelling is named by {names}, which are to be numbers and words")
         rates = (number(entry.get(measured.get(name, name))) for name in ("cases", *RATES))
         yield key, *names, *rates, *(_by_class(entry, measured.get(name, name)) for name in BY_CLASS)
 

@@ -108,10 +108,10 @@ def classes(group: Group) -> Table:
     scores = group.scores
     means = scores.groupby([*place, "key"], observed=True)[metrics].mean().groupby(place, observed=True).mean()
     together = [scores[name] for name in place]
-    undefined = scores[metrics].isna().groupby(together, observed=True).sum().to_dict("index")
+    undefined: dict[Any, Any] = scores[metrics].isna().groupby(together, observed=True).sum().to_dict("index")
     empty = scores.groupby([*place, "empty"], observed=True).size().to_dict()
     counted = scores.groupby(place, observed=True).size().to_dict()
-    mean = means.to_dict("index")
+    mean: dict[Any, Any] = means.to_dict("index")
     rows = []
     for name in group.facts["classes"]:
         for fraction, label in group.cells:

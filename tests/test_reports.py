@@ -311,10 +311,16 @@ def test_an_unreadable_record_is_a_failure_of_its_own(tmp_path: Path, torn: str)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"cases": []}, {"split": {}}, {"environment": []}, {"pool_size": 0}, {"options": 1}, {"labelled": 0}]
+    "wrong",
+    [
+        *({"cases": []}, {"split": {}}, {"environment": []}, {"pool_size": 0}, {"options": 1}, {"labelled": 0}),
+        *({"metric": None}, {"diagnostics": [{"phase": "M0", "generation": [1]}]}),
+        *({"phases": [Phase("M0", "train", 1.0, **count)]} for count in ({"steps": "7"}, {"samples": 1.5})),
+        *({"seed": seed} for seed in (1.5, 2**70)),
+    ],
 )
 def test_a_record_of_the_wrong_shape_is_a_failure_of_its_own(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    write(tmp_path, make(), make(seed=1, **wrong))
+    write(tmp_path, make(), make(**{"seed": 1, **wrong}))
     frames = read(tmp_path)
     assert (len(frames.runs), len(frames.failures)) == (1, 1)
 
