@@ -143,7 +143,16 @@ def report(
     with _plainly():
         from atso_bench.reports.build import build
 
-        typer.echo(f"report: {build(folder)}")
+        try:
+            page = build(folder)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
+            raise ValueError(
+                f"{folder} cannot be written to, and its report lies in it; copy its folders records, pictures and "
+                "asked to where you may write, and report there"
+            ) from error
+        typer.echo(f"report: {page}")
 
 
 @app.command()

@@ -275,6 +275,26 @@ def test_what_the_system_says_of_a_file_comes_with_the_file_and_a_remedy(
     assert f"error: {tmp_path}: No space left on device; free some room" in refused("report", tmp_path)
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_report_that_cannot_be_written_says_how_to_report_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "report"))
+
+    monkeypatch.setattr("atso_bench.reports.build.build", fail)
+    assert "copy its folders records, pictures and asked" in " ".join(refused("report", tmp_path).split())
+
+
+@pytest.mark.parametrize("name", ["", "report"])
+def test_a_file_where_the_results_or_their_report_should_be_is_named(tmp_path: Path, name: str) -> None:
+    results = tmp_path / "results"
+    path = results / name if name else results
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("a file")
+    assert f"{path} is a file" in refused("report", results)
+
+
 def test_a_record_named_by_its_file_is_exported_from_its_own_results(tmp_path: Path) -> None:
     words = ("-m", "supervised", "-f", 10, "-d", "toy", "--budget", 6, "--out", tmp_path / "here")
     invoke("run", *words)
