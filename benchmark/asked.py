@@ -37,13 +37,18 @@ class Asked:
 
     Attributes:
         command: the program and its arguments.
-        time: when it began, in UTC and ISO 8601: a later time is a greater text.
+        time: when it began, with its time zone.
         runs: every run, in the command's order.
     """
 
     command: list[str]
-    time: str
+    time: datetime
     runs: list[Wanted]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing from before ``time`` counted as done."""
+        return "--fresh" in self.command
 
 
 def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str], str]) -> Path:
@@ -65,7 +70,7 @@ def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str]
     content = {
         "schema": SCHEMA,
         "command": environment()["command"],
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),  # records are as young
         "lists": {name: json.loads(text) for text, name in names.items()},
         "shared": shared,
         "runs": [{name: value for name, value in row.items() if name not in shared} for row in rows],
@@ -85,8 +90,11 @@ def read(path: Path) -> Asked:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["schema"] != SCHEMA:
             raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}")
+        time = datetime.fromisoformat(raw["time"])
+        if time.tzinfo is None:
+            raise ValueError(f"its time needs a time zone, got {raw['time']}")
         runs = [_wanted({**raw["shared"], **run}, raw["lists"]) for run in raw["runs"]]
-        return Asked([str(word) for word in raw["command"]], str(raw["time"]), runs)
+        return Asked([str(word) for word in raw["command"]], time, runs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not say what was asked for: {error}") from error
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 POWERCAP = Path("/sys/class/powercap")
 MOST_WATTS = 1000.0
 """More than a CPU package draws; it tells how long a counter surely takes from one beginning to the next."""
+NVML_PERIOD, RAPL_PERIOD = 0.1, 0.001
+"""Seconds after which a counter has surely moved; on GPUs it does so every 20 to 100 ms, by their kind."""
 
 
 class UnmeasuredError(Exception):
@@ -28,11 +30,13 @@ class Meter:
         source: what counts, for people.
         read: joules by counter since some moment in the past; raises ``UnmeasuredError``.
         ranges: joules after which each counter begins again at 0.
+        period: seconds; a reading may be so old.
     """
 
     source: str
     read: Callable[[], list[float]]
     ranges: list[float]
+    period: float = 0.0
 
     def drawn(self, before: list[float], after: list[float], seconds: float) -> float | None:
         """Joules between two readings; None if a counter may have begun again more than once in these seconds."""
@@ -54,7 +58,7 @@ def meter(device: torch.device) -> Meter:
 
 
 def _nvml(device: torch.device) -> Meter:
-    """NVML's counter, which GPUs have since Volta; it moves about every 20 to 100 ms."""
+    """NVML's counter, which GPUs have since Volta."""
     try:
         import pynvml
     except ImportError:
@@ -75,7 +79,7 @@ def _nvml(device: torch.device) -> Meter:
             raise UnmeasuredError(f"NVML: {error}") from error
 
     read()
-    return Meter("NVML", read, [math.inf])
+    return Meter("NVML", read, [math.inf], NVML_PERIOD)
 
 
 def _rapl() -> Meter:
@@ -96,7 +100,7 @@ def _rapl() -> Meter:
             raise UnmeasuredError(f"RAPL: {error}") from error
 
     read()
-    return Meter(f"RAPL, {len(zones)} package{'s' * (len(zones) != 1)}", read, ranges)
+    return Meter(f"RAPL, {len(zones)} package{'s' * (len(zones) != 1)}", read, ranges, RAPL_PERIOD)
 
 
 def _text(file: Path) -> str:

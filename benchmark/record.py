@@ -45,7 +45,7 @@ class Phase:
         reused: the phase was found in the stage store (an interrupted run, or another method's same phase).
         losses: mean of each loss term over successive windows of steps; ``step`` holds the last step of each window.
         joules: what the whole device drew in these seconds, others' work included: the GPU, or on a CPU its packages;
-            None where no counter can be read.
+            None where no counter can be read, or where it moves too slowly for stretches so short.
     """
 
     name: str

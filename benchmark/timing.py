@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 import torch
 
 from atso_bench.benchmark.energy import UnmeasuredError, meter
+
+BLUR = 0.05
+"""Share of a phase's seconds whose energy may lie on the wrong side of a pause; with more, its joules are unknown."""
 
 
 class Stopwatch:
@@ -28,6 +32,7 @@ class Stopwatch:
         self.device = device
         self.seconds = seconds
         self._joules = joules
+        self._closed, self._blurred = -math.inf, 0.0
         try:
             self._meter = meter(device)
         except UnmeasuredError:
@@ -41,7 +46,7 @@ class Stopwatch:
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             stream = torch.cuda.current_stream(self.device)  # the process's current device may be another one
             torch.cuda.synchronize(self.device)
-            before = self._counters()
+            before = self._open()
             start.record(stream)
             try:
                 yield
@@ -50,7 +55,7 @@ class Stopwatch:
                 torch.cuda.synchronize(self.device)
                 self._add(start.elapsed_time(stop) / 1000, before)
         else:
-            before = self._counters()
+            before = self._open()
             started = time.perf_counter()
             try:
                 yield
@@ -61,14 +66,24 @@ class Stopwatch:
     def joules(self) -> float | None:
         """What the device drew while this ran, all of it, others' work included; None where it was not measured.
 
-        Nothing at all is not measured either: the counter did not move in so short a time.
+        Nothing at all is not measured either: the counter did not move in so short a time. Nor is what came in
+        stretches too short for the counter. A reading is as old as the counter's last move, so the energy of a
+        stretch's end is counted in the pause behind it, and that of the pause before it in the stretch: each pause puts
+        half a period in the wrong place, or its own length if that is less, for then the next stretch has the rest.
         """
-        return self._joules or None
+        return None if self._blurred > BLUR * self.seconds else self._joules or None
 
     @property
     def device_bytes(self) -> int | None:
         """Peak memory of the device since this stopwatch was made; None on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
+    def _open(self) -> list[float] | None:
+        """The energy counters at the end of a pause."""
+        before = self._counters()
+        if before is not None:
+            self._blurred += min(time.perf_counter() - self._closed, self._meter.period / 2)
+        return before
 
     def _counters(self) -> list[float] | None:
         """The energy counters; None where one part of the phase was not measured, and so the phase cannot be."""
@@ -81,6 +96,7 @@ class Stopwatch:
 
     def _add(self, seconds: float, before: list[float] | None) -> None:
         self.seconds += seconds
+        self._closed = time.perf_counter()
         after = self._counters()
         if self._joules is None or before is None or after is None:
             self._joules = None

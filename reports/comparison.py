@@ -163,8 +163,11 @@ def _cost(group: Group, art: Art) -> Section:
             "Seconds by phase: hatched is what was found in the stage store and counts in full. The first training is "
             "M0 where a method has one. Diagnostics are not in it."
         )
-    if group.phases["joules"].notna().any():
-        said.append("Energy is what the whole device drew by its own counter, others' work included.")
+    if tables.has_energy(group):
+        said.append(
+            "Energy is what the whole device drew by its own counter in training and pseudo-labelling, others' work "
+            "included."
+        )
     return Section("Time and memory", words=said, parts=[*art.parts("cost", "phases"), tables.costs(group)])
 
 

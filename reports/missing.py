@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,12 @@ from atso_bench.benchmark.asked import FOLDER, Asked, Wanted
 from atso_bench.benchmark.asked import read as read_asked
 from atso_bench.reports.frame import Frames
 from atso_bench.reports.rows import Failure
+
+AFRESH = (
+    "A command with --fresh makes all its runs again, and without --fresh it takes records from before for done. To "
+    "keep what it has made so far, ask with --fresh for the others alone."
+)
+"""What to know before a command is given again to go on with runs that were to be made afresh."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class Missing:
         run: its title.
         path: the file below the results folder that says that it was asked for.
         time: when it was last asked for, ISO 8601.
-        command: what goes on with it; ready for a shell.
+        command: what asked for it; ready for a shell. It goes on with what is missing, but see ``AFRESH``.
+        note: that it was to be made afresh, and what there is from before; empty for other runs.
     """
 
     key: str
@@ -29,35 +37,57 @@ class Missing:
     path: str
     time: str
     command: str
+    note: str
 
 
 def missing(results: Path, frames: Frames) -> tuple[list[Missing], list[Failure]]:
     """The runs that were asked for and are not there, in the order of the files and of the runs in them.
 
     A run is there if it failed, if its record cannot be read (both are among the failures), or if it has a record made
-    from the data as it was when somebody last asked for runs on it; as in ``grid.finished``, no other record will do.
+    from the data as it was when this run was last asked for, or from the latest data of that dataset that any run was
+    asked for on. What a run that was to be made afresh has from before does not count, as in ``grid.finished``.
 
     Returns:
         The runs, and the files that cannot be read.
     """
     found, failures = _read(results)
-    data: dict[str, str] = {}
+    newest: dict[str, str] = {}
     last: dict[str, tuple[Wanted, str]] = {}
     for path, each in found.items():
         for run in each.runs:
-            data[_dataset(run)] = run.data
+            newest[_dataset(run)] = run.data
             last.pop(run.key, None)  # it stands where it was last asked for
             last[run.key] = run, path
-    runs = frames.runs
-    # a record of earlier data has that data behind its key here; no run is asked for by such a key
-    done = set() if runs.empty else set(zip(runs["key"], runs["data"], strict=True))
-    failed = {_key(failure.path) for failure in frames.failures}
-    gone = [
-        Missing(key, run.spec.title, path, found[path].time, _again(found[path]))
-        for key, (run, path) in last.items()
-        if key not in failed and (key, data[_dataset(run)]) not in done
-    ]
+    files = _files(frames)
+    gone = []
+    for key, (run, path) in last.items():
+        asked = found[path]
+        there = [file for data in {"", run.data, newest[_dataset(run)]} for file in files.get((key, data), ())]
+        if not any(not asked.fresh or _made(results / file) >= asked.time.timestamp() for file in there):
+            note = ("to be made afresh" + "; what is here is from before" * bool(there)) * asked.fresh
+            time = asked.time.isoformat(timespec="seconds")
+            gone.append(Missing(key, run.spec.title, path, time, shlex.join(asked.command), note))
     return gone, failures
+
+
+def _files(frames: Frames) -> dict[tuple[str, str], list[str]]:
+    """The records of each run and data, and without data its failure or the record that cannot be read."""
+    files: dict[tuple[str, str], list[str]] = {}
+    for failure in frames.failures:
+        files.setdefault((_key(failure.path), ""), []).append(failure.path)
+    if not frames.runs.empty:
+        for path, data in zip(frames.runs["path"], frames.runs["data"], strict=True):
+            key = _key(path).partition("-")[0]  # a record of earlier data has that data behind its key
+            files.setdefault((key, data), []).append(path)
+    return files
+
+
+def _made(file: Path) -> float:
+    """Seconds of the epoch; a file that was removed just now was never made."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return -math.inf
 
 
 def _read(results: Path) -> tuple[dict[str, Asked], list[Failure]]:
@@ -75,14 +105,9 @@ def _read(results: Path) -> tuple[dict[str, Asked], list[Failure]]:
 
 
 def _key(path: str) -> str:
-    """The run's key in the path of a failure, or of a record that cannot be read."""
+    """The run's key in the path of a failure or of a record."""
     return Path(path).name.removesuffix(".json").removesuffix(".failed").partition("-")[2]
 
 
 def _dataset(run: Wanted) -> str:
     return f"{run.spec.dataset} {run.spec.configuration}"
-
-
-def _again(asked: Asked) -> str:
-    """The command without ``--fresh``, which would do again what is done."""
-    return shlex.join(word for word in asked.command if word != "--fresh")

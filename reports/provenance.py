@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from atso_bench.reports import tables
-from atso_bench.reports.missing import Missing
+from atso_bench.reports.missing import AFRESH, Missing
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals
 from atso_bench.reports.rows import Failure
 
@@ -60,14 +60,17 @@ def not_there(missing: Sequence[Missing]) -> Section:
                 Cell(each.run, each.key),
                 Cell(each.path, link=_link(each.path)),
                 Cell(each.time),
-                Cell("the same" if each.path in told else each.command),
+                Cell("the same" if each.path in told else each.command, each.note),
             ]
         )
         told.add(each.path)
     words = [
-        "These runs were asked for and are not there: interrupted, still running, or their records were removed. The "
-        "command goes on with what is missing; delete the file if nobody wants them any more."
+        "These runs were asked for and are not there: interrupted, still running, their records were removed, or they "
+        "were to be made afresh. The command goes on with what is missing; delete the file if nobody wants them any "
+        "more."
     ]
+    if any(each.note for each in missing):
+        words.append(AFRESH)
     table = Table("What is missing", ["run", "asked for in", "when", "command"], rows, words=4, long=True)
     return Section("Missing runs", "missing", words, [table])
 

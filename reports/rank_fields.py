@@ -102,14 +102,28 @@ def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def blocks_of(groups: Sequence[Group]) -> dict[str, str]:
-    """The block of each dataset: its own, or an earlier one's with the same T, for such two are not independent."""
+    """The block of each dataset: its own, or an earlier one's with the same T, for such two are not independent.
+
+    T is the same if it has the same cases, by name, and the same true labels: as many elements of each class in each
+    case. Names alone may be as good as none: ``case_001`` is in many datasets.
+    """
     blocks: dict[str, str] = {}
     owners: dict[str, str] = {}
     for group in groups:
-        dataset, test = group.facts["dataset"], repr([group.facts[name] for name in ("test", "metric", "classes")])
+        dataset, references = group.facts["dataset"], _references(group)
+        test = repr([*(group.facts[name] for name in ("test", "metric", "classes")), references or dataset])
         block = blocks.setdefault(dataset, owners.get(test, dataset))
         owners.setdefault(test, block)
     return blocks
+
+
+def _references(group: Group) -> list[tuple[str, str, float]]:
+    """Size of each class in each case of T, voxels or pixels; empty where a record does not say them."""
+    one = group.scores[group.scores["key"] == group.runs["key"].iloc[0]]  # they are the same for all runs
+    sizes = one["tp"] + one["fn"]
+    if sizes.isna().any():
+        return []
+    return sorted(zip(map(str, one["case"]), map(str, one["class"]), sizes.tolist(), strict=True))
 
 
 def _amount(fraction: str) -> tuple[bool, float, str]:

@@ -126,7 +126,7 @@ def ranks_by_fraction(groups: Sequence[Group]) -> OverDatasets | None:
     """Ranks over datasets by the mean scores on T; None with fewer than two datasets."""
     tested = [group for group in groups if group.facts["scored"] == "test"]
     blocks = blocks_of(tested)
-    if len(set(blocks.values())) < 2:
+    if len(blocks) < 2:
         return None
     fields = list(fields_of(tested, blocks))
     enough = [field for field in fields if field.enough]
@@ -134,15 +134,16 @@ def ranks_by_fraction(groups: Sequence[Group]) -> OverDatasets | None:
     adjusted = holm([each.p for each in found])
     words = _method(enough) if enough else []
     words += [
-        f"{dataset} and {block} share test cases and count as one dataset."
+        f"{dataset} and {block} share test cases and their true labels, and count as one dataset."
         for dataset, block in blocks.items()
         if dataset != block
     ]
     few = [f"{field.size} at {field.title}" for field in fields if not field.enough]
     if few or not enough:
+        there = f"there are {'; '.join(few) or 'no two datasets that share a label fraction and a budget'}"
+        there = there if len(set(blocks.values())) > 1 else "there is one"
         words.append(
-            f"Ranks take {FEWEST_METHODS} methods with a score on each of {FEWEST_DATASETS} datasets; there are "
-            f"{'; '.join(few) or 'no two datasets that share a label fraction and a budget'}."
+            f"Ranks take {FEWEST_METHODS} methods with a score on each of {FEWEST_DATASETS} datasets; {there}."
         )
     rankings = [
         _ranking(field, replace(each, adjusted=float(p)), len(enough))

@@ -18,6 +18,8 @@ from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plai
 from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, RATES
 
 HEADLINE = {"dice": "Dice", "miou": "mIoU"}
+ENERGY = ("train", "predict")
+"""Phases whose energy is counted: a counter is too slow for the pauses between the cases of an evaluation."""
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
 
 
@@ -135,11 +137,16 @@ def _class_score(means: Mapping[str, float], undefined: Mapping[str, int], metri
 # Time and memory
 
 
+def has_energy(group: Group) -> bool:
+    """Whether anything was measured of what the table counts."""
+    return bool(group.phases.loc[group.phases["kind"].isin(ENERGY), "joules"].notna().any())
+
+
 def costs(group: Group) -> Table:
     """Seconds by kind of phase, speed, peak memory and what was spent, mean over seeds (memory: the largest)."""
     kinds = {"train": "train (s)", "predict": "pseudo labels (s)", "evaluate": "evaluate (s)"}
     machines = group.runs["machine"].nunique() > 1
-    energy = bool(group.phases["joules"].notna().any())
+    energy = has_energy(group)
     place = ["fraction", "label", "machine"]
     runs = group.runs.groupby(place)[["spent", "teacher_patches"]].mean().to_dict("index")
     amount = group.runs.groupby(place).size()
@@ -148,7 +155,7 @@ def costs(group: Group) -> Table:
     shared = phases.groupby(place)["reused"].agg(["sum", "size"]).to_dict("index")
     sums = _sums(phases, [*place, "kind"], ["seconds", "samples", "steps"]).to_dict("index")
     counted = phases[phases["kind"].isin(kinds)]
-    joules = _sums(counted, place, ["joules"])["joules"].to_dict()
+    joules = _sums(counted[counted["kind"].isin(ENERGY)], place, ["joules"])["joules"].to_dict()
     by_run = _sums(counted, [*place, "key"], ["seconds"])["seconds"].groupby(place)
     least, most = by_run.min().to_dict(), by_run.max().to_dict()
     nothing = {"seconds": 0.0, "samples": 0.0, "steps": 0.0}
@@ -176,7 +183,7 @@ def costs(group: Group) -> Table:
             row += [Cell(f"{int(reused['sum'])} of {int(reused['size'])}")]
             rows.append(row)
     words = ["label fraction", "method", *(["machine"] if machines else [])]
-    times = [*kinds.values(), "together (s)", "diagnostics (s)", *(["together (kJ)"] if energy else [])]
+    times = [*kinds.values(), "together (s)", "diagnostics (s)", *(["train and label (kJ)"] if energy else [])]
     times += ["steps/s", "samples/s"]
     rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches"]
     rest += [f"pseudo-labelled {group.case}s", "shared phases"]

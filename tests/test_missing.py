@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +38,7 @@ def command(*words: str) -> Any:
 def ask(results: Path, *specs: RunSpec, at: str = "", data: Any = None) -> Path:
     path = asked.write(results, specs, data or DATA)
     if at:
-        change(path, time=at)
+        change(path, time=f"{at}T00:00:00+00:00")
     return path
 
 
@@ -62,7 +65,8 @@ def test_runs_without_a_record_are_named_with_the_command_that_goes_on(tmp_path:
     assert only.run == "supervised on phantom, 10 %, seed 1"
     assert tmp_path / only.path == path
     assert only.command == "atso-bench run --method atso,supervised"
-    assert only.time == asked.read(path).time
+    assert only.time == asked.read(path).time.isoformat(timespec="seconds")
+    assert only.note == ""
     RECORDS[3].write(tmp_path)
     assert gone(tmp_path) == []
 
@@ -97,7 +101,7 @@ def test_a_run_of_other_library_versions_is_there(tmp_path: Path) -> None:
 
 
 def test_a_record_of_other_data_is_another_run(tmp_path: Path) -> None:
-    """As in ``grid.finished``; also when it stands under the name that says which data."""
+    """Also when it stands under the name that says which data."""
     ask(tmp_path, *SPECS[:2])
     old = [replace(each, data="older") for each in RECORDS[:2]]
     for each in old:
@@ -107,14 +111,25 @@ def test_a_record_of_other_data_is_another_run(tmp_path: Path) -> None:
     assert len(list(newer.parent.glob(f"seed0-{SPECS[0].key}*.json"))) == 2
     assert keys(tmp_path) == {SPECS[1].key}
     ask(tmp_path, *SPECS[:2], data={("phantom", "2d"): "older"})  # the data is what it was again
-    assert keys(tmp_path) == {SPECS[0].key}
+    assert gone(tmp_path) == []  # both stand in the report
     ask(tmp_path, *SPECS[:2])
     newer.unlink()
     assert keys(tmp_path) == {spec.key for spec in SPECS[:2]}
 
 
-def test_runs_on_earlier_data_are_not_wanted_any_more(tmp_path: Path) -> None:
-    """Their command would make them from the data as it is now, and find those that are done."""
+def test_runs_that_were_done_are_there_when_others_are_asked_for_on_later_data(tmp_path: Path) -> None:
+    """Their records are in the report, whichever data they are of."""
+    ask(tmp_path, *SPECS[:2], at="2026-01-01", data={("phantom", "2d"): "older"})
+    replace(RECORDS[0], data="older").write(tmp_path)
+    ask(tmp_path, *SPECS[2:], at="2026-01-02")
+    RECORDS[2].write(tmp_path)
+    assert keys(tmp_path) == {SPECS[1].key, SPECS[3].key}
+    ask(tmp_path, *SPECS, at="2026-01-03")
+    assert keys(tmp_path) == {SPECS[0].key, SPECS[1].key, SPECS[3].key}
+
+
+def test_a_run_on_earlier_data_is_there_if_it_was_made_from_the_latest(tmp_path: Path) -> None:
+    """Its command would make it from the data as it is now, and find that it is done."""
     ask(tmp_path, *SPECS, at="2026-01-01", data={("phantom", "2d"): "older"})
     ask(tmp_path, SPECS[0], at="2026-01-02")
     for each in RECORDS[:2]:
@@ -130,7 +145,52 @@ def test_a_run_stands_where_it_was_last_asked_for(tmp_path: Path, monkeypatch: p
     found = gone(tmp_path)
     assert [each.key for each in found] == [SPECS[2].key, SPECS[1].key, SPECS[3].key]
     assert [tmp_path / each.path == path for each in found] == [False, True, True]
-    assert found[1].command == "atso-bench run --out 'a folder; rm -rf'"  # --fresh would do again what is done
+    assert found[1].command == "atso-bench run --out 'a folder; rm -rf' --fresh"
+
+
+def test_what_was_to_be_made_afresh_is_not_there_until_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command with --fresh was killed: of four runs one was made, one failed, one has its old record, one nothing."""
+    old = [RECORDS[0].write(tmp_path), RECORDS[1].write(tmp_path), RECORDS[2].write(tmp_path)]
+    for path in old:
+        os.utime(path, (1e9, 1e9))
+    command("atso-bench", "run", "--fresh")(monkeypatch)
+    path = ask(tmp_path, *SPECS)
+    RECORDS[0].write(tmp_path)
+    failure = write_failure(tmp_path, SPECS[1], "M0", RuntimeError("no"))
+    found = gone(tmp_path)
+    assert [each.key for each in found] == [SPECS[2].key, SPECS[3].key]
+    assert {each.command for each in found} == {"atso-bench run --fresh"}
+    assert [each.note for each in found] == ["to be made afresh; what is here is from before", "to be made afresh"]
+    os.utime(failure, (1e9, 1e9))
+    assert [each.key for each in gone(tmp_path)] == [spec.key for spec in SPECS[1:]]
+    command("atso-bench", "run")(monkeypatch)
+    assert ask(tmp_path, *SPECS) == path  # asked again without it: what is here is done
+    assert keys(tmp_path) == {SPECS[3].key}
+
+
+def test_a_record_of_the_second_in_which_a_command_began_may_be_from_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = datetime(2026, 1, 1, 12, 0, 0, 750_000, timezone.utc)
+    monkeypatch.setattr(asked, "datetime", SimpleNamespace(now=began.astimezone, fromisoformat=datetime.fromisoformat))
+    command("atso-bench", "run", "--fresh")(monkeypatch)
+    ask(tmp_path, SPECS[0])
+    file = RECORDS[0].write(tmp_path)
+    for half, there in ((0.5, False), (0.75, True), (0.8, True)):
+        os.utime(file, (began.replace(microsecond=0).timestamp() + half,) * 2)
+        assert (keys(tmp_path) == set()) is there
+
+
+def test_a_record_that_is_removed_while_it_is_looked_at_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("atso-bench", "run", "--fresh")(monkeypatch)
+    ask(tmp_path, SPECS[0])
+    path = RECORDS[0].write(tmp_path)
+    frames = read(tmp_path)
+    path.unlink()
+    (only,), _ = missing(tmp_path, frames)
+    assert only.key == SPECS[0].key
 
 
 def test_the_same_runs_have_the_same_file(tmp_path: Path) -> None:
@@ -156,7 +216,8 @@ def test_every_field_of_a_run_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     ["", "[]", "{}", '{"schema": 1}', "torn", {"schema": 2}, {"runs": [1]}, {"runs": [{}], "shared": {}},
-     {"lists": {}}, {"command": None}, {"runs": [{"data": "x", "dataset": "../up"}]}, {"shared": {"seed": "<b>"}}],
+     {"lists": {}}, {"command": None}, {"time": "2026-01-01"}, {"time": "today"}, {"time": 0},
+     {"runs": [{"data": "x", "dataset": "../up"}]}, {"shared": {"seed": "<b>"}}],
 )  # fmt: skip
 def test_a_file_that_says_nothing_is_a_failure_and_hides_no_other(wrong: Any, tmp_path: Path) -> None:
     RECORDS[0].write(tmp_path)

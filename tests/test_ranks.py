@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from test_reports import ALERT, make, texts, write
+from test_reports import ALERT, CLASSES, case_scores, make, texts, write
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.reports import ranks as module
@@ -282,8 +282,32 @@ def test_datasets_that_share_their_test_cases_count_once(tmp_path: Path) -> None
     split = {**make().split, "test": ["d0-t0", "d0-t1"]}
     found = ranked(results(tmp_path, ["d0-extra"], split=split))
     assert found.rankings == []
-    assert found.words[0] == "d0-extra and d0 share test cases and count as one dataset."
+    assert found.words[0] == "d0-extra and d0 share test cases and their true labels, and count as one dataset."
     assert "on 4 datasets" in found.words[1]
+    (tmp_path / "alone").mkdir()
+    results(tmp_path / "alone", ["d0"])
+    assert ranked(results(tmp_path / "alone", ["d0-extra"], split=split)).words == [
+        "d0-extra and d0 share test cases and their true labels, and count as one dataset.",
+        "Ranks take 3 methods with a score on each of 5 datasets; there is one.",
+    ]
+
+
+def test_datasets_that_only_name_their_test_cases_alike_are_ranked_each(tmp_path: Path) -> None:
+    """``t0`` and ``t1`` everywhere, with other true labels; that methods find more or less of them changes nothing."""
+    for (place, dataset), (rank, method) in itertools.product(enumerate(["a", "b", "c", "d", "e"]), enumerate(METHODS)):
+        size = 10 + place
+        cases = {case: {each: case_scores(tp=rank, fn=size - rank) for each in CLASSES} for case in ("t0", "t1")}
+        write(tmp_path, make(method, score=0.9 - rank / 10, cases=cases, data=dataset, spec={"dataset": dataset}))
+    found = ranked(tmp_path)
+    assert "of 4 methods on 5 datasets" in found.rankings[0].words[0]
+    assert not any("share" in text and "test cases" in text for text in found.words)
+
+
+def test_datasets_without_counts_are_not_taken_for_one(tmp_path: Path) -> None:
+    for dataset, method in itertools.product(("a", "b"), METHODS):
+        cases = {"t0": {each: case_scores(tp=None, fn=None) for each in CLASSES}}
+        write(tmp_path, make(method, cases=cases, data=dataset, spec={"dataset": dataset}))
+    assert "on 2 datasets" in ranked(tmp_path).words[0]
 
 
 def test_methods_of_other_splits_are_not_ranked_against_one_another(tmp_path: Path) -> None:

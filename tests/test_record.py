@@ -79,7 +79,9 @@ def change(path: Path, **changes: Any) -> None:
 def test_another_versions_record_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     path = RECORD.write(tmp_path)
     change(path, schema=99)
-    with pytest.raises(ValueError, match=r"seed0-.*json is not a readable record: it has schema 99.* a newer atso-bench wrote it"):
+    with pytest.raises(
+        ValueError, match=r"seed0-.*json is not a readable record: it has schema 99.* a newer atso-bench"
+    ):
         Record.read(path)
 
 

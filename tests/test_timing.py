@@ -19,6 +19,7 @@ from toy import ToyDataset
 from atso_bench.benchmark import energy, loop, timing
 from atso_bench.benchmark.doctor import checks
 from atso_bench.benchmark.energy import Meter, UnmeasuredError, meter
+from atso_bench.benchmark.pictures import Album
 from atso_bench.benchmark.progress import silent
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.run import Bench, score
@@ -43,7 +44,8 @@ def zone(root: Path, folder: str, name: str, microjoules: str, full: int = 65_00
 
 @pytest.fixture
 def powercap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty one, in place of the machine's."""
+    """An empty one, in place of the machine's; its counters move when they are written to."""
+    monkeypatch.setattr(energy, "RAPL_PERIOD", 0.0)
     monkeypatch.setattr(energy, "POWERCAP", tmp_path / "powercap")
     return tmp_path / "powercap"
 
@@ -208,10 +210,83 @@ def test_a_real_gpu_draws_between_20_and_2000_watts() -> None:
     except UnmeasuredError as reason:
         pytest.skip(str(reason))
     clock, matrix = Stopwatch(device), torch.ones(4096, 4096, device=device)
-    while clock.seconds < 1:
+    while clock.seconds < 2:
         measure(clock, lambda: [matrix @ matrix for _ in range(50)])
     assert clock.joules is not None
     assert 20 < clock.joules / clock.seconds < 2000
+
+
+# Counters that are slower than the work
+
+
+class Machine:
+    """A device with a counter that moves every ``period`` seconds; ``drawn`` has what it truly drew at work."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, period: float, resumed: tuple[float, float | None] = (0.0, 0.0)
+    ):
+        self.now, self.joules, self.drawn, self.counter, self.moves = 0.37 * period, 0.0, 0.0, 0.0, period
+        monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(timing, "meter", lambda device: Meter("slow", lambda: [self.counter], [math.inf], period))
+        self.period, self.clock = period, Stopwatch(CPU, *resumed)
+
+    def draw(self, seconds: float, watts: float) -> None:
+        end = self.now + seconds
+        while self.moves <= end:
+            self.joules += (self.moves - self.now) * watts
+            self.now, self.counter = self.moves, self.joules
+            self.moves += self.period
+        self.joules += (end - self.now) * watts
+        self.now = end
+
+    def work(self, stretches: int, seconds: float, pause: float) -> float | None:
+        """At 600 W, with 100 W in each pause."""
+        for _ in range(stretches):
+            self.draw(pause, 100)
+            before = self.joules
+            with self.clock.running():
+                self.draw(seconds, 600)
+            self.drawn += self.joules - before
+        return self.clock.joules
+
+
+@pytest.mark.parametrize(
+    ("stretches", "seconds", "pause"),
+    [(400, 0.03, 0.301), (400, 0.1, 0.307), (2000, 0.005, 0.053), (1, 0.8, 0), (400, 0.03, 0.004)],
+)
+def test_stretches_too_short_for_the_counter_are_not_measured(
+    stretches: int, seconds: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of 30 ms between pauses of 300 ms would have had 0.29 of what they drew."""
+    machine = Machine(monkeypatch, 0.1)
+    assert machine.work(stretches, seconds, pause) is None
+    assert machine.clock.seconds == pytest.approx(stretches * seconds)
+
+
+@pytest.mark.parametrize(
+    ("stretches", "seconds", "pause"),
+    [(400, 0.0303, 0.0007), (150, 1.1, 0.307), (40, 3.3, 2.2), (1, 1.5, 5), (4000, 0.007, 0.0001)],
+)
+def test_what_is_measured_is_within_a_twentieth(
+    stretches: int, seconds: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of cases that take less than the counter's period, where next to nothing lies between them."""
+    machine = Machine(monkeypatch, 0.1)
+    assert machine.work(stretches, seconds, pause) == pytest.approx(machine.drawn, rel=timing.BLUR)
+
+
+def test_a_few_short_stretches_do_not_spoil_a_long_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, 0.1)
+    assert machine.work(3, 0.2, 1.0) is None
+    assert machine.work(1, 30, 1.0) == pytest.approx(machine.drawn, rel=0.01)
+    assert Machine(monkeypatch, 0.1, (3600.0, 2e6)).work(1, 0.2, 1.0) == pytest.approx(2e6, rel=0.01)
+    assert Machine(monkeypatch, 0.1, (3600.0, None)).work(1, 30, 1.0) is None
+
+
+def test_counters_say_how_slow_they_are(nvml: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    zone(tmp_path, "intel-rapl:0", "package-0", "0")
+    assert (meter(GPU).period, meter(CPU).period) == (0.1, 0.001)
 
 
 # Runs
@@ -328,7 +403,8 @@ def test_an_evaluation_says_what_it_drew(counted: SimpleNamespace, tmp_path: Pat
     spec = RunSpec("toy", "supervised", "10", 0, Budget.parse("4"))
     split = make_split(SMALL, spec)
     model = SMALL.task(split.labelled, split.test, spec.budget, {}).network()
-    phase = score(model, spec, SMALL, split, Bench(tmp_path, "cpu", 0, silent()))[2]
+    with Album(tmp_path, spec.key, SMALL.identity, split.test, SMALL.picture) as album:
+        phase = score(model, spec, SMALL, split, Bench(tmp_path, "cpu", 0, silent()), album)[2]
     assert phase.joules == len(split.test)
 
 
