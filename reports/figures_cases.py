@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 
 from atso_bench.reports.cases import case_scores
@@ -75,18 +76,21 @@ def _boxes(axes: Axes, scores: NDArray[np.float64], at: list[int], colours: list
     middles = np.array(at, dtype=float)
     below, above = middles - 0.31, middles + 0.31
     boxes = _paths((first, below), (third, below), (third, above), (first, above))
-    axes.add_collection(PolyCollection(boxes, facecolors="none", edgecolors=colours, zorder=2), autolim=False)
+    fills = [to_rgba(colour, 0.25) for colour in colours]  # else the darker colours' boxes are lost on dark paper
+    axes.add_collection(
+        PolyCollection(boxes, facecolors=fills, edgecolors=colours, linewidths=1.3, zorder=2), autolim=False
+    )
     for thick, *ends in (
-        (1, (low, middles), (first, middles)),
-        (1, (third, middles), (high, middles)),
-        (2.2, (middle, below), (middle, above)),
+        (1.3, (low, middles), (first, middles)),
+        (1.3, (third, middles), (high, middles)),
+        (2.5, (middle, below), (middle, above)),
     ):
         axes.add_collection(LineCollection(_paths(*ends), colors=colours, linewidths=thick, zorder=2), autolim=False)
     # a case keeps its height from method to method; steps of the golden ratio keep neighbours apart
     aside = (np.arange(scores.shape[1]) * 0.618034 % 1 - 0.5) * 0.5
     box, case = np.nonzero(np.isfinite(scores) if every else (scores < low[:, None]) | (scores > high[:, None]))
     own = [colours[each] for each in box]
-    axes.scatter(scores[box, case], middles[box] + aside[case], s=5, c=own, alpha=0.5, linewidths=0, zorder=1)
+    axes.scatter(scores[box, case], middles[box] + aside[case], s=6, c=own, alpha=0.8, linewidths=0, zorder=1)
 
 
 def _paths(*points: tuple[NDArray[np.float64], NDArray[np.float64]]) -> list[NDArray[np.float64]]:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
+from atso_bench.reports.latex_layout import (
+    LONG,
+    SIZES,
+    Layout,
+    Part,
+    best,
+    blocks,
+    content,
+    floats,
+    has_line_below,
+    head_lines,
+    opens,
+    several_lines,
+    wraps,
+)
 from atso_bench.reports.page import Cell, Table
-
-WIDTH = 84
-"""Characters that ``\\small`` sets in one line of an article; a wider table is divided by columns."""
-HEIGHT = 44
-"""Lines of one page; a longer table is divided by rows, for a float does not break."""
-HEADING = 4
-"""Lines of a table's head with its rules and the space around them."""
-WORDS = 32
-"""Characters after which a column of words wraps."""
-LONG = 24
-"""Characters of a note that still stands below its number; a longer one stands below the table."""
-
-Part = tuple[Sequence[int], Sequence[Sequence[Cell]]]
-"""Columns and rows that stand together."""
 
 # What pdfLaTeX and LuaLaTeX both set without another package.
 _SIGNS = {
@@ -76,21 +76,26 @@ def to_latex(table: Table, label: str) -> str:
     """A ``table`` that compiles with booktabs alone; several, where it is too wide or too long for a page.
 
     Bold is kept. A short note, as an interval, is small print below its number, a long one a footnote of the table,
-    and the number of seeds is said in the caption where it is the same everywhere.
+    and what is the same in every row is said in the caption: the number of seeds, and in a wide table any column.
     """
     table = _with_shared_n_in_caption(table)
-    floats = _floats(table)
+    if table.rows and len(blocks(table, SIZES[0])) > 1:
+        table = _with_shared_columns_in_caption(table)
+    layout = best(table)
+    divided = floats(table, layout)
     lines = ["% The preamble needs \\usepackage{booktabs}; then \\input this file where the table belongs."]
-    for place, parts in enumerate(floats, start=1):
-        number = f" (part {place} of {len(floats)})" if len(floats) > 1 else ""
+    for place, parts in enumerate(divided, start=1):
+        number = f" (part {place} of {len(divided)})" if len(divided) > 1 else ""
         name = re.sub(r"[^A-Za-z0-9:.]+", "-", label) + (f"-{place}" if place > 1 else "")
         footnotes: dict[str, str] = {}
+        tabulars = [line for part in parts for line in _tabular(table, part, layout, footnotes)]
+        below = r" \quad ".join(f"$^{{{mark}}}$ {escape(note)}" for note, mark in footnotes.items())
         lines += [
             r"\begin{table}[htbp]",
-            r"\centering\small\setlength{\tabcolsep}{3pt}",
+            rf"\centering\{layout.size}\setlength{{\tabcolsep}}{{3pt}}",
             rf"\caption{{{escape(table.caption + number)}}}\label{{{name}}}",
-            *(line for columns, rows in parts for line in _tabular(table, columns, rows, footnotes)),
-            *(rf"\par\footnotesize $^{{{mark}}}$ {escape(note)}" for note, mark in footnotes.items()),
+            *tabulars,
+            *([rf"\par\medskip\raggedright\scriptsize {below}"] if below else []),
             r"\end{table}",
         ]
     return "\n".join(lines) + "\n"
@@ -130,123 +135,69 @@ def _with_shared_n_in_caption(table: Table) -> Table:
     return replace(table, caption=f"{table.caption}; {shared}", rows=rows)
 
 
-def _tabular(
-    table: Table, columns: Sequence[int], rows: Sequence[Sequence[Cell]], footnotes: dict[str, str]
-) -> Iterator[str]:
+def _with_shared_columns_in_caption(table: Table) -> Table:
+    """``; seeds: 3`` behind the caption for a column of numbers that are all the same; one column stays."""
+    first, *others = table.rows
+    numbers = range(table.words, len(table.columns))
+    bare = [each for each in numbers if replace(first[each], text="") == Cell("")]
+    same = [each for each in bare if others and all(row[each] == first[each] for row in others)]
+    kept = [each for each in range(len(table.columns)) if each not in same]
+    if len(kept) == table.words:
+        return table
+    said = "".join(f"; {table.columns[each]}: {first[each].text}" for each in same)
+    rows = [[row[each] for each in kept] for row in table.rows]
+    return replace(table, caption=table.caption + said, columns=[table.columns[each] for each in kept], rows=rows)
+
+
+def _tabular(table: Table, part: Part, layout: Layout, footnotes: dict[str, str]) -> Iterator[str]:
+    columns, rows = part
     yield rf"\par\medskip\begin{{tabular}}{{@{{}}{''.join(_kind(table, column) for column in columns)}@{{}}}}"
     yield r"\toprule"
-    yield " & ".join(_head(table, column) for column in columns) + r" \tabularnewline"
+    yield " & ".join(_head(table, column, layout) for column in columns) + r" \tabularnewline"
     yield r"\midrule"
-    wide = [_wraps(table, column) for column in columns]
+    wide = [wraps(table, column) for column in columns]
     for place, row in enumerate(rows):
-        if place and _lines(rows[place - 1]) > 1:
+        above = rows[place - 1] if place else None
+        group = opens(layout, row, above)
+        if above and (group or several_lines(table, above)):
             yield r"\addlinespace"
-        yield from _row([row[column] for column in columns], wide, footnotes)
+        if group:
+            yield rf"\multicolumn{{{len(columns)}}}{{@{{}}l@{{}}}}{{{_said(row[0], footnotes)}}} \tabularnewline"
+        yield from _row([row[column] for column in columns], wide, layout, footnotes)
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
 
-def _row(row: Sequence[Cell], wide: Sequence[bool], footnotes: dict[str, str]) -> Iterator[str]:
+def _row(row: Sequence[Cell], wide: Sequence[bool], layout: Layout, footnotes: dict[str, str]) -> Iterator[str]:
     """The row, and a second one where short notes stand below their numbers; long ones join ``footnotes``."""
-    texts, notes = [], []
-    for cell, wraps in zip(row, wide, strict=True):
-        text = escape(_text(cell))
-        text = rf"\textbf{{{text}}}" if cell.strong else text
-        if len(cell.note) > LONG:
-            text += f"$^{{{footnotes.setdefault(cell.note, _letters(len(footnotes)))}}}$"
-        texts.append(rf"\raggedright {text}" if wraps else text)
-        notes.append(rf"{{\scriptsize {escape(cell.note)}}}" if 0 < len(cell.note) <= LONG else "")
+    texts = [_said(cell, footnotes) for cell in row]
+    texts = [rf"\raggedright {text}" if wrapped else text for text, wrapped in zip(texts, wide, strict=True)]
     yield " & ".join(texts) + r" \tabularnewline"
+    notes = [rf"{{\{layout.small} {escape(cell.note)}}}" if has_line_below(cell) else "" for cell in row]
     if any(notes):
         yield " & ".join(notes) + r" \tabularnewline"
 
 
-def _text(cell: Cell) -> str:
-    return "; ".join([cell.text, *cell.items])
-
-
-def _letters(place: int) -> str:
-    """a, b, ..., z, aa, ab, ..."""
-    return (_letters(place // 26 - 1) if place >= 26 else "") + "abcdefghijklmnopqrstuvwxyz"[place % 26]
-
-
-# Columns and pages, in characters and lines
-
-
-def _longest(table: Table, column: int) -> int:
-    return max((len(_text(row[column])) for row in table.rows), default=0)
-
-
-def _wraps(table: Table, column: int) -> bool:
-    return column < table.words and _longest(table, column) > WORDS
+def _said(cell: Cell, footnotes: dict[str, str]) -> str:
+    text = escape(content(cell))
+    text = rf"\textbf{{{text}}}" if cell.strong else text
+    if len(cell.note) > LONG:
+        text += f"$^{{{footnotes.setdefault(cell.note, _letters(len(footnotes)))}}}$"
+    return text
 
 
 def _kind(table: Table, column: int) -> str:
-    return "p{5cm}" if _wraps(table, column) else "l" if column < table.words else "r"
+    return "p{5cm}" if wraps(table, column) else "l" if column < table.words else "r"
 
 
-def _body_width(table: Table, column: int) -> int:
-    """Characters of the widest cell; small print is narrower."""
-    notes = (4 * len(row[column].note) // 5 for row in table.rows if len(row[column].note) <= LONG)
-    texts = WORDS if _wraps(table, column) else _longest(table, column)
-    return max([texts, *notes]) if table.rows else 0
-
-
-def _head_lines(table: Table, column: int) -> list[str]:
-    """A head about as wide as what stands below it."""
-    return textwrap.wrap(" ".join(table.columns[column].split()), max(_body_width(table, column) + 2, 12)) or [""]
-
-
-def _head(table: Table, column: int) -> str:
-    lines = [escape(line) for line in _head_lines(table, column)]
+def _head(table: Table, column: int, layout: Layout) -> str:
+    lines = [escape(line) for line in head_lines(table, column, layout)]
     side = "l" if column < table.words else "r"
     return lines[0] if len(lines) == 1 else (
         rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}" + r" \\ ".join(lines) + r"\end{tabular}"
     )  # fmt: skip
 
 
-def _floats(table: Table) -> list[list[Part]]:
-    """The table divided so that each part fits across a page, and the parts of each float fit on one."""
-    floats: list[list[Part]] = [[]]
-    filled = 0
-    for rows in _pages(table):
-        for columns in _blocks(table):
-            lines = HEADING + sum(map(_lines, rows))
-            if floats[-1] and filled + lines > HEIGHT:
-                floats.append([])
-                filled = 0
-            floats[-1].append((columns, rows))
-            filled += lines
-    return floats
-
-
-def _blocks(table: Table) -> list[list[int]]:
-    """Columns that fit side by side; the words on the left stand in every block."""
-    widths = [
-        max(_body_width(table, column), *map(len, _head_lines(table, column))) + 1.5  # and the gap to the next
-        for column in range(len(table.columns))
-    ]
-    words = list(range(table.words))
-    blocks = [list(words)]
-    for column in range(table.words, len(table.columns)):
-        if len(blocks[-1]) > len(words) and sum(widths[each] for each in [*blocks[-1], column]) > WIDTH:
-            blocks.append(list(words))
-        blocks[-1].append(column)
-    return blocks
-
-
-def _pages(table: Table) -> list[list[Sequence[Cell]]]:
-    """Rows that fit on a page."""
-    pages: list[list[Sequence[Cell]]] = [[]]
-    filled = HEADING
-    for row in table.rows:
-        if filled + _lines(row) > HEIGHT:
-            pages.append([])
-            filled = HEADING
-        pages[-1].append(row)
-        filled += _lines(row)
-    return pages
-
-
-def _lines(row: Sequence[Cell]) -> int:
-    return 2 if any(0 < len(cell.note) <= LONG for cell in row) else 1
+def _letters(place: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    return (_letters(place // 26 - 1) if place >= 26 else "") + "abcdefghijklmnopqrstuvwxyz"[place % 26]

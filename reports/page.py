@@ -24,6 +24,12 @@ FOLDED = 30
 """A table with more rows is folded away behind its caption."""
 VAST = 200
 """A table with more rows is not printed."""
+LARGE = 256
+"""Pixels; a wider picture needs more room in a strip."""
+ACROSS = {"narrow": (4, 2), "middle": (6, 3), "broad": (8, 4), "printed": (8, 4)}
+"""So many small and large pictures of a strip stand side by side at most."""
+CARDS = 8
+"""A table of at most so many rows is a card for each row where there is no room for its columns."""
 MARKDOWN = 60_000
 """Characters; a comment on GitHub may have 65,536."""
 
@@ -82,12 +88,18 @@ class Table:
         return len(self.rows) > VAST
 
     @property
+    def cards(self) -> bool:
+        """Whether a phone shows a list of ``head: value`` for each row; three columns have room there."""
+        return len(self.rows) <= CARDS and len(self.columns) > 3
+
+    @property
     def looks(self) -> str:
         """Classes of the page's style sheet; a column without a head gives nothing to press for sorting."""
         sortable = len(self.rows) > 2 and all(self.columns)
         wide = len(self.columns) > 9
         widest = len(self.columns) > 14
         looks = {"long": self.long, "wide": wide and not widest, "widest": widest, "sortable": sortable}
+        looks["cards"] = self.cards
         return " ".join(name for name, has in looks.items() if has)
 
 
@@ -130,6 +142,18 @@ class Strip:
 
     caption: str
     tiles: Sequence[tuple[str, Picture]]
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """How many tiles stand side by side in windows of three widths and on paper; of large pictures fewer."""
+        size = self.tiles[0][1].size if self.tiles else None
+        large = size is not None and size[0] > LARGE
+        return {name: _even(len(self.tiles), most[large]) for name, most in ACROSS.items()}
+
+
+def _even(tiles: int, most: int) -> int:
+    """The number of columns, up to ``most`` and not far below, that leaves the fewest places of the last row empty."""
+    return min(range(most, most // 2, -1), key=lambda columns: -tiles % columns)
 
 
 @dataclass(frozen=True)
@@ -203,7 +227,7 @@ def _environment(**options: Any) -> jinja2.Environment:
 def markdown_text(text: str) -> Markup:
     """Text that Markdown shows as it is: one line, without HTML, table cells or emphasis of its own."""
     line = html.escape(" ".join(text.split()), quote=False)
-    line = re.sub(r"([\\`*\[\]|~#])", r"\\\1", line)
+    line = re.sub(r"([\\`*\[\]|~#$])", r"\\\1", line)
     return Markup(re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line))
 
 

@@ -232,6 +232,41 @@ def _ink(figure: Any) -> float:
     return float(grey.flat[np.abs(grey - grey[-1, 0]).argmax()])
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_shade_says_on_which_side_a_table_goes_on(show: Open, width: int) -> None:
+    page = show("big", width)
+    region = page.get_by_role("region", name="Scores").first
+    region.scroll_into_view_if_needed()
+    for place, (left, right) in {"0": (False, True), "region.scrollWidth": (True, False)}.items():
+        region.evaluate(f"region => {{ region.scrollLeft = {place}; }}")
+        # above the heads, where there is paper and nothing else
+        strip = np.asarray(Image.open(io.BytesIO(region.screenshot())).convert("L"), int)[2]
+        assert [bool(edge < 250) for edge in strip[[1, -2]]] == [left, right]
+
+
+def test_on_a_phone_a_table_of_few_rows_is_a_list_of_heads_and_values(show: Open) -> None:
+    page = show("real", 360)
+    card = page.get_by_role("region", name="Who leads")
+    assert card.evaluate("region => region.scrollWidth === region.clientWidth")
+    head, value = page.locator("table.cards tbody td").first.evaluate(
+        "cell => [getComputedStyle(cell, '::before').content, cell.getBoundingClientRect().height]"
+    )
+    assert head.strip('"') == page.locator("table.cards td").first.get_attribute("data-head")
+    assert 0 < value < 60
+    assert not page.locator("table.cards thead").first.is_visible()
+    page.set_viewport_size({"width": 820, "height": 900})
+    assert page.locator("table.cards thead").first.is_visible()
+
+
+def test_a_head_takes_about_three_lines_where_the_numbers_below_it_are_narrow(show: Open) -> None:
+    head = show("big").get_by_role("columnheader", name="100 % (208 cases), upper bound").first
+    height, line = head.evaluate(
+        """head => [head.querySelector("button").getBoundingClientRect().height,
+                    parseFloat(getComputedStyle(head).lineHeight)]"""
+    )
+    assert height < 4.1 * line
+
+
 def test_pictures_keep_their_place_and_stand_in_equal_tiles(show: Open) -> None:
     page = show("big", 360)
     images = page.locator("img").evaluate_all(
@@ -240,7 +275,7 @@ def test_pictures_keep_their_place_and_stand_in_equal_tiles(show: Open) -> None:
     assert images
     assert all(height and loaded for height, loaded in images)
     strips = page.locator(".tiles")
-    for place, (per_row, rendering) in enumerate([(3, "pixelated"), (2, "auto")]):
+    for place, (per_row, rendering) in enumerate([(4, "pixelated"), (2, "auto")]):
         boxes = (
             strips.nth(place)
             .locator("img")
@@ -266,6 +301,8 @@ def test_on_paper_nothing_is_cut_or_dark_and_short_tables_are_unfolded(show: Ope
     assert page.evaluate(OUTSIDE) == []
     widths = page.locator("table").evaluate_all("all => all.map(each => each.getBoundingClientRect().right)")
     assert max(widths) <= PAPER
+    captions = page.locator(".strip > figcaption")
+    assert set(captions.evaluate_all("all => all.map(each => getComputedStyle(each).breakAfter)")) <= {"avoid"}
     assert not page.get_by_role("navigation").is_visible()
     boxes = page.locator("th button").evaluate_all("all => all.map(each => getComputedStyle(each).display)")
     assert set(boxes) == {"contents"}  # with a box in it, Chromium does not repeat a head on the next page

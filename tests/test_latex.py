@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from atso_bench.reports.latex import HEIGHT, WIDTH, escape, to_latex
+from atso_bench.reports.latex import escape, to_latex
+from atso_bench.reports.latex_layout import SIZES
 from atso_bench.reports.page import Cell, Table
 
 HOSTILE = [
@@ -117,7 +119,8 @@ def test_a_long_note_is_a_footnote_and_said_once() -> None:
     rows = [[Cell(name), Cell("not tested", note)] for name, note in (("a", reason), ("b", "too few"), ("c", reason))]
     rows.append([Cell("d"), Cell("not tested", reason.replace("4", "5"))])
     tex = to_latex(Table("Tests", ["method", "verdict"], rows), "tab:tests")
-    assert tex.count(rf"\par\footnotesize $^{{a}}$ {reason}") == 1
+    assert tex.count(rf"\par\medskip\raggedright\scriptsize $^{{a}}$ {reason}") == 1
+    assert tex.count(r"\quad $^{b}$") == 1
     assert tex.count("not tested$^{a}$") == 2
     assert tex.count("not tested$^{b}$") == 1
     assert r"{\scriptsize too few}" in tex
@@ -129,26 +132,70 @@ def test_a_long_note_is_a_footnote_and_said_once() -> None:
 def test_seventeen_methods_at_six_fractions_fit_across_and_down_a_page() -> None:
     tex = to_latex(scores(17, 6, note="0.690 to 0.733"), "tab:dice")
     parts = tabulars(tex)
+    (size,) = (each for each in SIZES if rf"\centering\{each.size}\set" in tex)
     assert len(parts) > 1
     assert all(cells[0][0] == "method" for _, cells in parts), "each part says whose numbers they are"
     assert sum(columns - 1 for columns, _ in parts) == 6
     for columns, cells in parts:
-        assert sum(max(len(read_cell(row[column])) for row in cells) for column in range(columns)) <= WIDTH
+        assert sum(max(len(read_cell(row[column])) for row in cells) for column in range(columns)) <= size.width
     for part in tex.split(r"\begin{table}")[1:]:
-        assert part.count(r"\tabularnewline") <= HEIGHT
+        assert part.count(r"\tabularnewline") <= size.height
     assert re.findall(r"part \d of \d", tex) == ["part 1 of 2", "part 2 of 2"]
     assert re.findall(r"\\label\{(.*)\}", tex) == ["tab:dice", "tab:dice-2"]
 
 
 def read_cell(cell: str) -> str:
-    return read(re.sub(r"^\{\\scriptsize (.*)\}$", r"\1", cell))
+    return read(re.sub(r"^\{\\(?:scriptsize|tiny) (.*)\}$", r"\1", cell))
 
 
 def test_a_long_table_loses_no_row() -> None:
     tex = to_latex(scores(200, 1, note=""), "tab:dice")
     names = [row[0] for _, cells in tabulars(tex) for row in cells[1:]]
     assert names == [f"method-{place}" for place in range(200)]
-    assert max(len(cells) for _, cells in tabulars(tex)) <= HEIGHT
+    assert max(len(cells) for _, cells in tabulars(tex)) <= SIZES[0].height
+
+
+def paired(*seeds: str) -> Table:
+    """As wide as the table of paired tests."""
+    heads = ["label fraction", "method", "verdict", "difference", "95 % interval", "effect size", "seeds"]
+    heads += ["p, Wilcoxon (Holm)", "p over seeds and cases (Holm)"]
+    numbers = ("−0.03{}", "−0.101 to +0.03{}", "−0.9{}", "0.00{}", "0.32{}")
+    rows = []
+    for fraction, place in product(("2 % (4 cases)", "10 % (21 cases)"), range(3)):
+        cells = [Cell(number.format(place)) for number in numbers]
+        names = map(Cell, (fraction, f"method-{place}", "worse in these trainings"))
+        rows.append([*names, *cells[:3], Cell(seeds[place % len(seeds)]), *cells[3:]])
+    return Table("Difference from supervised", heads, rows, words=3)
+
+
+def test_a_wide_table_says_once_what_its_rows_have_in_common_before_it_is_divided() -> None:
+    tex = to_latex(paired("3"), "tab:tests")
+    ((columns, cells),) = tabulars(tex)
+    assert r"\caption{Difference from supervised; seeds: 3}" in tex
+    assert cells[0] == ["method", "verdict", "difference", r"95 \% interval", r"effect \\ size", *cells[0][5:]]
+    assert columns == 7
+    groups = {place: row[0] for place, row in enumerate(cells) if len(row) == 1}
+    assert groups == {
+        1: r"\multicolumn{7}{@{}l@{}}{2 \% (4 cases)}",
+        5: r"\multicolumn{7}{@{}l@{}}{10 \% (21 cases)}",
+    }
+    assert [row[0] for row in cells if len(row) > 1] == ["method", *[f"method-{place}" for place in range(3)] * 2]
+
+
+def test_a_column_that_differs_or_a_table_with_room_stays_as_it_is() -> None:
+    assert "seeds:" not in to_latex(paired("3", "2"), "tab:tests")
+    narrow = Table("Few", ["method", "seeds"], [[Cell("a"), Cell("3")], [Cell("b"), Cell("3")]])
+    assert tabulars(to_latex(narrow, "t"))[0][1] == [["method", "seeds"], ["a", "3"], ["b", "3"]]
+    many = Table("None", ["method", *(f"column {place}" for place in range(40))], [])
+    assert sum(columns - 1 for columns, _ in tabulars(to_latex(many, "t"))) == 40
+
+
+def test_letters_become_smaller_only_where_that_spares_a_part() -> None:
+    sizes = [re.findall(r"\\centering\\(\w+)", to_latex(scores(2, columns, ""), "t"))[0] for columns in range(1, 12)]
+    assert set(sizes[:3]) == {"small"}
+    assert {"footnotesize", "scriptsize"} & set(sizes)
+    widths = {size.size: size.width for size in SIZES}
+    assert [*widths.values()] == sorted(widths.values())
 
 
 def test_long_words_wrap_and_heads_stand_on_several_lines() -> None:
@@ -156,7 +203,7 @@ def test_long_words_wrap_and_heads_stand_on_several_lines() -> None:
     tex = to_latex(table, "t")
     assert "{@{}p{5cm}r@{}}" in tex
     assert r"\raggedright a word" in tex
-    assert r"\begin{tabular}[b]{@{}r@{}}pseudo- \\ labelled \\ cases of the \\ pool\end{tabular}" in tex
+    assert r"\begin{tabular}[b]{@{}r@{}}pseudo- \\ labelled \\ cases of \\ the pool\end{tabular}" in tex
 
 
 @pytest.mark.parametrize(
@@ -210,7 +257,7 @@ def test_hostile_names_leave_the_structure_alone() -> None:
     allowed = """
         textbackslash textasciitilde textasciicircum textless textgreater textbf raggedright scriptsize footnotesize
         small centering par medskip begin end toprule midrule bottomrule tabularnewline addlinespace setlength tabcolsep
-        caption label
+        caption label quad
     """
     body = tex.partition("\n")[2]
     assert {*re.findall(r"\\([A-Za-z]+)", body)} <= set(allowed.split())
@@ -221,7 +268,8 @@ def test_hostile_names_leave_the_structure_alone() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_pdflatex_compiles_them_with_booktabs_alone(tmp_path: Path) -> None:
     parts = [
-        to_latex(table, "tab:t") for table in (hostile_table(), scores(17, 6), scores(3, 1, "a note that is long" * 3))
+        to_latex(table, "tab:t")
+        for table in (hostile_table(), scores(17, 6), scores(3, 1, "a note that is long" * 3), paired("3"))
     ]
     head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
     (tmp_path / "page.tex").write_text(head + "\n".join(parts) + "\\end{document}\n", encoding="ascii")

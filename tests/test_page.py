@@ -12,6 +12,7 @@ from PIL import Image
 
 from atso_bench.reports.drawing import WIDTH, drawing, in_page, styled
 from atso_bench.reports.page import (
+    CARDS,
     FOLDED,
     MARKDOWN,
     VAST,
@@ -20,6 +21,7 @@ from atso_bench.reports.page import (
     Section,
     Strip,
     Table,
+    markdown_text,
     to_html,
     to_markdown,
 )
@@ -163,12 +165,44 @@ def test_a_picture_says_its_own_size() -> None:
         assert Picture("a.png", uri, "").size is None
 
 
-def test_small_slices_keep_their_pixels_and_large_frames_are_smooth_and_larger() -> None:
+def test_small_slices_keep_their_pixels_and_large_frames_are_smooth() -> None:
     small, large = (page(Strip("case", [("image", bitmap(side, side))] * 3)) for side in (50, 480))
     assert small.count('width="50" height="50" class="pixels"') == 3
-    assert '<div class="tiles">' in small
     assert large.count('width="480" height="480">') == 3
-    assert '<div class="tiles large">' in large
+
+
+@pytest.mark.parametrize(
+    ("tiles", "side", "columns"),
+    [
+        (6, 50, (3, 6, 6, 6)),
+        (7, 50, (4, 4, 7, 7)),  # 4 and 3, and no picture alone in its row
+        (10, 50, (4, 5, 5, 5)),
+        (20, 50, (4, 5, 5, 5)),
+        (3, 50, (3, 4, 5, 5)),  # few are no larger than many
+        (7, 480, (2, 2, 4, 4)),
+    ],
+)
+def test_the_rows_of_a_strip_are_about_equally_long(tiles: int, side: int, columns: tuple[int, ...]) -> None:
+    strip = Strip("case", [("image", bitmap(side, side))] * tiles)
+    assert tuple(strip.columns.values()) == columns
+    style = " ".join(f"--{name}: {number};" for name, number in strip.columns.items())
+    assert f'<div class="tiles" style="{style}">' in page(strip)
+
+
+def test_a_table_of_few_rows_names_the_head_in_every_cell_for_phones() -> None:
+    heads = ["method", '<b> "quoted"', "", "time"]
+    few, many, narrow = (
+        page(Table("few", heads[:columns], [[Cell("a")] * columns] * rows))
+        for rows, columns in ((CARDS, 4), (CARDS + 1, 4), (CARDS, 3))
+    )
+    assert re.findall('data-head="([^"]*)"', few)[:3] == ["method", "&lt;b&gt; &#34;quoted&#34;", "time"]
+    assert '<table class="cards">' in few
+    for shown in (many, narrow):
+        assert "data-head=" not in shown
+
+
+def test_a_dollar_sign_begins_no_formula_in_markdown() -> None:
+    assert markdown_text("$x$ costs $5") == r"\$x\$ costs \$5"
 
 
 def test_a_figure_keeps_its_place_while_it_loads() -> None:
@@ -188,5 +222,5 @@ def test_a_strip_is_one_row_of_pictures_in_markdown() -> None:
 
 
 def test_an_empty_strip_breaks_nothing() -> None:
-    assert '<div class="tiles">' in page(Strip("none", []))
+    assert '<div class="tiles"' in page(Strip("none", []))
     text(Strip("none", []))
