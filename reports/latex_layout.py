@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 from atso_bench.reports.page import Cell, Table
@@ -61,6 +62,7 @@ def has_line_below(cell: Cell) -> bool:
     return 0 < len(cell.note) <= LONG
 
 
+@lru_cache(maxsize=2**14)
 def _width(text: str) -> float:
     """About so many digits of Computer Modern are as wide as the text."""
     return sum(0.7 if sign in _NARROW else 1.6 if sign in _BROAD else 1.4 if sign.isupper() else 1.05 for sign in text)
@@ -101,12 +103,12 @@ def best(table: Table) -> Layout:
 def floats(table: Table, layout: Layout) -> list[list[Part]]:
     """The table divided so that each part fits across a page, and the parts of each float fit on one."""
     found: list[list[Part]] = [[]]
-    filled = 0.0
+    filled, parts = 0.0, blocks(table, layout)
     for rows in _pages(table, layout):
         lines = HEADING + sum(
             _lines(table, layout, row, rows[place - 1] if place else None) for place, row in enumerate(rows)
         )
-        for columns in blocks(table, layout):
+        for columns in parts:
             if found[-1] and filled + lines > layout.height:
                 found.append([])
                 filled = 0

@@ -61,7 +61,8 @@ def _in_a_line(group: Group, known: Evidence) -> list[str]:
     sure = [found for found in better if found.over_baseline is not None and _sure(found.over_baseline) == "sure"]
     at = f"the {len(led)} label fractions" if len(led) > 1 else "the label fraction"
     if not better:
-        return [f"No method has a higher mean than {known.baseline} at {'any of ' * (len(led) > 1)}{at}."]
+        where = "any" if len(led) > 1 else "the"
+        return [f"No method has a higher mean than {known.baseline} at {where} label fraction."]
     share = f"{len(better)} of {at}" if len(led) > 1 else at
     names = ", ".join(dict.fromkeys(found.method for found in better))
     certain = {0: "nowhere is that sure", len(better): "that is sure"}.get(len(sure), f"at {len(sure)} that is sure")
