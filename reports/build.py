@@ -139,7 +139,7 @@ def draw(files: Files, group: Group, known: Evidence, seen: Overlays | None) -> 
     strips = []
     for sheet in seen.sheets if seen else ():
         tiles = [
-            (tile.words, files.tile(tile, f"{sheet.rank}-{place}", group.name))
+            (tile.words, files.tile(tile, f"case-{sheet.rank}-{place}", group.name))
             for place, tile in enumerate(sheet.tiles)
         ]
         mean = f"mean {tables.headline(group)} {decimals(sheet.mean)}"

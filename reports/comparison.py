@@ -82,6 +82,7 @@ def _efficiency(group: Group, known: Evidence, art: Art) -> Section:
         words[0] += f" Each method has a panel, and the thin line is {known.baseline} in every one."
     else:
         words[0] += f" Methods stand a little apart at the same number of {group.case}s so that they can be told apart."
+    words[0] += f" The axis has the shares as drawn: a fraction is rounded to whole {group.case}s."
     return Section(
         "Label efficiency", words=[*words, *answers.needed(group, known)], parts=art.parts("label-efficiency")
     )
