@@ -166,7 +166,7 @@ def write_csv(path: Path, cases: Mapping[str, Mapping[str, metrics.Scores]]) -> 
 
 def harmless(name: str) -> str:
     """The name with ``'`` before it if a spreadsheet would take it for a formula."""
-    return "'" + name if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+    return "'" + name if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name
 
 
 def _cell(value: float | int | str) -> float | int | str:

@@ -147,8 +147,7 @@ class _Scored:
             self._counts = _counts(rows, present.index, common, list(dict.fromkeys(group.facts["classes"])))
             self._by_case = miou(self._counts)
         else:
-            table = rows.groupby(["key", "case"])["dice"].mean().unstack("case")
-            self._by_case = table.reindex(index=present.index, columns=common).to_numpy(dtype=float)
+            self._by_case = group.run_scores.reindex(index=present.index, columns=common).to_numpy(dtype=float)
 
     def estimate(self, keys: Sequence[str]) -> Estimate:
         """Of the headline of the runs."""

@@ -91,10 +91,8 @@ def cost(group: Group) -> Drawing | None:
 
 
 def _priced(group: Group) -> pd.DataFrame:
-    """Runs with a score whose ``seconds`` are known; phases that were shared count in full."""
-    spent = group.phases[group.phases["kind"].isin(["train", "predict"])]
-    seconds = spent.groupby("key")["seconds"].agg(lambda each: each.sum(skipna=False))
-    runs = group.runs.assign(seconds=group.runs["key"].map(seconds).astype(float))
+    """Runs with a score whose ``seconds`` are known."""
+    runs = group.runs.assign(seconds=group.runs["key"].map(group.learning_seconds).astype(float))
     return runs[(runs["seconds"] > 0) & runs["score"].notna()]
 
 

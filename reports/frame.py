@@ -52,6 +52,23 @@ class Group:
         found = {(str(text), str(label)): runs for (text, label), runs in self.runs.groupby(["fraction", "label"])}
         return {place: found[place] for place in product(self.fractions, self.labels) if place in found}
 
+    @cached_property
+    def run_scores(self) -> pd.DataFrame:
+        """A row per run (``key``), a column per case: mean Dice over classes, or mIoU over those in its reference."""
+        rows_of = self.scores[self.scores["class"].isin(self.facts["classes"])]
+        if self.natural:
+            counts = rows_of[list(rows.COUNTS)].astype(float)
+            values = (counts["tp"] / counts.sum(axis=1)).where(counts["tp"] + counts["fn"] > 0)
+        else:
+            values = rows_of["dice"]
+        return values.groupby([rows_of["key"], rows_of["case"]]).mean().unstack("case")
+
+    @cached_property
+    def learning_seconds(self) -> pd.Series:
+        """By run (``key``): training and pseudo-labelling, shared phases in full; NaN where any part is undefined."""
+        spent = self.phases[self.phases["kind"].isin(rows.LEARNING)].groupby("key")["seconds"]
+        return spent.sum().where(spent.count() == spent.size()).astype(float)
+
     @property
     def natural(self) -> bool:
         """Whether these are street scenes, scored by mIoU, and not volumes, scored by Dice."""

@@ -20,7 +20,6 @@ from atso_bench.benchmark.metrics import IGNORE
 from atso_bench.benchmark.pictures import LONGEST, Kept, Pixels, ground_file, predictions_file
 from atso_bench.benchmark.street_labels import CLASSES
 from atso_bench.benchmark.street_labels import COLOURS as STREET_COLOURS
-from atso_bench.reports.cases import run_scores
 from atso_bench.reports.drawing import COLOURS, WIDTH, Drawing, drawable, drawing, styled
 from atso_bench.reports.frame import Group
 from atso_bench.reports.page import decimals
@@ -89,7 +88,7 @@ def overlays(group: Group, results: Path) -> Overlays | None:
     runs = _choose(group, results)
     if runs.empty:
         return None
-    scores = run_scores(group).reindex(runs["key"]).dropna(axis="columns", how="all")
+    scores = group.run_scores.reindex(runs["key"]).dropna(axis="columns", how="all")
     kept = {
         str(run.label): opened
         for run in runs.itertuples()

@@ -36,6 +36,8 @@ BASELINE = "supervised"
 BY_LIST = " by list"
 """Behind a label fraction whose cases a published list names: they stand in a column of their own."""
 PHASE = ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused")
+LEARNING = ("train", "predict")
+"""Kinds of phases that a method learns in: training and pseudo-labelling."""
 ENTRY = ("phase", "generation", "subset", "teacher")
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 """What a file of the wrong shape may raise on its way to rows."""

@@ -115,9 +115,6 @@ def time_multiple(group: Group, runs: pd.DataFrame, baseline: pd.DataFrame) -> f
     """Seconds of training and pseudo-labelling, mean over runs, over the baseline's; NaN where they do not compare."""
     if not (len(runs) and len(baseline)) or len({*runs["machine"], *baseline["machine"]}) > 1:
         return math.nan
-    phases = group.phases[group.phases["kind"].isin(["train", "predict"])]
-    own, other = (
-        phases.loc[phases["key"].isin(part["key"]), "seconds"].sum(skipna=False) / len(part)
-        for part in (runs, baseline)
-    )
+    spent = group.learning_seconds
+    own, other = (spent.reindex(part["key"], fill_value=0.0).mean(skipna=False) for part in (runs, baseline))
     return float(own / other) if own > 0 and other > 0 else math.nan

@@ -15,11 +15,9 @@ from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Estimate
 from atso_bench.reports.leader import ALIKE
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
-from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, RATES
+from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, LEARNING, RATES
 
 HEADLINE = {"dice": "Dice", "miou": "mIoU"}
-ENERGY = ("train", "predict")
-"""Phases whose energy is counted: a counter is too slow for the pauses between the cases of an evaluation."""
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
 
 
@@ -138,8 +136,8 @@ def _class_score(means: Mapping[str, float], undefined: Mapping[str, int], metri
 
 
 def has_energy(group: Group) -> bool:
-    """Whether anything was measured of what the table counts."""
-    return bool(group.phases.loc[group.phases["kind"].isin(ENERGY), "joules"].notna().any())
+    """Whether anything was measured of what the table counts: a counter is too slow for an evaluation's pauses."""
+    return bool(group.phases.loc[group.phases["kind"].isin(LEARNING), "joules"].notna().any())
 
 
 def costs(group: Group) -> Table:
@@ -155,7 +153,7 @@ def costs(group: Group) -> Table:
     shared = phases.groupby(place)["reused"].agg(["sum", "size"]).to_dict("index")
     sums = _sums(phases, [*place, "kind"], ["seconds", "samples", "steps"]).to_dict("index")
     counted = phases[phases["kind"].isin(kinds)]
-    joules = _sums(counted[counted["kind"].isin(ENERGY)], place, ["joules"])["joules"].to_dict()
+    joules = _sums(counted[counted["kind"].isin(LEARNING)], place, ["joules"])["joules"].to_dict()
     by_run = _sums(counted, [*place, "key"], ["seconds"])["seconds"].groupby(place)
     least, most = by_run.min().to_dict(), by_run.max().to_dict()
     nothing = {"seconds": 0.0, "samples": 0.0, "steps": 0.0}

@@ -12,6 +12,7 @@ import orjson
 import pandas as pd
 from numpy.typing import NDArray
 
+from atso_bench.benchmark.evaluate import harmless
 from atso_bench.benchmark.record import atomic
 from atso_bench.reports.frame import Frames
 from atso_bench.reports.rows import COUNTS, METRICS, VOLUMES
@@ -70,9 +71,7 @@ def _words(column: pd.Series) -> Iterator[bytes]:
 
 
 def _cell(value: object) -> str:
-    text = str(value)
-    if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        text = f"'{text}"
+    text = harmless(value) if isinstance(value, str) else str(value)
     return '"{}"'.format(text.replace('"', '""')) if any(sign in text for sign in ',"\r\n') else text
 
 
