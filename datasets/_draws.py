@@ -44,8 +44,6 @@ class BatchDraw(PatchDraw):
                 cut(label, corner, drawn[f"{kind}soft" if "soft" in drawn else f"{kind}label"][row])
             if (outside := getattr(image, "outside", None)) is not None:
                 mark(outside, corner, drawn[f"{kind}label"][row], hard=label is not None and "soft" not in drawn)
-        if "wide_label" in drawn:
-            drawn["values"] = values(drawn["wide_label"])
         return {name: torch.from_numpy(part) if isinstance(part, np.ndarray) else part for name, part in drawn.items()}
 
     def finish(self, drawn: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor | None]:
@@ -105,7 +103,7 @@ class BatchDraw(PatchDraw):
         if "label" in parts:
             wide, target = parts["wide_label"], parts["label"]
             layers = wide if geometry.layered else wide[:, None]
-            result = transforms.turn_labels(layers, grid, parts["values"])
+            result = transforms.turn_labels(layers, grid)
             target.index_copy_(0, turned, result.view(len(turned), *target.shape[1:]))
 
 
@@ -192,12 +190,6 @@ def mark(outside: Any, lower: Sequence[int], target: np.ndarray, *, hard: bool) 
     if not hard:
         target[:] = 0
     target[left_out & (target == 0)] = OUTSIDE
-
-
-def values(label: np.ndarray) -> list[int]:
-    """Which labels there are, ``OUTSIDE`` always among them, in ascending order."""
-    counts = np.bincount(label.ravel() - OUTSIDE, minlength=1)
-    return [OUTSIDE, *(np.flatnonzero(counts[1:]) + 1 + OUTSIDE).tolist()]
 
 
 def renormalised(soft: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def cut(array: Any, lower: Sequence[int], target: np.ndarray) -> None:
     """
     others = array.ndim - len(lower)
     if target.ndim < array.ndim:
-        target = np.expand_dims(target, others)
+        target = target[(*[slice(None)] * others, None)]
     source, goal = [slice(None)] * others, [slice(None)] * others
     for low, size, full in zip(lower, target.shape[others:], array.shape[others:], strict=True):
         begin, end = max(low, 0), min(low + size, full)

@@ -179,10 +179,11 @@ def test_turned_images_are_batchgenerators(turned: Any) -> None:
     assert close(_transforms.turn(image, grid), theirs)
 
 
-@pytest.mark.parametrize("together", [1, 2, 1 << 30], ids=["one class", "two classes", "all classes"])
+@pytest.mark.parametrize("everywhere", [False, True], ids=["as on a CPU", "as on a GPU"])
 def test_turned_labels_are_batchgenerators_but_for_ties(
-    turned: Any, together: int, monkeypatch: pytest.MonkeyPatch
+    turned: Any, everywhere: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_transforms, "_AT_ONCE", () if everywhere else ("cpu",))
     geometry, matrices, transform, given = turned
     coarse = torch.randint(0, 4, (6, 1, *(-(-size // 3) for size in geometry.wide)))
     label = coarse.repeat_interleave(3, 2).repeat_interleave(3, 3)
@@ -190,10 +191,9 @@ def test_turned_labels_are_batchgenerators_but_for_ties(
     label = label[(..., *map(slice, geometry.wide))].to(torch.int16)
     label = layers(label, geometry)
     label[:, :, :3] = OUTSIDE
-    monkeypatch.setattr(_transforms, "_SCORES", together * label.numel())
     axes = geometry.turned_axes
     grid = _transforms.places(matrices, geometry.patch[-axes:], geometry.wide[-axes:])
-    ours = _transforms.turn_labels(label, grid, [OUTSIDE, 0, 1, 2, 3])
+    ours = _transforms.turn_labels(label, grid)
     theirs = torch.stack(
         [transform._apply_to_segmentation(part, **each) for part, each in zip(label, given, strict=True)]
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import Pool
@@ -60,8 +60,8 @@ def nnunets_loader(task: Any, folder: Path, batch: int, transforms: Any) -> Any:
         image, label = task.images[name].array, task.labels[name]
         properties = {"class_locations": draw._find(name, label)}
         target = str(folder / name)
-        blocks, chunks = nnUNetDatasetBlosc2.comp_blosc2_params(image.shape, task.recipe.patch, image.itemsize)
-        nnUNetDatasetBlosc2.save_case(image, np.asarray(label, np.int8)[None], properties, target, chunks, blocks)
+        blocks, chunks = comp_blosc2_params(image.shape, task.recipe.patch)
+        nnUNetDatasetBlosc2.save_case(image, np.asarray(label, np.int8)[None], properties, target, chunks=chunks, blocks=blocks)
     geometry = draw.geometry
     return nnUNetDataLoader(
         nnUNetDatasetBlosc2(str(folder), list(names)),
