@@ -58,10 +58,12 @@ def nnunets_loader(task: Any, folder: Path, batch: int, transforms: Any) -> Any:
     draw = task.draws(labelled(task), batch)
     for name in names:
         image, label = task.images[name].array, task.labels[name]
-        properties = {"class_locations": draw._find(name, label)}
+        properties = {"class_locations": draw.voxels(name)}
         target = str(folder / name)
         blocks, chunks = comp_blosc2_params(image.shape, task.recipe.patch)
-        nnUNetDatasetBlosc2.save_case(image, np.asarray(label, np.int8)[None], properties, target, chunks=chunks, blocks=blocks)
+        nnUNetDatasetBlosc2.save_case(
+            image, np.asarray(label, np.int8)[None], properties, target, chunks=chunks, blocks=blocks
+        )
     geometry = draw.geometry
     return nnUNetDataLoader(
         nnUNetDatasetBlosc2(str(folder), list(names)),
