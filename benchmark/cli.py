@@ -49,6 +49,9 @@ def run(
     grid_options: GridOptions,
     out: Out = Path("results"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is done, phases too.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of each run went; also in OUT/profiles.")
+    ] = False,
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
@@ -61,7 +64,7 @@ def run(
         _make_ready(specs)
         from atso_bench.benchmark.grid import run_grid
 
-        failed = run_grid(specs, out, devices, grid_options.workers_for(devices), fresh=fresh)
+        failed = run_grid(specs, out, devices, grid_options.workers_for(devices), fresh=fresh, profile=profile)
         if failed < len(specs):
             from atso_bench.reports.build import build
 

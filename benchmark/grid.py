@@ -143,6 +143,7 @@ def work(
     threads: int = 1,
     began: float = math.inf,
     shown: Progress | None = None,
+    profile: bool = False,
 ) -> int:
     """Do the runs that are not done, one after the other; returns how many failed.
 
@@ -153,7 +154,7 @@ def work(
     from atso_bench.benchmark.run import Bench
 
     settle(device, threads)
-    bench = Bench(results, device, workers, shown or on(sys.stdout), since)
+    bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile)
     failed, busy = 0, []
     for number, spec in enumerate(specs, start=1):
         with _claim(results, spec, wait=False) as free:
@@ -180,6 +181,7 @@ def settle(device: str, threads: int) -> None:
 
 def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
     """Do one run unless it is done; False if it failed."""
+    from atso_bench.benchmark.profiling import profile_path
     from atso_bench.benchmark.run import execute
 
     failure = failure_path(bench.results, spec)
@@ -189,6 +191,8 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
     try:
         found = finished(bench.results, spec, bench.since)
         bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}")
+        if found and bench.profile and not profile_path(bench.results, spec).exists():
+            bench.progress.note("    without a profile; --fresh runs it again, with one")
         found = found or execute(spec, bench)
         score = "undefined" if math.isnan(found.score) else f"{found.score:.4f}"
         bench.progress.note(f"    {found.metric} {score} in {sum(found.seconds.values()):.0f} s")
@@ -199,7 +203,15 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
     return True
 
 
-def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], workers: int, *, fresh: bool) -> int:
+def run_grid(
+    specs: Sequence[RunSpec],
+    results: Path,
+    devices: Sequence[str],
+    workers: int,
+    *,
+    fresh: bool,
+    profile: bool = False,
+) -> int:
     """Do the runs on all devices, a process for each; returns how many failed.
 
     Which runs they are is written down first, so that a report can name those that never came to an end.
@@ -210,12 +222,14 @@ def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], wo
     began = time.time()
     since = began if fresh else 0.0
     if len(devices) == 1:
-        return work(specs, results, devices[0], workers, since, threads)
+        return work(specs, results, devices[0], workers, since, threads, profile=profile)
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     parts = [
-        partial(work, own_first(specs, k, len(devices)), results, device, workers, since, threads, began)
+        partial(
+            work, own_first(specs, k, len(devices)), results, device, workers, since, threads, began, profile=profile
+        )
         for k, device in enumerate(devices)
     ]
     names = [f"{number} ({device})" for number, device in enumerate(devices, start=1)]

@@ -106,7 +106,7 @@ def test_a_failing_run_leaves_a_record_of_it_and_the_others_go_on(tmp_path, monk
 
 def test_what_was_asked_for_is_written_before_the_first_run_begins(tmp_path, monkeypatch, toy):
     found = []
-    monkeypatch.setattr(grid, "work", lambda *given: found.extend((tmp_path / "asked").iterdir()) or 0)
+    monkeypatch.setattr(grid, "work", lambda *given, **more: found.extend((tmp_path / "asked").iterdir()) or 0)
     other = replace(SPEC, seed=1)
     grid.run_grid([SPEC, other], tmp_path, ["cpu"], 0, fresh=False)
     grid.run_grid([other, SPEC], tmp_path, ["cpu"], 0, fresh=True)
