@@ -90,14 +90,20 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
 
         workers = grid_options.workers_for(devices)
         total: dict[str, float] = {}
+        stored: dict[str, float] = {}
         alone = 0.0
         for found in forecast(specs, out, devices[0], workers, threads_for(devices, workers)):
             typer.echo(_forecast_line(found))
             alone += sum(found.seconds.values())
             total |= found.seconds
+            stored |= found.stored
         together = sum(total.values())
-        saved = f"{_duration(alone - together)} saved by phases that several runs share"
-        typer.echo(f"together {_duration(together)} on one {devices[0]} ({saved})")
+        typer.echo(f"together {_duration(together)} on one {devices[0]}")
+        if alone > together:
+            share = f"{_duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
+            typer.echo(f"{share} saved by phases that several runs share: each is computed once")
+        if stored:
+            typer.echo(f"{_duration(sum(stored.values()))} saved by {len(stored)} phases that are in the store already")
 
 
 @app.command(name="list")

@@ -170,9 +170,7 @@ class Trainer:
             if done is None:
                 done = Training(self.means, job, ordinal).run(folder, key)
             else:
-                state = self.stages.load(folder / "model.pt")
-                for module, weights in zip(job.models, state["models"], strict=True):
-                    module.load_state_dict(weights)
+                self.stages.load_models(folder, job.models)
         self._note(replace(done, name=phase), folder)
         return model
 
@@ -223,7 +221,7 @@ class Trainer:
                         with times.part("prediction"):
                             logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
                         with times.part("writing"):
-                            labels[case_id] = self.stages.write_label(folder, index, _as_label(logits, soft))
+                            labels[case_id] = self.stages.write_label(folder, index, as_label(logits, soft))
                 if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
                     self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                     saved = time.monotonic()
@@ -358,7 +356,8 @@ def _only_class(labels: PseudoLabels) -> int | None:
     return found.pop() if found else None
 
 
-def _as_label(logits: Tensor, soft: bool) -> np.ndarray:
+def as_label(logits: Tensor, soft: bool) -> np.ndarray:
+    """Logits ``(K, *spatial)`` as pseudo labels: uint8 ``(*spatial)``, or soft float16 ``(K, *spatial)``."""
     if soft:
         return logits.float().softmax(0).half().cpu().numpy()
     return logits.argmax(0).to(torch.uint8).cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,13 @@ from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.stages import Stages
 from atso_bench.benchmark.task import Draw, Pool, Task
-from atso_bench.benchmark.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.timing import Stopwatch, process_bytes, seconds_of
 
 CHECKPOINT_SECONDS = 30.0
+WARM_UP, BLOCK, LEAST, MOST = 3, 4, 3, 40
+"""Of a probe: steps that do not count, steps in a block, and how many blocks there are at least and at most."""
+PROBE_SECONDS = 2.0
+PROBED = WARM_UP + BLOCK * MOST
 
 
 @dataclass(frozen=True)
@@ -140,18 +145,28 @@ class Training:
         Stages.finish(folder, phase)
         return phase
 
-    def probe(self, warm_up: int) -> float:
-        """Seconds of a step, after some that do not count; for forecasts."""
-        clock = Stopwatch(self.means.device)
+    def probe(self) -> tuple[float, float]:
+        """For forecasts: seconds of a step, the median of some blocks, and those in which loaders begin and end.
+
+        The job is to have ``PROBED`` steps; not all of them are made.
+        """
         self.job.model.train()
+        began = time.perf_counter()
+        blocks: list[float] = []
         with self._batches() as batches:
-            for _ in range(warm_up):
+            first = next(batches)
+            beside = time.perf_counter() - began
+            self._one_step(first)
+            for _ in range(WARM_UP - 1):
                 self._one_step(next(batches))
-            timed = self.job.steps - self.done
-            with clock.running():
-                for batch in batches:
-                    self._one_step(batch)
-        return clock.seconds / timed
+            while len(blocks) < LEAST or (sum(blocks) * BLOCK < PROBE_SECONDS and len(blocks) < MOST):
+                blocks.append(seconds_of(lambda: self._some(batches), self.means.device) / BLOCK)
+            ended = time.perf_counter()
+        return statistics.median(blocks), beside + time.perf_counter() - ended
+
+    def _some(self, batches: Iterator[Any]) -> None:
+        for _ in range(BLOCK):
+            self._one_step(next(batches))
 
     def _one_step(self, drawn: Mapping[str, tuple[Tensor, Tensor | None]]) -> None:
         progress = self.done / self.job.steps
@@ -212,17 +227,20 @@ class Training:
             getattr(batches, "_shutdown_workers", lambda: None)()
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
+        Stages.save(folder / "progress.pt", self.state(clock.seconds, clock.joules))
+
+    def state(self, seconds: float, joules: float | None) -> dict[str, Any]:
+        """What a training goes on from, after so many seconds and joules."""
         parts = self.times.read()
-        state = {
+        return {
             "done": self.done,
-            "seconds": clock.seconds,
-            "joules": clock.joules,
+            "seconds": seconds,
+            "joules": joules,
             "models": [module.state_dict() for module in self.job.models],
             "optimizer": self.optimizer.state_dict(),
             "losses": self.losses.state(),
             "profile": parts and asdict(parts),
         }
-        Stages.save(folder / "progress.pt", state)
 
     def _resume(self, state: Mapping[str, Any] | None) -> tuple[float, float | None]:
         """Go back to the last checkpoint, if there is one; returns the seconds and joules spent before it."""
