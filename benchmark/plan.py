@@ -80,7 +80,7 @@ def _forecast(spec: RunSpec, results: Path, device: str, workers: int, measured:
         exam = open_task(spec, dataset, split, part)
         kind = [*rehearsal.kind, "evaluate", _size(model), spec.scored]
         where = rehearsal.device
-        each = measured.once(kind, lambda: probes.evaluation(task, dataset, model, exam, part, where))
+        each = measured.once(kind, lambda: probes.evaluation(measured, task, dataset, model, exam, where))
         seconds = {**rehearsal.seconds, f"evaluate {spec.key}": each * len(part)}
         if rehearsal.compared:
             case = measured.once([*rehearsal.kind, "diagnose"], lambda: probes.diagnosis(task, dataset))
@@ -142,8 +142,9 @@ class _Rehearsal(Trainer):
             self.store.load_models(folder, job.models)
             return model
         kind = [*self.kind, dict(identity), sorted(pools)]
+        probed = replace(job, steps=loop.PROBED)
         cost = self.measured.once(
-            kind, lambda: probes.training(Training(self.means, replace(job, steps=loop.PROBED), ordinal), self.folder)
+            kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
         )
         self.seconds[key] = cost.of(steps - self.store.steps_done(folder))
         _name(key, *job.models)
@@ -162,7 +163,7 @@ class _Rehearsal(Trainer):
         probe = [*self.kind, _size(model), soft]
         case = self.measured.once(
             [*probe, "label"],
-            lambda: probes.labelling(self.task, model, pool.images, pool.ids, self.device, soft=soft),
+            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, soft=soft),
         )
         case += self.measured.once(
             [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=soft)

@@ -21,11 +21,11 @@ from atso_bench.benchmark.frame_scores import scorer
 from atso_bench.benchmark.loop import CHECKPOINT_SECONDS, Training
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.stages import Stages, read_label
-from atso_bench.benchmark.task import IGNORE, Dataset, Image, Task
+from atso_bench.benchmark.task import IGNORE, Dataset, Image, Pool, Task
 from atso_bench.benchmark.timing import seconds_of
 
 CASES = 5
-"""Cases that are timed, spread over their sizes; the largest one before them sets the memory and warms up."""
+"""Cases that are timed, spread over their sizes; the largest one before them is for the memory."""
 
 OPENED = 64
 """Cases whose sizes are looked at."""
@@ -37,7 +37,7 @@ class Probes:
     """What was measured, once for each kind of work.
 
     Attributes:
-        seconds: what the measuring itself took.
+        seconds: what the measuring itself took, without what only a first time takes (imports): so does a run's.
     """
 
     def __init__(self) -> None:
@@ -54,6 +54,11 @@ class Probes:
         found: Found = self._found[key]
         return found
 
+    def begin(self, action: Callable[[], object], device: torch.device) -> None:
+        """Warm up by doing something for the first time, and once more to see what the first time was longer."""
+        first, again = seconds_of(action, device), seconds_of(action, device)
+        self.seconds -= max(0.0, first - again)
+
 
 @dataclass(frozen=True)
 class TrainingCost:
@@ -69,22 +74,22 @@ class TrainingCost:
         return working + self.checkpoint * (1 + int(working / CHECKPOINT_SECONDS))
 
 
-def training(probed: Training, folder: Path) -> TrainingCost:
+def training(measured: Probes, make: Callable[[], Training], folder: Path) -> TrainingCost:
     """Do a few steps and a checkpoint of a training that is not to be used."""
+    measured.begin(make, torch.device("cpu"))
+    probed = make()
     step, beside = probed.probe()
     checkpoint = seconds_of(lambda: Stages.save(folder / "probe.pt", probed.state(0.0, None)), probed.means.device)
     return TrainingCost(step, beside, checkpoint)
 
 
-def labelling(
-    task: Task, model: nn.Module, images: Mapping[str, Image], ids: Sequence[str], device: torch.device, *, soft: bool
-) -> float:
-    """Seconds to predict one case of ``ids``, as pseudo labels."""
+def labelling(measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, *, soft: bool) -> float:
+    """Seconds to predict one case of ``pool``, as pseudo labels."""
 
     def once(case_id: str) -> None:
-        as_label(task.predict(model, images[case_id], device, mirror=task.recipe.mirror_pseudo), soft)
+        as_label(task.predict(model, pool.images[case_id], device, mirror=task.recipe.mirror_pseudo), soft)
 
-    return _mean(once, images, ids, device)
+    return _mean(measured, once, pool.images, pool.ids, device)
 
 
 def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> float:
@@ -101,9 +106,9 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
 
 
 def evaluation(
-    task: Task, dataset: Dataset, model: nn.Module, exam: Task, ids: Sequence[str], device: torch.device
+    measured: Probes, task: Task, dataset: Dataset, model: nn.Module, exam: Task, device: torch.device
 ) -> float:
-    """Seconds to predict one case of ``ids``, restore and score it; the true labels that are scored are those of S."""
+    """Seconds to predict a case of ``exam``, restore and score it; the true labels that are scored are those of S."""
 
     def once(case_id: str) -> None:
         image = exam.images[case_id]
@@ -114,9 +119,9 @@ def evaluation(
         scorer(task.metric, task.classes).add(case_id, _as_predicted(reference.label), reference)
 
     known = tuple(task.labels)
-    score(known[0])
+    measured.begin(partial(score, known[0]), device)
     scoring = statistics.fmean(seconds_of(partial(score, case_id), device) for case_id in known[:CASES])
-    return _mean(once, exam.images, ids, device) + scoring
+    return _mean(measured, once, exam.images, tuple(exam.images), device) + scoring
 
 
 def diagnosis(task: Task, dataset: Dataset) -> float:
@@ -129,11 +134,16 @@ def diagnosis(task: Task, dataset: Dataset) -> float:
 
 
 def _mean(
-    action: Callable[[str], None], images: Mapping[str, Image], ids: Sequence[str], device: torch.device
+    measured: Probes,
+    action: Callable[[str], None],
+    images: Mapping[str, Image],
+    ids: Sequence[str],
+    device: torch.device,
 ) -> float:
     """Mean seconds of a case. Many images are opened, as a run opens all of them: that fills its cache."""
     opened = ids[:: math.ceil(len(ids) / OPENED)]
     ordered = sorted(opened, key=lambda case_id: int(np.prod(images[case_id].array.shape)))
+    measured.begin(partial(action, ordered[len(ordered) // 2]), device)
     action(ordered[-1])
     chosen = [ordered[int((place + 0.5) * len(ordered) / CASES)] for place in range(CASES)]
     return statistics.fmean(seconds_of(partial(action, case_id), device) for case_id in chosen)
