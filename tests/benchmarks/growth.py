@@ -1,10 +1,9 @@
 """How the cost of a run grows: seconds, peak memory and disk over one quantity at a time, and the exponent of each.
 
-Run: python tests/benchmarks/growth.py [--only cases] [--largest 10000] [--to results/bench]. It makes its own tiny cases.
+Run: python tests/benchmarks/growth.py [--only "cases of R"] [--largest 10000] [--to results/bench]. Its cases are tiny.
 
-Each point is a process of its own that does one command's work (a grid of runs, of which the first of each quantity is
-the smallest). An exponent is the slope of log(cost - fixed cost) over log(quantity), where the fixed cost is the
-intercept of a line through all points: 1 is linear, 0 is constant.
+Each point is a process of its own that does one command's runs. An exponent is that of fixed + factor * quantity ^
+exponent: 1 is linear; 0 stands for costs that hardly change.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -79,7 +79,6 @@ def point(dataset: Tiny, grid: list[RunSpec], folder: Path, told: Any) -> None:
     """Do the runs, then the whole command again, which finds them done; sends seconds of both, and bytes."""
     from atso_bench.benchmark.grid import finished, remembered, work
 
-    torch.set_num_threads(1)
     registry.dataset = lambda name, configuration="2d": dataset  # type: ignore[assignment]
     before, began = process_bytes(), time.perf_counter()
     failed = work(grid, folder, "cpu", 0, shown=silent())
@@ -90,7 +89,8 @@ def point(dataset: Tiny, grid: list[RunSpec], folder: Path, told: Any) -> None:
     disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if failed or not done:
         raise RuntimeError(f"{failed} runs failed")
-    told.send((seconds, again, process_bytes() - before, disk))
+    if told is not None:
+        told.send((seconds, again, process_bytes() - before, disk))
 
 
 def measure(dataset: Tiny, grid: list[RunSpec], rounds: int) -> np.ndarray:
@@ -109,14 +109,15 @@ def measure(dataset: Tiny, grid: list[RunSpec], rounds: int) -> np.ndarray:
 
 
 def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
-    """Of ``cost = fixed + factor * size ^ exponent``, by least squares of the relative error over a grid of exponents."""
-    best = (np.inf, 0.0)
+    """Of ``fixed + factor * size ^ exponent`` with neither below 0, by least squares of the relative error."""
+    if costs.max() < 1.2 * costs.min():
+        return 0.0
+    best = (np.inf, np.nan)
     for power in np.arange(0.05, 2.5, 0.05):
         weights = 1 / np.maximum(costs, 1e-9)
         terms = np.stack([np.ones_like(costs), sizes**power], 1) * weights[:, None]
-        solved, *_ = np.linalg.lstsq(terms, costs * weights, rcond=None)
-        error = float(((terms @ solved - 1) ** 2).sum()) if solved[1] >= 0 else np.inf
-        best = min(best, (error, float(power)))
+        error = nnls(terms, costs * weights)[1]
+        best = min(best, (float(error), float(power)))
     return best[1]
 
 
@@ -140,7 +141,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--to", type=Path, default=Path("results/bench"))
     chosen = parser.parse_args()
-    measure(*QUANTITIES["generations"][1](1), 1)  # libraries
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        point(*QUANTITIES["generations"][1](1), Path(name), None)  # loads all libraries, which the forks then have
     found = {}
     print(f"{'quantity':12} {'size':>9} {'seconds':>9} {'done (s)':>9} {'peak (MiB)':>11} {'disk (MiB)':>11}")
     for name, (sizes, make) in QUANTITIES.items():
