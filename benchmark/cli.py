@@ -79,7 +79,8 @@ def run(
 def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
     """Say what `run` would do with these options, what is done already, and the time and memory it will take.
 
-    Times are measured from a few steps of each kind of training, on one device.
+    A little of each kind of work is timed, on one device: training steps, cases to label, to compare and to score.
+    Expect the times within a quarter, the memory of a run's process within 15 %; loader processes have their own.
     """
     with _plainly():
         specs, devices = grid_options.specs(), grid_options.devices()

@@ -27,7 +27,7 @@ from atso_bench.benchmark.timing import seconds_of
 CASES = 5
 """Cases that are timed, spread over their sizes; the largest one before them is for the memory."""
 
-OPENED = 64
+OPENED = 256
 """Cases whose sizes are looked at."""
 
 Found = TypeVar("Found")

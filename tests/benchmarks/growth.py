@@ -32,6 +32,7 @@ from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.timing import process_bytes
 
 BUDGET = Budget.parse("60")
+LEAST = (0.01, 0.01, 1 << 20, 1 << 12)  # seconds and bytes that are too few to be fitted
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,12 @@ def measure(dataset: Tiny, grid: list[RunSpec], rounds: int) -> np.ndarray:
     return np.min(found, axis=0)
 
 
-def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
-    """Of ``fixed + factor * size ^ exponent`` with neither below 0, by least squares of the relative error."""
-    if costs.max() < 1.2 * costs.min():
+def exponent(sizes: np.ndarray, costs: np.ndarray, least: float) -> float:
+    """Of ``fixed + factor * size ^ exponent`` with neither below 0, by least squares of the relative error.
+
+    Costs below ``least``, or that hardly change, have none: 0.
+    """
+    if costs.max() < least or costs.max() < 1.2 * costs.min():
         return 0.0
     best = (np.inf, np.nan)
     for power in np.arange(0.05, 2.5, 0.05):
@@ -160,7 +164,7 @@ def main() -> None:
             )
         amounts = np.array(kept, float) ** (3 if name == "voxels" else 1)
         found[name] = (amounts, np.array(costs))
-        powers = [exponent(amounts, column) for column in np.array(costs).T]
+        powers = [exponent(amounts, *each) for each in zip(np.array(costs).T, LEAST, strict=True)]
         print(f"{name:12} exponents {powers[0]:9.2f} {powers[1]:9.2f} {powers[2]:11.2f} {powers[3]:11.2f}", flush=True)
     chosen.to.mkdir(parents=True, exist_ok=True)
     draw(found, chosen.to / "growth.svg")
