@@ -101,7 +101,7 @@ class Trainer:
 
     def new_model(self) -> nn.Module:
         """A network with the seed's initial weights; two calls give equal weights."""
-        with torch.random.fork_rng(devices=[]):
+        with self.profile.part("set-up"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return self.task.network().to(self.device)
 
@@ -168,7 +168,9 @@ class Trainer:
         with self._claim(key, phase) as folder:
             done = self.stages.finished(folder)
             if done is None:
-                done = Training(self.means, job, ordinal).run(folder, key)
+                with self.profile.part("set-up"):
+                    training = Training(self.means, job, ordinal)
+                done = training.run(folder, key)
             else:
                 self.stages.load_models(folder, job.models)
         self._note(replace(done, name=phase), folder)

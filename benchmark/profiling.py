@@ -33,7 +33,7 @@ PARTS = {
     "restoring": "bringing a prediction back to the original geometry",
     "scoring": "reading the true labels and scoring",
     "pictures": "keeping slices for the report",
-    "set-up": "opening dataset, split and task",
+    "set-up": "opening dataset, split and task, building networks and batches; in a new process loading libraries",
     "diagnostics": "comparing pseudo labels with their predecessors and with the true labels",
     "other": "all else: random numbers, losses, progress, starting loaders, hashes",
 }

@@ -12,7 +12,7 @@ from test_methods import fit
 
 from atso_bench.benchmark import loop
 from atso_bench.benchmark.engine import OBSERVED_CASES
-from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.stages import PseudoLabels, Stages, StoredLabel
 
 ALLOWED = {"model.pt", "phase.json", "lock", "labels.json"}
 
@@ -57,3 +57,9 @@ def test_labels_take_at_most_a_byte_of_each_voxel_and_soft_ones_two_of_each_clas
     values = np.random.default_rng(0).bytes(voxels * (2 * classes if soft else 1))
     label = np.frombuffer(values, np.float16 if soft else np.uint8)
     assert Stages.write_label(tmp_path, 0, label).file.stat().st_size < 1.001 * len(values) + 512
+
+
+def test_whether_a_case_has_labels_is_known_without_reading_them(tmp_path):
+    labels = PseudoLabels({"a": StoredLabel(tmp_path / "absent.npz", "")})
+    assert "a" in labels
+    assert "b" not in labels

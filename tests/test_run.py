@@ -82,6 +82,16 @@ def test_a_run_on_other_data_does_not_count_as_done(tmp_path, monkeypatch):
     assert grid.finished(tmp_path, SPEC) is None
 
 
+def test_the_data_of_many_runs_is_looked_at_once(tmp_path, monkeypatch):
+    specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(4)]
+    grid.run_grid(specs, tmp_path, ["cpu"], 0, fresh=False)
+    looks = []
+    monkeypatch.setattr(ToyDataset, "identity", property(lambda dataset: looks.append(1) or "another"))
+    identity = grid.remembered()
+    assert [grid.finished(tmp_path, spec, identity=identity) for spec in specs] == [None] * 4
+    assert len(looks) == 1
+
+
 def test_a_failing_run_leaves_a_record_of_it_and_the_others_go_on(tmp_path, monkeypatch):
     train = Trainer.train
 
