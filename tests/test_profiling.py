@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from test_methods import TOY
 from toy import ToyDataset
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import loop, registry
+from atso_bench.benchmark import loop, profiling, registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.profiling import PARTS, Profile, Timeline
@@ -79,27 +80,34 @@ def test_the_parts_are_those_in_which_the_time_was_spent(tmp_path, monkeypatch):
         assert row["parts"][part] >= seconds
     assert row["seconds"] <= wall
     assert row["seconds"] >= sum(least.values())
-    assert row["waited_for_data"] == pytest.approx(row["parts"]["data"], rel=0.05)
+    assert wall >= row["waited_for_data"] >= row["parts"]["data"]
 
 
-def test_the_teachers_passes_are_taken_out_of_the_step(tmp_path):
-    class Slow(torch.nn.Module):
+def test_the_teachers_passes_are_taken_out_of_the_step(monkeypatch):
+    now = [0.0]
+
+    def takes(seconds, *then):
+        now[0] += seconds
+        return [each() for each in then]
+
+    class Teacher(torch.nn.Module):
         def forward(self, x):
-            time.sleep(0.01)
+            takes(8.0)
             return x
 
-    teacher, times = Slow(), Timeline(torch.device("cpu"))
+    monkeypatch.setattr(profiling, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    teacher, times = Teacher(), Timeline(torch.device("cpu"))
     training = SimpleNamespace(job=SimpleNamespace(also=[teacher]))
     for piece in ("receive", "clear", "backward", "update"):
         setattr(training, piece, lambda: None)
-    training.forward = lambda: (time.sleep(0.002), teacher(torch.zeros(1)), teacher(torch.zeros(1)))
-    training.follow = lambda: time.sleep(0.005)
+    teach = partial(teacher, torch.zeros(1))
+    training.forward = lambda: takes(2.0, teach, teach, partial(takes, 1.0))
+    training.follow = lambda: takes(4.0)
     with times.watching(training):
         training.forward()
+        takes(0.5)
         training.follow()
-    found = times.read().seconds
-    assert found["teacher"] >= 0.025
-    assert 0.002 <= found["forward"] < 0.012
+    assert times.read().seconds == {"forward": 3.0, "teacher": 20.0, "other": 0.5}
     assert not teacher._forward_hooks
     assert not teacher._forward_pre_hooks
 
@@ -153,7 +161,9 @@ def test_run_writes_a_profile_whose_total_is_the_time_of_the_run(tmp_path, monke
     (file,) = (tmp_path / "profiles").rglob("*.json")
     found = json.loads(file.read_text())
     total = sum(part["seconds"] for part in found["total"].values())
-    assert total == pytest.approx(moments[1] - moments[0], rel=0.01, abs=0.01)
+    assert total == pytest.approx(
+        moments[1] - moments[0], rel=0.02, abs=0.05
+    )  # a busy machine may pause between two clocks
     assert sum(part["share"] for part in found["total"].values()) == pytest.approx(1)
     assert found["schema"] == 1
     assert found["phases"][-1]["name"] == "evaluation"
