@@ -35,7 +35,7 @@ BY_CLASS = ("agreement", "pseudo_score")
 BASELINE = "supervised"
 BY_LIST = " by list"
 """Behind a label fraction whose cases a published list names: they stand in a column of their own."""
-PHASE = ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused")
+PHASE = ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused", "stage")
 LEARNING = ("train", "predict")
 """Kinds of phases that a method learns in: training and pseudo-labelling."""
 ENTRY = ("phase", "generation", "subset", "teacher")
@@ -212,7 +212,8 @@ def _expect(path: str, **values: tuple[Any, type]) -> None:
 def phase_rows(record: Record, key: str) -> Iterator[tuple]:
     for phase in record.phases:
         counts = {name: (getattr(phase, name), int) for name in ("steps", "samples", "process_bytes")}
-        _expect(f"phase {phase.name!r}", name=(phase.name, str), kind=(phase.kind, str), **counts)
+        words = {name: (getattr(phase, name), str) for name in ("name", "kind", "key")}
+        _expect(f"phase {phase.name!r}", **words, **counts)
         seconds, device = number(phase.seconds), number(phase.device_bytes)
         yield (
             key,
@@ -225,6 +226,7 @@ def phase_rows(record: Record, key: str) -> Iterator[tuple]:
             device,
             phase.process_bytes,
             phase.reused,
+            phase.key,
         )
 
 
