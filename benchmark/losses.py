@@ -41,9 +41,10 @@ def sigmoid_rampup(progress: float, length: float) -> float:
 class MovingAverage:
     """A teacher that is the moving average of a student: batch-norm statistics too, counters are copied.
 
-    The tensors are looked up once, for a walk through both networks takes longer than the average of small ones. They
-    are found anew when a buffer was replaced, as ``to(device)`` does; parameters keep their identity when they move or
-    are loaded (but not with ``load_state_dict(..., assign=True)``).
+    Each tensor counts once, under however many names it is known. The tensors are looked up once, for a walk through
+    both networks takes longer than the average of small ones. They are found anew when a buffer was replaced, as
+    ``to(device)`` does; parameters keep their identity when they move or are loaded (but not with
+    ``load_state_dict(..., assign=True)``).
     """
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
@@ -61,7 +62,8 @@ class MovingAverage:
 
     def _look_up(self) -> None:
         teacher, student = (module.state_dict(keep_vars=True).values() for module in (self.teacher, self.student))
-        pairs = list(zip(teacher, student, strict=True))
+        # nnU-Net's networks name a tensor up to four times (the decoder holds the encoder); it is averaged once
+        pairs = {id(old): (old, new) for old, new in zip(teacher, student, strict=True)}.values()
         self._averaged, self._averages = _columns(pair for pair in pairs if pair[0].is_floating_point())
         self._counters, self._counts = _columns(pair for pair in pairs if not pair[0].is_floating_point())
         modules = (*self.teacher.modules(), *self.student.modules())

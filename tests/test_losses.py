@@ -89,6 +89,22 @@ def test_the_moving_average_follows_parameters_that_move_where_no_buffer_does():
     assert torch.equal(teacher.weight, expected.weight)
 
 
+def test_a_tensor_of_several_names_is_averaged_once_a_step():
+    """As in nnU-Net's networks, whose decoder holds the encoder, and whose blocks hold their convolution twice."""
+    student, teacher = (nn.Module() for _ in range(2))
+    for module, value in ((student, 1.0), (teacher, 0.0)):
+        module.encoder = nn.Conv2d(1, 1, 1)
+        module.decoder = nn.Sequential(module.encoder, nn.BatchNorm2d(1))
+        with torch.no_grad():
+            for tensor in module.state_dict().values():
+                tensor.fill_(value)
+    assert len(teacher.state_dict()) == 9
+    MovingAverage(teacher, student).update(0.9)
+    values = {name: float(value) for name, value in teacher.state_dict().items()}
+    assert values.pop("decoder.1.num_batches_tracked") == 1
+    assert values == dict.fromkeys(values, pytest.approx(0.1))
+
+
 def test_softmax_mse_is_zero_for_equal_and_one_for_opposite_certain_logits():
     a = torch.tensor([[50.0, -50.0]])[..., None, None]
     assert softmax_mse(a, a) == 0
