@@ -51,7 +51,7 @@ class MovingAverage:
         self.teacher, self.student = teacher, student
         self._look_up()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def update(self, decay: float) -> None:
         """``teacher <- decay * teacher + (1 - decay) * student``."""
         if any(home.get(name) is not buffer for home, name, buffer in self._buffers):
