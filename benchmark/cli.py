@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ _RECIPE = """recipe           Training constants, the same for all methods; conf
     recipe.mirror, recipe.mirror_pseudo  average over mirrored inputs on T, or when pseudo labels are written
   volumes only
     recipe.width=8  features in the network's first stage
+    recipe.augmentation=batched  nnU-Net's transforms for whole batches; nnunet: its own code, sample by sample
   street scenes only
     recipe.encoder=resnet50, recipe.output_stride=16, recipe.decoder=256  of DeepLabV3+
     recipe.weights=none  what the encoder starts from: none, imagenet, or a file (.safetensors, .pth)
@@ -52,6 +54,12 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time of each run went; also in OUT/profiles.")
     ] = False,
+    compile_: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Train with torch.compile: its first step takes up to minutes, which are shown."
+        ),
+    ] = False,
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
@@ -61,10 +69,13 @@ def run(
     with _plainly():
         specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
+        if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+            raise ValueError("--compile needs a C++ compiler; install g++, or leave --compile out")
         _make_ready(specs)
         from atso_bench.benchmark.grid import run_grid
 
-        failed = run_grid(specs, out, devices, grid_options.workers_for(devices), fresh=fresh, profile=profile)
+        workers = grid_options.workers_for(devices)
+        failed = run_grid(specs, out, devices, workers, fresh=fresh, profile=profile, compiled=compile_)
         if failed < len(specs):
             from atso_bench.reports.build import build
 

@@ -86,12 +86,13 @@ class Trainer:
         workers: int = 0,
         progress: Progress | None = None,
         profile: Profile | None = None,
+        compiled: bool = False,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
-        self.means = Means(task, seed, self.device, workers, self.progress, self.profile)
+        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, compiled)
         self.spent = 0
         self.phases: list[Phase] = []
         self.observations: list[Observation] = []
@@ -306,6 +307,7 @@ class Trainer:
             "software": versions(),
             "device": self.device.type,
             "task": self.task.identity,
+            **({"compiled": True} if self.means.compiled else {}),
         }
 
     def _pool_identity(self, pool: Pool) -> dict[str, Any]:

@@ -156,6 +156,7 @@ def work(
     began: float = math.inf,
     shown: Progress | None = None,
     profile: bool = False,
+    compiled: bool = False,
 ) -> int:
     """Do the runs that are not done, one after the other; returns how many failed.
 
@@ -166,7 +167,7 @@ def work(
     from atso_bench.benchmark.run import Bench
 
     settle(device, threads)
-    bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile)
+    bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile, compiled)
     failed, busy, identity = 0, [], remembered()
     for number, spec in enumerate(specs, start=1):
         with _claim(results, spec, wait=False) as free:
@@ -223,6 +224,7 @@ def run_grid(
     *,
     fresh: bool,
     profile: bool = False,
+    compiled: bool = False,
 ) -> int:
     """Do the runs on all devices, a process for each; returns how many failed.
 
@@ -234,14 +236,13 @@ def run_grid(
     began = time.time()
     since = began if fresh else 0.0
     if len(devices) == 1:
-        return work(specs, results, devices[0], workers, since, threads, profile=profile)
+        return work(specs, results, devices[0], workers, since, threads, profile=profile, compiled=compiled)
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    each = functools.partial(work, profile=profile, compiled=compiled)
     parts = [
-        functools.partial(
-            work, own_first(specs, k, len(devices)), results, device, workers, since, threads, began, profile=profile
-        )
+        functools.partial(each, own_first(specs, k, len(devices)), results, device, workers, since, threads, began)
         for k, device in enumerate(devices)
     ]
     names = [f"{number} ({device})" for number, device in enumerate(devices, start=1)]

@@ -80,6 +80,7 @@ class Means:
     workers: int
     progress: Progress
     profile: Profile = field(default_factory=Profile)
+    compiled: bool = False
 
 
 class Training:
@@ -102,6 +103,7 @@ class Training:
         self.losses = _LossLog(window=max(1, job.steps // 50))
         self.times: Timeline | Unmeasured = Unmeasured()
         self.done = 0
+        self.warm_up: float | None = None
 
     def run(self, folder: Path, key: str) -> Phase:
         """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there."""
@@ -113,9 +115,13 @@ class Training:
         with (
             self._batches() as drawn,
             times.watching(self),
+            compiled(job.models if self.means.compiled else ()),
             self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,
         ):
             batches = times.fetching(drawn)
+            if self.means.compiled and self.done < job.steps:
+                self._warm_up(batches, clock)
+                bar.advance(1)
             while self.done < job.steps:
                 due = time.monotonic() + CHECKPOINT_SECONDS
                 with clock.running():
@@ -140,10 +146,19 @@ class Training:
             key=key,
             losses=self.losses.means,
             joules=clock.joules,
+            warm_up=self.warm_up,
         )
         times.save(folder)
         Stages.finish(folder, phase)
         return phase
+
+    def _warm_up(self, batches: Iterator[Any], clock: Stopwatch) -> None:
+        """The first step, apart: in it torch compiles what it meets."""
+        before = clock.seconds
+        with clock.running():
+            self._one_step(next(batches))
+        self.warm_up = clock.seconds - before
+        self.means.progress.note(f"    {self.job.phase}: compiled in {self.warm_up:.0f} s, a part of the phase's time")
 
     def probe(self) -> tuple[float, float]:
         """For forecasts: seconds of a step, the median of some blocks, and those in which loaders begin and end.
@@ -321,6 +336,18 @@ def seed_everything(seed: int, ordinal: int, step: int, *, stream: int) -> None:
     np.random.seed(words[:2])  # noqa: NPY002 - nnU-Net's augmentation draws from the global generator
     random.seed(int(words[2]))
     torch.manual_seed(int(words[3]))
+
+
+@contextmanager
+def compiled(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Compile modules in place for a while; what comes later, of other shapes, would only have them compiled again."""
+    for module in modules:
+        module.compile()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module._compiled_call_impl = None  # torch has no public way back
 
 
 def autocast(device: torch.device) -> torch.autocast:

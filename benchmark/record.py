@@ -46,6 +46,7 @@ class Phase:
         losses: mean of each loss term over successive windows of steps; ``step`` holds the last step of each window.
         joules: what the whole device drew in these seconds, others' work included: the GPU, or on a CPU its packages;
             None where no counter can be read, or where it moves too slowly for stretches so short.
+        warm_up: seconds of the first step in which torch.compile worked, a part of ``seconds``; None without it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Phase:
     reused: bool = False
     losses: dict[str, list[float]] = field(default_factory=dict)
     joules: float | None = None
+    warm_up: float | None = None
 
     @property
     def steps_per_second(self) -> float:

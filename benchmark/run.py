@@ -36,6 +36,7 @@ class Bench:
         progress: where progress is shown.
         since: phases stored before this time are computed again; 0 for none.
         profile: write where the time of each run went.
+        compiled: train with torch.compile.
     """
 
     results: Path
@@ -44,6 +45,7 @@ class Bench:
     progress: Progress
     since: float = 0.0
     profile: bool = False
+    compiled: bool = False
 
     @property
     def stages(self) -> Stages:
@@ -68,6 +70,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         workers=bench.workers,
         progress=bench.progress,
         profile=profile,
+        compiled=bench.compiled,
     )
 
     model = method.fit(trainer, data)
@@ -97,7 +100,12 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         options=method.model_dump(),
         diagnostics=diagnostics,
         warnings=[*dataset.caveats, *trainer.warnings, *album.notes],
-        environment={**record.environment(), "device": bench.device, "workers": bench.workers},
+        environment={
+            **record.environment(),
+            "device": bench.device,
+            "workers": bench.workers,
+            "compiled": bench.compiled,
+        },
     )
     result.write(bench.results)
     if bench.profile:
