@@ -26,7 +26,7 @@ def nnunets(task: Any, network: nn.Module, image: Tensor, mirror: bool) -> tuple
     """
     theirs = nnUNetPredictor(device=CPU, use_mirroring=mirror, perform_everything_on_device=False, allow_tqdm=False)
     described = (network, task._manager, task._configuration, None, task.dataset_json)
-    theirs.manual_initialization(*described, "nnUNetTrainer", task._augmentation.mirror_axes)
+    theirs.manual_initialization(*described, "nnUNetTrainer", task._geometry.mirror_axes)
     logits = theirs.predict_sliding_window_return_logits(image).float()
 
     patch = task.recipe.patch
