@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
 from atso_bench.reports.page import count, plain
-from atso_bench.reports.rows import Failure, Scores
+from atso_bench.reports.reading import Map, read_rows, record_files
+from atso_bench.reports.rows import Failure
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,15 @@ class Group:
         """By run (``key``): training and pseudo-labelling, shared phases in full; NaN where any part is undefined."""
         spent = self.phases[self.phases["kind"].isin(rows.LEARNING)].groupby("key")["seconds"]
         return spent.sum().where(spent.count() == spent.size()).astype(float)
+
+    @cached_property
+    def mean_seconds(self) -> dict[tuple[str, str], float]:
+        """By label fraction and method: ``learning_seconds``, mean over runs; NaN where one is undefined."""
+        spent = self.learning_seconds
+        return {
+            place: float(spent.reindex(runs["key"], fill_value=0.0).mean(skipna=False))
+            for place, runs in self.cells.items()
+        }
 
     @property
     def natural(self) -> bool:
@@ -128,53 +137,27 @@ def _group(
     return Group(name, facts, runs, scores, phases, diagnostics, heads, labels)
 
 
-def read(results: Path) -> Frames:
-    """Read all records and failures below ``results/records``.
+def read(results: Path, each: Map = map) -> Frames:
+    """Read all records and failures below ``results/records``; a file that cannot be read becomes a failure.
 
-    A file that cannot be read becomes a failure, so that one torn file does not hide a thousand good ones.
+    Args:
+        results: the results folder.
+        each: reads the parts of many files, here or in other processes.
 
     Raises:
         ValueError: if there is neither a record nor a failure.
     """
-    runs: list[dict[str, Any]] = []
-    scores = Scores()
-    phases: list[tuple] = []
-    diagnostics: list[tuple] = []
-    failures: list[Failure] = []
-    seen: dict[str, str] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    for file in sorted((results / "records").rglob("seed*.json")):
-        path = file.relative_to(results).as_posix()
-        if file.name.endswith(".failed.json"):
-            failures.append(rows.read_failure(file, path))
-            continue
-        try:
-            record = Record.read(file)
-            run = rows.run_row(record, path)
-            parts = [list(part(record, run["key"])) for part in (rows.phase_rows, rows.diagnostic_rows)]
-            if run["key"] not in seen:
-                scores.add(record, run["key"])
-        except rows.MALFORMED as error:
-            message = str(error).replace(str(file), path) if str(error) else type(error).__name__
-            failures.append(Failure(path, path, "reading the record", message, "Delete the file and run it again."))
-            continue
-        if run["key"] in seen:
-            message = f"it is the same run as {seen[run['key']]}, which was taken"
-            failures.append(Failure(path, path, "reading the record", message, "Delete one of the two files."))
-            continue
-        seen[run["key"]] = path
-        run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs of a comparison
-        runs.append(run)
-        for table, part in zip((phases, diagnostics), parts, strict=True):
-            table.extend(part)
-    if not runs and not failures:
+    files = record_files(results)
+    found = read_rows(files, results, each)
+    failures = [found.failures[path] for path in sorted(found.failures, key=Path)]
+    if not found.runs and not failures:
         raise ValueError(f"there are no records under {results / 'records'}; `atso-bench run` makes them")
     entries = ["key", *rows.ENTRY, "cases", *rows.RATES, *(f"{name}_by_class" for name in rows.BY_CLASS)]
     return Frames(
-        _labelled_by_options(pd.DataFrame(runs, columns=None if runs else ["comparison"])),
-        scores.frame(),
-        pd.DataFrame(phases, columns=["key", *rows.PHASE]),
-        pd.DataFrame(diagnostics, columns=entries).astype(dict.fromkeys(rows.ENTRY, object)),
+        _labelled_by_options(pd.DataFrame([*found.runs.values()], columns=None if found.runs else ["comparison"])),
+        found.scores.frame(),
+        pd.DataFrame(found.phases, columns=["key", *rows.PHASE]),
+        pd.DataFrame(found.diagnostics, columns=entries).astype(dict.fromkeys(rows.ENTRY, object)),
         failures,
     )
 

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import RunSpec, digest
@@ -179,6 +180,16 @@ class Scores:
             column.frombytes(numbers_of.tobytes())
         self._runs.append((key, len(entries)))
 
+    def extend(self, more: Scores, but: Collection[str] = ()) -> None:
+        """Those of other records behind these; none of the runs ``but``."""
+        lengths = [length for _, length in more._runs]
+        kept = np.repeat(np.array([key not in but for key, _ in more._runs], dtype=bool), lengths)
+        for column, numbers_of in zip(self._numbers, more._numbers, strict=True):
+            column.frombytes(np.asarray(numbers_of)[kept].tobytes())
+        for name, words in self._words.items():
+            words.extend_by(more._words[name], kept)
+        self._runs += [run for run in more._runs if run[0] not in but]
+
     def frame(self) -> pd.DataFrame:
         """A row per run (``key``), case and class, runs in the order in which they came."""
         words = {name: each.column() for name, each in self._words.items()}
@@ -197,6 +208,11 @@ class _Words:
 
     def extend(self, words: Iterable[str]) -> None:
         self._column.extend([self._places.setdefault(word, len(self._places)) for word in words])
+
+    def extend_by(self, more: _Words, kept: NDArray[np.bool_]) -> None:
+        """With those of another column that are ``kept``, without a look at each."""
+        places = np.array([self._places.setdefault(word, len(self._places)) for word in more._places], dtype=np.intc)
+        self._column.frombytes(places[np.asarray(more._column)[kept]].tobytes())
 
     def column(self) -> pd.Index:
         return pd.Index([*self._places], dtype=str).take(np.asarray(self._column))

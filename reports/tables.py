@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -31,6 +32,7 @@ def part(group: Group) -> str:
     return "the test set T" if group.facts["scored"] == "test" else "the validation set V"
 
 
+@lru_cache(maxsize=2**12)
 def records_of(comparison: str, fraction: str, label: str) -> str:
     """The anchor of the records that a cell of the table of scores is the mean of."""
     return f"records-{digest([comparison, fraction, label])}"
@@ -85,8 +87,8 @@ def cautions(group: Group) -> list[str]:
     runs = group.runs
     for fraction, head in group.fractions.items():
         part = runs[runs.fraction == fraction]
-        seeds = {label: ranges(part.loc[part.label == label, "seed"].tolist()) for label in group.labels}
-        seeds = {label: text for label, text in seeds.items() if text}
+        own = {label: group.cells[fraction, label] for label in group.labels if (fraction, label) in group.cells}
+        seeds = {label: ranges(cell["seed"].tolist()) for label, cell in own.items()}
         if len(set(seeds.values())) > 1:
             each = "; ".join(f"{label}: {text}" for label, text in seeds.items())
             said.append(f"At {head} the methods were not run with the same seeds ({each}).")

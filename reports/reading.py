@@ -1,0 +1,128 @@
+"""Files below ``records`` to rows; many files in parts, each of which another process may read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from atso_bench.benchmark.record import Record
+from atso_bench.reports import rows
+from atso_bench.reports.rows import Failure, Scores
+
+Map = Callable[..., Iterable[Any]]
+"""The built-in ``map``, or that of a pool of processes."""
+BYTES = 2**23
+"""Of a part: the main process holds few at a time, and at the end no process reads long while others have nothing."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What files hold, a row for each run, each phase, each pseudo-labelling, and each case and class of a run.
+
+    Attributes:
+        runs: by their key, in the order of the files.
+        scores: of these runs.
+        phases: of these runs; a value for ``key`` and each of ``rows.PHASE``.
+        diagnostics: of these runs.
+        failures: by the path of the file below the results folder.
+    """
+
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: Scores = field(default_factory=Scores)
+    phases: list[tuple] = field(default_factory=list)
+    diagnostics: list[tuple] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+    def extend(self, more: Rows) -> None:
+        """Of a run that is in both, the first is kept, and the second is a failure."""
+        again = self.runs.keys() & more.runs.keys()
+        for key in again:
+            path = more.runs[key]["path"]
+            self.failures[path] = _twice(path, self.runs[key]["path"])
+        self.failures.update(more.failures)
+        self.scores.extend(more.scores, again)
+        self.runs.update((key, run) for key, run in more.runs.items() if key not in again)
+        for own, others in ((self.phases, more.phases), (self.diagnostics, more.diagnostics)):
+            own.extend(row for row in others if row[0] not in again)
+
+
+def record_files(results: Path) -> list[Path]:
+    """The files of all runs, finished or failed, in the order of their paths."""
+    return sorted((results / "records").rglob("seed*.json"))
+
+
+def read_rows(files: Sequence[Path], results: Path, each: Map = map) -> Rows:
+    """What the files hold.
+
+    Args:
+        files: below ``results / "records"``, in the order of the rows.
+        results: the results folder.
+        each: applies a function to each part of the files, here or in other processes.
+    """
+    found = Rows()
+    facts: dict[str, dict[str, Any]] = {}
+    for part in each(_read_part, _parts(files), repeat(results)):
+        for run in part.runs.values():
+            run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs of a comparison
+        found.extend(part)
+    return found
+
+
+def _parts(files: Iterable[Path]) -> Iterator[list[Path]]:
+    part: list[Path] = []
+    held = 0
+    for file in files:
+        part.append(file)
+        held += size(file)
+        if held >= BYTES:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
+
+
+def size(file: Path) -> int:
+    """Bytes; 0 of a file that cannot be looked at, of which the one who reads it says why."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _read_part(files: Sequence[Path], results: Path) -> Rows:
+    """A file that cannot be read is a failure, so that one torn file does not hide a thousand good ones."""
+    found = Rows()
+    facts: dict[str, dict[str, Any]] = {}
+    for file in files:
+        path = file.relative_to(results).as_posix()
+        if file.name.endswith(".failed.json"):
+            found.failures[path] = rows.read_failure(file, path)
+            continue
+        try:
+            record = Record.read(file)
+            run = rows.run_row(record, path)
+            key = run["key"]
+            parts = [list(part(record, key)) for part in (rows.phase_rows, rows.diagnostic_rows)]
+            if key not in found.runs:
+                found.scores.add(record, key)
+        except rows.MALFORMED as error:
+            message = str(error).replace(str(file), path) if str(error) else type(error).__name__
+            again = "Delete the file and run it again."
+            found.failures[path] = Failure(path, path, "reading the record", message, again)
+            continue
+        if key in found.runs:
+            found.failures[path] = _twice(path, found.runs[key]["path"])
+            continue
+        run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs, here and on the way
+        found.runs[key] = run
+        found.phases.extend(parts[0])
+        found.diagnostics.extend(parts[1])
+    return found
+
+
+def _twice(path: str, first: str) -> Failure:
+    message = f"it is the same run as {first}, which was taken"
+    return Failure(path, path, "reading the record", message, "Delete one of the two files.")
