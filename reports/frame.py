@@ -27,7 +27,7 @@ class Group:
         name: digest of ``facts``.
         facts: what these runs have in common and must have in common to be compared.
         runs: one row per run; ``label`` is the method with the options that set it apart.
-        scores: one row per run (``key``), case and class.
+        bare: rows of ``Frames.scores``.
         phases: one row per run and phase.
         diagnostics: one row per run and pseudo-labelling.
         fractions: the label fractions from few to many labelled cases, with the words for a column's head.
@@ -37,11 +37,19 @@ class Group:
     name: str
     facts: dict[str, Any]
     runs: pd.DataFrame
-    scores: pd.DataFrame
+    bare: pd.DataFrame
     phases: pd.DataFrame
     diagnostics: pd.DataFrame
     fractions: dict[str, str]
     labels: list[str]
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per run (``key``), case and class, with ``label``, ``fraction`` and ``seed`` of the run.
+
+        Made where it is asked for: the rows of all comparisons together would be most of a report's memory.
+        """
+        return _about_runs(rows.spelled(self.bare), self.runs)
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], pd.DataFrame]:
@@ -91,7 +99,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Frames:
-    """Everything that a report is made from."""
+    """Everything that a report is made from.
+
+    Attributes:
+        runs: one row per run.
+        scores: one row per run (``key``), case and class; words are categories, see ``rows.spelled``.
+        phases: one row per run and phase.
+        diagnostics: one row per run and pseudo-labelling.
+        failures: runs that left no score, and files that are no record.
+    """
 
     runs: pd.DataFrame
     scores: pd.DataFrame
@@ -104,15 +120,22 @@ class Frames:
         if self.runs.empty:
             return []
         names, comparison = np.unique(self.runs["comparison"].to_numpy(dtype=str), return_inverse=True)
-        keys = pd.Index(self.runs["key"])
         parts = [[self.runs.iloc[own] for own in _rows_by(comparison, len(names))]]
-        for frame in (self.scores, self.phases, self.diagnostics):
-            run = keys.get_indexer(pd.Index(frame["key"]))
-            about = self.runs[["label", "fraction", "seed"]].take(run).set_axis(frame.index)
-            whole = pd.concat([frame["key"], about, frame.drop(columns="key")], axis=1)
+        run = self.scores["key"].cat.codes.to_numpy()  # runs and their scores stand in the same order
+        parts.append([self.scores.iloc[own] for own in _rows_by(comparison[run], len(names))])
+        for frame in (self.phases, self.diagnostics):
+            run = pd.Index(self.runs["key"]).get_indexer(pd.Index(frame["key"]))
+            whole = _about_runs(frame, self.runs)
             parts.append([whole.iloc[own] for own in _rows_by(comparison[run], len(names))])
         found = [_group(str(name), *each) for name, *each in zip(names, *parts, strict=True)]
         return sorted(found, key=lambda group: _place(group.facts, group.name))
+
+
+def _about_runs(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows with ``label``, ``fraction`` and ``seed`` of their run behind its ``key``."""
+    run = pd.Index(runs["key"]).get_indexer(pd.Index(frame["key"]))
+    about = runs[["label", "fraction", "seed"]].take(run).set_axis(frame.index)
+    return pd.concat([frame["key"], about, frame.drop(columns="key")], axis=1)
 
 
 def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.intp]]:
@@ -126,7 +149,7 @@ def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.
 
 
 def _group(
-    name: str, runs: pd.DataFrame, scores: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame
+    name: str, runs: pd.DataFrame, bare: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame
 ) -> Group:
     facts = runs["facts"].iloc[0]
     by_fraction = {str(text): part for text, part in runs.groupby("fraction")}
@@ -134,7 +157,7 @@ def _group(
     heads = {text: _fraction_head(text, by_fraction[text], _noun(facts)) for text in order}
     methods = dict(zip(runs["label"], runs["method"], strict=True))
     labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
-    return Group(name, facts, runs, scores, phases, diagnostics, heads, labels)
+    return Group(name, facts, runs, bare, phases, diagnostics, heads, labels)
 
 
 def read(results: Path, each: Map = map) -> Frames:
