@@ -29,8 +29,8 @@ _RATIOS = (*METRICS, *VOLUMES)
 _COLUMNS = (*(_RENAMED.get(name, name) for name in _ABOUT), "case", "class", *COUNTS, *_RATIOS, "empty")
 _WHOLE = ("labelled_cases", "seed", "steps", *COUNTS)
 _FRACTIONS = ("labelled_percent", *_RATIOS)
-_ROWS = 2**17
-"""So many are in memory at a time."""
+_ROWS, _LINES = 2**17, 2**14
+"""So many rows of the Parquet file are in memory at a time, and so many lines of the CSV."""
 
 
 def write_tidy(frames: Frames, folder: Path) -> None:
@@ -42,22 +42,25 @@ def write_tidy(frames: Frames, folder: Path) -> None:
     runs = frames.runs.reindex(columns=list(_ABOUT)).rename(columns=_RENAMED)  # no column where no run was finished
     runs["options"] = [json.dumps(options, sort_keys=True, ensure_ascii=False) for options in runs["options"]]
     run = pd.Index(runs["key"]).get_indexer(pd.Index(frames.scores["key"]))
-    parts = [slice(start, start + _ROWS) for start in range(0, max(1, len(run)), _ROWS)]
     with atomic(folder / "results.csv") as partial:
-        _write_csv(partial, runs, run, frames.scores, parts)
+        _write_csv(partial, runs, run, frames.scores)
     with atomic(folder / "results.parquet") as partial:
-        _write_parquet(partial, runs, run, frames.scores, parts)
+        _write_parquet(partial, runs, run, frames.scores)
+
+
+def _parts(rows: int, most: int) -> list[slice]:
+    return [slice(start, start + most) for start in range(0, max(1, rows), most)]
 
 
 # CSV
 
 
-def _write_csv(path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame, parts: list[slice]) -> None:
+def _write_csv(path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame) -> None:
     """By hand: pandas takes each number through Python, ten times as long, and pyarrow quotes every word."""
     heads = [",".join(map(_cell, row)).encode() for row in runs.itertuples(index=False, name=None)]
     with path.open("wb") as file:
         file.write(",".join(_COLUMNS).encode() + b"\n")
-        for rows in parts:
+        for rows in _parts(len(run), _LINES):
             part = scores.iloc[rows]
             columns = (_words(part["case"]), _words(part["class"]), _counts(part), _ratios(part), _words(part["empty"]))
             head = (heads[place] for place in run[rows])
@@ -95,9 +98,7 @@ def _numbers(table: object) -> list[bytes]:
 # Parquet
 
 
-def _write_parquet(
-    path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame, parts: list[slice]
-) -> None:
+def _write_parquet(path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -116,7 +117,7 @@ def _write_parquet(
         return pyarrow.DictionaryArray.from_arrays(places[rows], known)
 
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for rows in parts:
+        for rows in _parts(len(run), _ROWS):
             writer.write_table(pyarrow.table([column(name, rows) for name in _COLUMNS], schema=schema))
 
 
