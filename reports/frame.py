@@ -115,14 +115,18 @@ class Frames:
     diagnostics: pd.DataFrame
     failures: list[Failure]
 
+    @property
+    def scored_run(self) -> NDArray[np.integer[Any]]:
+        """The place among ``runs`` of the run of each row of ``scores``: the keys are categories in that order."""
+        return self.scores["key"].cat.codes.to_numpy()
+
     def groups(self) -> list[Group]:
         """The comparisons, each apart from the others, in a stable order."""
         if self.runs.empty:
             return []
         names, comparison = np.unique(self.runs["comparison"].to_numpy(dtype=str), return_inverse=True)
         parts = [[self.runs.iloc[own] for own in _rows_by(comparison, len(names))]]
-        run = self.scores["key"].cat.codes.to_numpy()  # runs and their scores stand in the same order
-        parts.append([self.scores.iloc[own] for own in _rows_by(comparison[run], len(names))])
+        parts.append([self.scores.iloc[own] for own in _rows_by(comparison[self.scored_run], len(names))])
         for frame in (self.phases, self.diagnostics):
             run = pd.Index(self.runs["key"]).get_indexer(pd.Index(frame["key"]))
             whole = _about_runs(frame, self.runs)
@@ -148,9 +152,7 @@ def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.
     return found
 
 
-def _group(
-    name: str, runs: pd.DataFrame, bare: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame
-) -> Group:
+def _group(name: str, runs: pd.DataFrame, bare: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame) -> Group:
     facts = runs["facts"].iloc[0]
     by_fraction = {str(text): part for text, part in runs.groupby("fraction")}
     order = sorted(by_fraction, key=lambda text: (by_fraction[text]["labelled"].mean(), text))

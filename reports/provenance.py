@@ -14,7 +14,6 @@ from atso_bench.reports.missing import AFRESH, Missing
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals
 from atso_bench.reports.rows import Failure
 
-
 _MAKERS = ["commit", "machine", "versions", "command"]
 
 

@@ -223,7 +223,7 @@ class _Words:
         places = np.array([self._places.setdefault(word, len(self._places)) for word in more._places], dtype=np.intc)
         self._column.frombytes(places[np.asarray(more._column)[kept]].tobytes())
 
-    def column(self) -> pd.Categorical:
+    def column(self) -> pd.Categorical[str]:
         return pd.Categorical.from_codes(np.asarray(self._column), pd.Index([*self._places], dtype=str))
 
 

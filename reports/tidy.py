@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -41,7 +41,7 @@ def write_tidy(frames: Frames, folder: Path) -> None:
     """
     runs = frames.runs.reindex(columns=list(_ABOUT)).rename(columns=_RENAMED)  # no column where no run was finished
     runs["options"] = [json.dumps(options, sort_keys=True, ensure_ascii=False) for options in runs["options"]]
-    run = pd.Index(runs["key"]).get_indexer(pd.Index(frames.scores["key"]))
+    run = frames.scored_run
     with atomic(folder / "results.csv") as partial:
         _write_csv(partial, runs, run, frames.scores)
     with atomic(folder / "results.parquet") as partial:
@@ -55,7 +55,7 @@ def _parts(rows: int, most: int) -> list[slice]:
 # CSV
 
 
-def _write_csv(path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame) -> None:
+def _write_csv(path: Path, runs: pd.DataFrame, run: NDArray[np.integer[Any]], scores: pd.DataFrame) -> None:
     """By hand: pandas takes each number through Python, ten times as long, and pyarrow quotes every word."""
     heads = [",".join(map(_cell, row)).encode() for row in runs.itertuples(index=False, name=None)]
     with path.open("wb") as file:
@@ -98,33 +98,33 @@ def _numbers(table: object) -> list[bytes]:
 # Parquet
 
 
-def _write_parquet(path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame) -> None:
+def _write_parquet(path: Path, runs: pd.DataFrame, run: NDArray[np.integer[Any]], scores: pd.DataFrame) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    numbers = {name: column.to_numpy(float)[run] for name, column in runs.items() if name in (*_WHOLE, *_FRACTIONS)}
+    numbers = {name: column.to_numpy(float) for name, column in runs.items() if name in (*_WHOLE, *_FRACTIONS)}
     numbers |= {name: scores[name].to_numpy() for name in (*COUNTS, *_RATIOS)}
-    words = {name: _coded(column, run) for name, column in runs.items() if name not in numbers}
+    words = {name: _coded(column) for name, column in runs.items() if name not in numbers}
     words |= {name: _coded(scores[name]) for name in scores if name not in numbers and name not in words}
     index, whole = pyarrow.dictionary(pyarrow.int32(), pyarrow.string()), dict.fromkeys(_WHOLE, pyarrow.int64())
     kinds = {**dict.fromkeys(_COLUMNS, index), **dict.fromkeys(_FRACTIONS, pyarrow.float64()), **whole}
     schema = pyarrow.schema(kinds)
 
     def column(name: str, rows: slice) -> pyarrow.Array:
+        these = run[rows] if name in runs else rows
         if name in numbers:
-            return pyarrow.array(numbers[name][rows], from_pandas=True).cast(kinds[name])
+            return pyarrow.array(numbers[name][these], from_pandas=True).cast(kinds[name])
         places, known = words[name]
-        return pyarrow.DictionaryArray.from_arrays(places[rows], known)
+        return pyarrow.DictionaryArray.from_arrays(places[these], known)
 
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for rows in _parts(len(run), _ROWS):
             writer.write_table(pyarrow.table([column(name, rows) for name in _COLUMNS], schema=schema))
 
 
-def _coded(column: pd.Series, run: NDArray[np.intp] | None = None) -> tuple[NDArray[np.int32], pyarrow.Array]:
+def _coded(column: pd.Series) -> tuple[NDArray[np.int32], pyarrow.Array]:
     """The place of each row's word among the words, and these."""
     import pyarrow
 
     found, words = pd.factorize(column)
-    places = np.asarray(found, dtype=np.int32)
-    return places if run is None else places[run], pyarrow.array([str(word) for word in words], pyarrow.string())
+    return np.asarray(found, dtype=np.int32), pyarrow.array([str(word) for word in words], pyarrow.string())

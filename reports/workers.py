@@ -16,7 +16,10 @@ LARGE = 2**25
 """Bytes of records from which on other processes help, about 500 volumes' runs: they take two seconds to start."""
 MOST = 4
 """Processes: each takes about 200 MB."""
-_NEEDED = ("atso_bench.reports.build", "scipy.stats", "matplotlib.backends.backend_svg", "pyarrow")
+_LIBRARIES = (
+    *("pandas", "pyarrow", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_svg"),
+    *("orjson", "pydantic", "jinja2", "yaml", "PIL.Image"),
+)
 
 
 @contextmanager
@@ -31,18 +34,18 @@ def workers(files: Sequence[Path]) -> Iterator[Map | None]:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Where the system can, all fork from one process that has imported what they need, and that has no threads.
+    """Where the system can, all fork from one process that has imported the libraries, and that has no threads.
 
     A fork of this process would lack its threads (those of PyTorch, of pyarrow), and hold the locks that they held.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_NEEDED])
+    context.set_forkserver_preload([*_LIBRARIES])  # not this project: before Python 3.13 it may find another copy of it
     return context
 
 
 def _settle() -> None:
-    """A figure is cyclic garbage: to look for it again and again takes an eighth of the time; `drawing` does it once."""
+    """A figure is cyclic garbage: to look for it again and again takes an eighth of the time; `drawing` looks once."""
     gc.freeze()
     gc.disable()
