@@ -11,9 +11,10 @@ import pandas as pd
 
 from atso_bench.benchmark.spec import digest
 from atso_bench.reports import tables
+from atso_bench.reports.columns import spelled
 from atso_bench.reports.frame import Frames, Group, read
 from atso_bench.reports.page import count, plain, seconds
-from atso_bench.reports.rows import BASELINE, spelled
+from atso_bench.reports.rows import BASELINE
 from atso_bench.reports.verdict import Difference, Verdict
 
 TOLERANCE = 0.01

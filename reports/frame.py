@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
+from atso_bench.reports.columns import spelled
 from atso_bench.reports.page import count, plain
 from atso_bench.reports.reading import Map, read_rows, record_files
 from atso_bench.reports.rows import Failure
@@ -28,8 +29,9 @@ class Group:
         facts: what these runs have in common and must have in common to be compared.
         runs: one row per run; ``label`` is the method with the options that set it apart.
         bare: rows of ``Frames.scores``.
-        phases: one row per run and phase.
-        diagnostics: one row per run and pseudo-labelling.
+        bare_phases: rows of ``Frames.phases``.
+        bare_diagnostics: rows of ``Frames.diagnostics``.
+        bare_classes: rows of ``Frames.classes``.
         fractions: the label fractions from few to many labelled cases, with the words for a column's head.
         labels: the values of ``runs.label``, the baseline first.
     """
@@ -38,8 +40,9 @@ class Group:
     facts: dict[str, Any]
     runs: pd.DataFrame
     bare: pd.DataFrame
-    phases: pd.DataFrame
-    diagnostics: pd.DataFrame
+    bare_phases: pd.DataFrame
+    bare_diagnostics: pd.DataFrame
+    bare_classes: pd.DataFrame
     fractions: dict[str, str]
     labels: list[str]
 
@@ -49,7 +52,22 @@ class Group:
 
         Made where it is asked for: the rows of all comparisons together would be most of a report's memory.
         """
-        return _about_runs(rows.spelled(self.bare), self.runs)
+        return _about_runs(self.bare, self.runs)
+
+    @cached_property
+    def phases(self) -> pd.DataFrame:
+        """One row per run and phase, as ``scores`` are."""
+        return _about_runs(self.bare_phases, self.runs)
+
+    @cached_property
+    def diagnostics(self) -> pd.DataFrame:
+        """One row per run and pseudo-labelling, as ``scores`` are."""
+        return _about_runs(self.bare_diagnostics, self.runs)
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """One row per run, pseudo-labelling (``entry`` of ``diagnostics``), rate and class, with words spelled out."""
+        return spelled(self.bare_classes)
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], pd.DataFrame]:
@@ -103,9 +121,10 @@ class Frames:
 
     Attributes:
         runs: one row per run.
-        scores: one row per run (``key``), case and class; words are categories, see ``rows.spelled``.
-        phases: one row per run and phase.
-        diagnostics: one row per run and pseudo-labelling.
+        scores: one row per run (``key``), case and class; words are categories, see ``columns.spelled``.
+        phases: one row per run and phase, in the same way.
+        diagnostics: one row per run and pseudo-labelling, in the same way.
+        classes: one row per run, pseudo-labelling, rate and class, in the same way.
         failures: runs that left no score, and files that are no record.
     """
 
@@ -113,30 +132,36 @@ class Frames:
     scores: pd.DataFrame
     phases: pd.DataFrame
     diagnostics: pd.DataFrame
+    classes: pd.DataFrame
     failures: list[Failure]
 
     @property
     def scored_run(self) -> NDArray[np.integer[Any]]:
-        """The place among ``runs`` of the run of each row of ``scores``: the keys are categories in that order."""
-        return self.scores["key"].cat.codes.to_numpy()
+        """The place among ``runs`` of the run of each row of ``scores``."""
+        return _run_of(self.scores)
 
     def groups(self) -> list[Group]:
         """The comparisons, each apart from the others, in a stable order."""
         if self.runs.empty:
             return []
         names, comparison = np.unique(self.runs["comparison"].to_numpy(dtype=str), return_inverse=True)
-        parts = [[self.runs.iloc[own] for own in _rows_by(comparison, len(names))]]
-        parts.append([self.scores.iloc[own] for own in _rows_by(comparison[self.scored_run], len(names))])
-        for frame in (self.phases, self.diagnostics):
-            run = pd.Index(self.runs["key"]).get_indexer(pd.Index(frame["key"]))
-            whole = _about_runs(frame, self.runs)
-            parts.append([whole.iloc[own] for own in _rows_by(comparison[run], len(names))])
-        found = [_group(str(name), *each) for name, *each in zip(names, *parts, strict=True)]
+        runs = [self.runs.iloc[own] for own in _rows_by(comparison, len(names))]
+        tables = [
+            [frame.iloc[own] for own in _rows_by(comparison[_run_of(frame)], len(names))]
+            for frame in (self.scores, self.phases, self.diagnostics, self.classes)
+        ]
+        found = [_group(str(name), *each) for name, *each in zip(names, runs, *tables, strict=True)]
         return sorted(found, key=lambda group: _place(group.facts, group.name))
 
 
-def _about_runs(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows with ``label``, ``fraction`` and ``seed`` of their run behind its ``key``."""
+def _run_of(frame: pd.DataFrame) -> NDArray[np.integer[Any]]:
+    """Of each row the place of its run among all: the keys are categories in that order."""
+    return frame["key"].cat.codes.to_numpy()
+
+
+def _about_runs(bare: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows, spelled out, with ``label``, ``fraction`` and ``seed`` of their run behind its ``key``."""
+    frame = spelled(bare)
     run = pd.Index(runs["key"]).get_indexer(pd.Index(frame["key"]))
     about = runs[["label", "fraction", "seed"]].take(run).set_axis(frame.index)
     return pd.concat([frame["key"], about, frame.drop(columns="key")], axis=1)
@@ -152,14 +177,21 @@ def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.
     return found
 
 
-def _group(name: str, runs: pd.DataFrame, bare: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame) -> Group:
+def _group(
+    name: str,
+    runs: pd.DataFrame,
+    scores: pd.DataFrame,
+    phases: pd.DataFrame,
+    diagnostics: pd.DataFrame,
+    classes: pd.DataFrame,
+) -> Group:
     facts = runs["facts"].iloc[0]
     by_fraction = {str(text): part for text, part in runs.groupby("fraction")}
     order = sorted(by_fraction, key=lambda text: (by_fraction[text]["labelled"].mean(), text))
     heads = {text: _fraction_head(text, by_fraction[text], _noun(facts)) for text in order}
     methods = dict(zip(runs["label"], runs["method"], strict=True))
     labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
-    return Group(name, facts, runs, bare, phases, diagnostics, heads, labels)
+    return Group(name, facts, runs, scores, phases, diagnostics, classes, heads, labels)
 
 
 def read(results: Path, each: Map = map) -> Frames:
@@ -177,14 +209,10 @@ def read(results: Path, each: Map = map) -> Frames:
     failures = [found.failures[path] for path in sorted(found.failures, key=Path)]
     if not found.runs and not failures:
         raise ValueError(f"there are no records under {results / 'records'}; `atso-bench run` makes them")
-    entries = ["key", *rows.ENTRY, "cases", *rows.RATES, *(f"{name}_by_class" for name in rows.BY_CLASS)]
-    return Frames(
-        _labelled_by_options(pd.DataFrame([*found.runs.values()], columns=None if found.runs else ["comparison"])),
-        found.scores.frame(),
-        pd.DataFrame(found.phases, columns=["key", *rows.PHASE]),
-        pd.DataFrame(found.diagnostics, columns=entries).astype(dict.fromkeys(rows.ENTRY, object)),
-        failures,
-    )
+    runs = _labelled_by_options(pd.DataFrame([*found.runs.values()], columns=None if found.runs else ["comparison"]))
+    keys = pd.Index([*found.runs], dtype=str)  # one object, which goes to another process once
+    scores, phases, diagnostics, classes = (table.frame(keys) for table in found.tables)
+    return Frames(runs, scores, phases, diagnostics, classes, failures)
 
 
 # Names

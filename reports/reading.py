@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from atso_bench.benchmark.record import Record
 from atso_bench.reports import rows
-from atso_bench.reports.rows import Failure, Scores
+from atso_bench.reports.columns import Columns
+from atso_bench.reports.rows import Failure
 
 Map = Callable[..., Iterable[Any]]
 """The built-in ``map``, or that of a pool of processes."""
+_TABLES = (rows.score_columns, rows.phase_columns, rows.diagnostic_columns, rows.class_columns)
 BYTES = 2**23
 """Of a part: the main process holds few at a time, and at the end no process reads long while others have nothing."""
 
@@ -25,15 +28,17 @@ class Rows:
     Attributes:
         runs: by their key, in the order of the files.
         scores: of these runs.
-        phases: of these runs; a value for ``key`` and each of ``rows.PHASE``.
+        phases: of these runs.
         diagnostics: of these runs.
+        classes: the rates of the diagnostics by class.
         failures: by the path of the file below the results folder.
     """
 
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    scores: Scores = field(default_factory=Scores)
-    phases: list[tuple] = field(default_factory=list)
-    diagnostics: list[tuple] = field(default_factory=list)
+    scores: Columns = field(default_factory=partial(Columns, rows.SCORES))
+    phases: Columns = field(default_factory=partial(Columns, rows.PHASES))
+    diagnostics: Columns = field(default_factory=partial(Columns, rows.DIAGNOSTICS))
+    classes: Columns = field(default_factory=partial(Columns, rows.CLASSES))
     failures: dict[str, Failure] = field(default_factory=dict)
 
     def extend(self, more: Rows) -> None:
@@ -43,10 +48,14 @@ class Rows:
             path = more.runs[key]["path"]
             self.failures[path] = _twice(path, self.runs[key]["path"])
         self.failures.update(more.failures)
-        self.scores.extend(more.scores, again)
+        for own, others in zip(self.tables, more.tables, strict=True):
+            own.extend(others, again)
         self.runs.update((key, run) for key, run in more.runs.items() if key not in again)
-        for own, others in ((self.phases, more.phases), (self.diagnostics, more.diagnostics)):
-            own.extend(row for row in others if row[0] not in again)
+
+    @property
+    def tables(self) -> tuple[Columns, ...]:
+        """All but the runs."""
+        return self.scores, self.phases, self.diagnostics, self.classes
 
 
 def record_files(results: Path) -> list[Path]:
@@ -105,9 +114,7 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
             record = Record.read(file)
             run = rows.run_row(record, path)
             key = run["key"]
-            parts = [list(part(record, key)) for part in (rows.phase_rows, rows.diagnostic_rows)]
-            if key not in found.runs:
-                found.scores.add(record, key)
+            parts = [part(record) for part in _TABLES]
         except rows.MALFORMED as error:
             message = str(error).replace(str(file), path) if str(error) else type(error).__name__
             again = "Delete the file and run it again."
@@ -118,8 +125,8 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
             continue
         run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs, here and on the way
         found.runs[key] = run
-        found.phases.extend(parts[0])
-        found.diagnostics.extend(parts[1])
+        for table, (length, columns) in zip(found.tables, parts, strict=True):
+            table.add(key, length, columns)
     return found
 
 
