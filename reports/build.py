@@ -21,13 +21,13 @@ from atso_bench.reports.comparison import Art, comparison
 from atso_bench.reports.evidence import Evidence, evidence
 from atso_bench.reports.folder import Files
 from atso_bench.reports.frame import Frames, Group, read
+from atso_bench.reports.listing import record_files
 from atso_bench.reports.missing import Missing, missing
 from atso_bench.reports.overlays import Overlays, overlays
 from atso_bench.reports.page import Section, Strip, Table, count, decimals, facts_table, plain, to_html, to_markdown
-from atso_bench.reports.reading import Map, record_files
 from atso_bench.reports.short import short
 from atso_bench.reports.tidy import write_tidy
-from atso_bench.reports.workers import workers
+from atso_bench.reports.workers import Map, workers
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
 from atso_bench.reports.columns import spelled
+from atso_bench.reports.listing import record_files
 from atso_bench.reports.page import count, plain
-from atso_bench.reports.reading import Map, read_rows, record_files
+from atso_bench.reports.reading import read_rows
 from atso_bench.reports.rows import Failure
+from atso_bench.reports.workers import Map
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
@@ -12,10 +12,10 @@ from typing import Any
 from atso_bench.benchmark.record import Record
 from atso_bench.reports import rows
 from atso_bench.reports.columns import Columns
+from atso_bench.reports.listing import size
 from atso_bench.reports.rows import Failure
+from atso_bench.reports.workers import Map
 
-Map = Callable[..., Iterable[Any]]
-"""The built-in ``map``, or that of a pool of processes."""
 _TABLES = (rows.score_columns, rows.phase_columns, rows.diagnostic_columns, rows.class_columns)
 BYTES = 2**23
 """Of a part: the main process holds few at a time, and at the end no process reads long while others have nothing."""
@@ -58,11 +58,6 @@ class Rows:
         return self.scores, self.phases, self.diagnostics, self.classes
 
 
-def record_files(results: Path) -> list[Path]:
-    """The files of all runs, finished or failed, in the order of their paths."""
-    return sorted((results / "records").rglob("seed*.json"))
-
-
 def read_rows(files: Sequence[Path], results: Path, each: Map = map) -> Rows:
     """What the files hold.
 
@@ -72,10 +67,10 @@ def read_rows(files: Sequence[Path], results: Path, each: Map = map) -> Rows:
         each: applies a function to each part of the files, here or in other processes.
     """
     found = Rows()
-    facts: dict[str, dict[str, Any]] = {}
+    once: dict[Any, Any] = {}
     for part in each(_read_part, _parts(files), repeat(results)):
         for run in part.runs.values():
-            run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs of a comparison
+            _share(run, once)
         found.extend(part)
     return found
 
@@ -93,18 +88,10 @@ def _parts(files: Iterable[Path]) -> Iterator[list[Path]]:
         yield part
 
 
-def size(file: Path) -> int:
-    """Bytes; 0 of a file that cannot be looked at, of which the one who reads it says why."""
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
-
-
 def _read_part(files: Sequence[Path], results: Path) -> Rows:
     """A file that cannot be read is a failure, so that one torn file does not hide a thousand good ones."""
     found = Rows()
-    facts: dict[str, dict[str, Any]] = {}
+    once: dict[Any, Any] = {}
     for file in files:
         path = file.relative_to(results).as_posix()
         if file.name.endswith(".failed.json"):
@@ -123,11 +110,17 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
         if key in found.runs:
             found.failures[path] = _twice(path, found.runs[key]["path"])
             continue
-        run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs, here and on the way
+        _share(run, once)
         found.runs[key] = run
         for table, (length, columns) in zip(found.tables, parts, strict=True):
             table.add(key, length, columns)
     return found
+
+
+def _share(run: dict[str, Any], once: dict[Any, Any]) -> None:
+    """Equal words of all runs, and the facts of a comparison, become one object: here, and on the way to a process."""
+    run["facts"] = once.setdefault((run["comparison"],), run["facts"])
+    run.update((name, once.setdefault(value, value)) for name, value in run.items() if isinstance(value, str))
 
 
 def _twice(path: str, first: str) -> Failure:

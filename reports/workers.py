@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from atso_bench.reports.reading import Map, size
+from atso_bench.reports.listing import size
 
+Map = Callable[..., Iterable[Any]]
+"""The built-in ``map``, or that of a pool of processes."""
 LARGE = 2**25
 """Bytes of records from which on other processes help, about 500 volumes' runs: they take two seconds to start."""
 MOST = 4
@@ -22,15 +25,28 @@ _LIBRARIES = (
 )
 
 
+def prepare(files: Sequence[Path]) -> None:
+    """Where `workers` will have processes, the libraries are imported for them from now on, while this one does so."""
+    if _cores(files) > 1 and _context().get_start_method() == "forkserver":
+        from multiprocessing import forkserver  # not every system has it
+
+        forkserver.ensure_running()
+
+
 @contextmanager
 def workers(files: Sequence[Path]) -> Iterator[Map | None]:
     """The ``map`` of a pool with a process for each core; None where there is too little to do for that."""
-    cores = min(os.cpu_count() or 1, MOST)
-    if cores < 2 or sum(map(size, files)) < LARGE:
+    cores = _cores(files)
+    if cores < 2:
         yield None
         return
     with ProcessPoolExecutor(cores, _context(), initializer=_settle) as pool:
         yield pool.map
+
+
+def _cores(files: Sequence[Path]) -> int:
+    """So many processes are worth their start."""
+    return min(os.cpu_count() or 1, MOST) if sum(map(size, files)) >= LARGE else 1
 
 
 def _context() -> multiprocessing.context.BaseContext:

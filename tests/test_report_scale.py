@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 import pytest
 
-from atso_bench.reports import reading, tables, workers
+from atso_bench.reports import listing, reading, tables, workers
 from atso_bench.reports.build import build
 from atso_bench.reports.evidence import evidence
 from atso_bench.reports.frame import Frames, Group, read
@@ -94,7 +94,7 @@ def test_a_comparison_goes_to_another_process_without_what_that_process_can_make
 
 def test_many_files_are_read_in_parts_and_few_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     WRITE(tmp_path, 30, cases=2)
-    size = sum(file.stat().st_size for file in reading.record_files(tmp_path))
+    size = sum(file.stat().st_size for file in listing.record_files(tmp_path))
     for most, parts in ((size + 1, 1), (size // 3, 3)):
         monkeypatch.setattr(reading, "BYTES", most)
         given: list[int] = []
