@@ -9,7 +9,7 @@ READY := $(BIN)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow check regression lock image-test clean
+.PHONY: help setup demo test slow bench check regression lock image-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ test: $(READY) ## run the tests
 
 slow: $(READY) ## run the tests that take longer than a few seconds
 	$(BIN)/python -m pytest -m slow
+
+bench: $(READY) ## measure ours against its opponents and bounds, print the table of docs/performance.md; ONLY=word for some
+	mkdir -p results/bench
+	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' $(if $(ONLY),-k $(ONLY)) \
+	  --table results/bench/table.md --benchmark-json results/bench/bench.json --benchmark-disable-gc --benchmark-quiet
 
 check: $(READY) ## lint, formatting, types, Dockerfile
 	$(BIN)/ruff check

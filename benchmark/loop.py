@@ -141,12 +141,12 @@ class Training:
                     self._one_step(batch)
         return clock.seconds / timed
 
-    def _one_step(self, drawn: Mapping[str, tuple[Tensor, Tensor | None]]) -> None:
+    def _one_step(self, drawn: Mapping[str, Any]) -> None:
         job, recipe, device = self.job, self.means.task.recipe, self.means.device
         progress = self.done / job.steps
         seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
         self.optimizer.param_groups[0]["lr"] = recipe.lr * (1 - progress) ** 0.9
-        batch = {name: _to_device(image, label, device) for name, (image, label) in drawn.items()}
+        batch = {name: self._finished(name, part) for name, part in drawn.items()}
         with autocast(device):
             terms = job.step(batch, progress)
         loss = torch.stack(list(terms.values())).sum()
@@ -159,9 +159,15 @@ class Training:
         job.after(self.done)
         self.losses.add(self.done, terms, job.phase, last=self.done == job.steps)
 
+    def _finished(self, name: str, drawn: Any) -> Labelled | Unlabelled:
+        """A pool's part of the batch; on a GPU its second half is made here, on a CPU the loader has done so."""
+        device = self.means.device
+        image, label = drawn if device.type == "cpu" else self.draws[name].finish(drawn, device)
+        return Unlabelled(image) if label is None else Labelled(image, label)
+
     @contextmanager
     def _batches(self) -> Iterator[Iterator[Any]]:
-        dataset = _Batches(self.draws, self.means.seed, self.ordinal)
+        dataset = _Batches(self.draws, self.means.seed, self.ordinal, whole=self.means.device.type == "cpu")
         workers = min(self.means.workers, self.job.steps - self.done)
         loader: DataLoader[Any] = DataLoader(
             dataset,  # type: ignore[arg-type]
@@ -240,15 +246,16 @@ class _LossLog:
 
 @dataclass(frozen=True)
 class _Batches:
-    """Batch ``t`` of a training, for a ``DataLoader``."""
+    """Batch ``t`` of a training, for a ``DataLoader``; ``whole`` or just what a loader's process can make of it."""
 
     draws: Mapping[str, Draw]
     seed: int
     ordinal: int
+    whole: bool
 
-    def __getitem__(self, step: int) -> dict[str, tuple[Tensor, Tensor | None]]:
+    def __getitem__(self, step: int) -> dict[str, Any]:
         seed_everything(self.seed, self.ordinal, step, stream=0)
-        return {name: draw() for name, draw in self.draws.items()}
+        return {name: draw() if self.whole else draw.read() for name, draw in self.draws.items()}
 
 
 def batch_shares(batch: int, names: Sequence[str]) -> dict[str, int]:
@@ -269,8 +276,3 @@ def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the hardware has it; it needs no loss scaling, and a CPU is slower with it."""
     enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-def _to_device(image: Tensor, label: Tensor | None, device: torch.device) -> Labelled | Unlabelled:
-    moved = image.to(device, non_blocking=True)
-    return Unlabelled(moved) if label is None else Labelled(moved, label.to(device, non_blocking=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -113,11 +114,29 @@ class TrainData:
     unlabelled: Pool
 
 
-Draw = Callable[[], tuple[Tensor, Tensor | None]]
-"""One batch: image ``(N, C, *patch)`` float32 and label ``(N, *patch)`` int64, soft ``(N, K, *patch)``, or None.
+class Draw(ABC):
+    """Draws a batch from a pool at each call, in two halves, so that the second can run where the network is.
 
-Randomness comes from NumPy's and torch's global generators, which the trainer seeds before each draw.
-"""
+    Randomness comes from NumPy's and torch's global generators, which the trainer seeds before each draw.
+    """
+
+    @abstractmethod
+    def read(self) -> dict[str, Any]:
+        """What a batch is made of: tensors on the CPU by name, in a loader's process."""
+
+    def finish(self, drawn: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """The batch on ``device``, without waiting for it.
+
+        Returns:
+            image ``(N, C, *patch)`` float32 and label ``(N, *patch)`` int64, soft ``(N, K, *patch)`` float32, or None.
+        """
+        label = drawn.get("label")
+        image: Tensor = drawn["image"].to(device, non_blocking=True)
+        return image, None if label is None else label.to(device, non_blocking=True)
+
+    def __call__(self) -> tuple[Tensor, Tensor | None]:
+        """The batch on the CPU."""
+        return self.finish(self.read(), torch.device("cpu"))
 
 
 class Task(Protocol):
@@ -154,7 +173,7 @@ class Task(Protocol):
         ...
 
     def draws(self, pool: Pool, size: int) -> Draw:
-        """A function that draws batches of ``size`` augmented patches from ``pool``."""
+        """What draws batches of ``size`` augmented patches from ``pool``."""
         ...
 
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import IGNORE, Draw, Image, Labels, Pool, Recipe
 from atso_bench.datasets._plan import Plans, configuration_of, needs_intensities
-from atso_bench.datasets._recipe import check, whole
+from atso_bench.datasets._recipe import check, one_of, whole
 from atso_bench.datasets._storage import new_folder, vacant
 
 if TYPE_CHECKING:
-    from atso_bench.datasets._draws import Augmentation
+    from atso_bench.datasets._chances import Geometry
     from atso_bench.datasets._predictor import BatchedPredictor
 
 _SMALL = {"width": 8, "lr": 0.1, "momentum": 0.9}
@@ -39,6 +39,12 @@ RECIPES: dict[str, dict[int, dict[str, Any]]] = {
 
 ``width`` is the number of features in the network's first stage.
 """
+
+AUGMENTATIONS = ("batched", "nnunet")
+"""nnU-Net's transforms for whole batches where the network is, or its own pipeline, sample by sample on the CPU."""
+
+OWN = {"width": (whole, "a whole number, at least 1"), "augmentation": one_of(*AUGMENTATIONS)}
+"""The rules of the recipe's fields that this track adds."""
 
 _MOST_FEATURES = {2: 512, 3: 320}  # nnU-Net's UNet_max_features_2d and _3d
 
@@ -69,14 +75,14 @@ class NnunetTask:
         labels: Path,
         labelled: Mapping[str, str],
     ) -> None:
-        from atso_bench.datasets._draws import Images, TrueLabels
+        from atso_bench.datasets._volumes import Images, TrueLabels
 
         self.classes = classes
         self.configuration = configuration
         self.dataset_json = dict(dataset_json)
         self.ignore = ignore
-        self.recipe, width = _recipe(configuration_of(plans, configuration), budget, overrides)
-        self.plans = _adapted(plans, configuration, self.recipe, width)
+        self.recipe, own = _recipe(configuration_of(plans, configuration), budget, overrides)
+        self.plans = _adapted(plans, configuration, self.recipe, own["width"])
         self.images: Mapping[str, Image] = Images(images, tuple(visible))
         self.labels: Labels = TrueLabels(labels, tuple(labelled))
         plan = configuration_of(self.plans, configuration)
@@ -86,12 +92,13 @@ class NnunetTask:
             "features": list(plan["architecture"]["arch_kwargs"]["features_per_stage"]),
             "spacing": list(plan["spacing"]),
             "normalization": list(plan["normalization_schemes"]),
+            "augmentation": own["augmentation"],
         }
         seen = {"plan": plan, "transpose": self.plans["transpose_forward"], "reader": self.plans["image_reader_writer"]}
         if needs_intensities(plans, configuration):
             seen["intensities"] = self.plans["foreground_intensity_properties_per_channel"]
         data = {"visible": dict(visible), "labelled": dict(labelled), "classes": classes, "ignore": ignore}
-        self.identity = digest([seen, data, asdict(self.recipe)])
+        self.identity = digest([seen, data, asdict(self.recipe), own["augmentation"]])
         self._predictors: dict[str, BatchedPredictor] = {}
 
     def network(self, *, start: bool = True) -> nn.Module:
@@ -115,9 +122,10 @@ class NnunetTask:
 
     def draws(self, pool: Pool, size: int) -> Draw:
         """Batches of patches, the last third with foreground where the pool has labels."""
-        from atso_bench.datasets._draws import BatchDraw
+        from atso_bench.datasets._draws import BatchDraw, SampleDraw
 
-        return BatchDraw(pool, size, self._augmentation, self._label_manager)
+        kind = BatchDraw if self.details["augmentation"] == "batched" else SampleDraw
+        return kind(pool, size, self._geometry, self._label_manager)
 
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
         """Logits ``(K, *spatial)`` by nnU-Net's sliding window, float32 on the CPU."""
@@ -150,7 +158,7 @@ class NnunetTask:
             "network_weights": {name: value.detach().cpu() for name, value in model.state_dict().items()},
             "trainer_name": "nnUNetTrainer",
             "init_args": {"plans": plans, "configuration": self.configuration, "fold": 0, "dataset_json": description},
-            "inference_allowed_mirroring_axes": tuple(self._augmentation.mirror_axes),
+            "inference_allowed_mirroring_axes": tuple(self._geometry.mirror_axes),
         }
         with new_folder(folder) as partial:
             (partial / "plans.json").write_text(json.dumps(plans, indent=1), encoding="utf-8")
@@ -176,10 +184,10 @@ class NnunetTask:
         return self._manager.get_label_manager(self.dataset_json)
 
     @cached_property
-    def _augmentation(self) -> Augmentation:
-        from atso_bench.datasets._draws import Augmentation
+    def _geometry(self) -> Geometry:
+        from atso_bench.datasets._chances import Geometry
 
-        return Augmentation(self.recipe.patch, list(self._configuration.use_mask_for_norm))
+        return Geometry.of(self.recipe.patch, self._configuration.use_mask_for_norm)
 
     @cached_property
     def _loss(self) -> DeepSupervisedLoss:
@@ -190,7 +198,7 @@ class NnunetTask:
 
         if str(device) not in self._predictors:
             predictor = BatchedPredictor(device)
-            axes = tuple(self._augmentation.mirror_axes)
+            axes = tuple(self._geometry.mirror_axes)
             predictor.manual_initialization(
                 nn.Identity(), self._manager, self._configuration, None, self.dataset_json, "nnUNetTrainer", axes
             )
@@ -236,16 +244,16 @@ def _heads_by_mode(network: Any, _: Any) -> None:
     network.decoder.deep_supervision = network.training
 
 
-def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any]) -> tuple[Recipe, int | None]:
-    """The recipe, and the width if it differs from the plan's.
+def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe, and this track's own: ``augmentation``, and the ``width`` if it differs from the plan's.
 
     Raises:
         ValueError: for an override that is unknown or does not fit the network.
     """
-    check(overrides, {"width": (whole, "a whole number, at least 1")})
+    check(overrides, OWN)
     planned = {"patch": plan["patch_size"], "batch": plan["batch_size"]}
     chosen = {**planned, **RECIPES.get(budget.name, {}).get(len(plan["patch_size"]), {}), **overrides}
-    width = chosen.pop("width", None)
+    own = {"augmentation": chosen.pop("augmentation", AUGMENTATIONS[0]), "width": chosen.pop("width", None)}
     patch = tuple(int(size) for size in chosen.pop("patch"))
     strides = np.prod(plan["architecture"]["arch_kwargs"]["strides"], axis=0).astype(int).tolist()
     if len(patch) != len(strides) or any(
@@ -256,7 +264,7 @@ def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any
         raise ValueError(
             f"recipe.patch {list(patch)} leaves one voxel in the network's deepest stage; it needs two or more"
         )
-    return Recipe(patch=patch, **chosen), None if width is None else int(width)
+    return Recipe(patch=patch, **chosen), own
 
 
 def _adapted(plans: Plans, configuration: str, recipe: Recipe, width: int | None) -> Plans:

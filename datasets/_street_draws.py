@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image as Picture
 from torch import Tensor
 
-from atso_bench.benchmark.task import IGNORE, Pool
+from atso_bench.benchmark.task import IGNORE, Draw, Pool
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -26,7 +26,7 @@ def normalise(image: Tensor) -> Tensor:
     return image.float().sub_(mean).div_(std)
 
 
-class FrameDraw:
+class FrameDraw(Draw):
     """Draws a batch from a pool at each call: a function of NumPy's global random state, no more.
 
     A frame, a scale, a place and a side are drawn for each sample; the image and its label share them. Intensities
@@ -51,14 +51,15 @@ class FrameDraw:
         self.pool, self.size, self.patch = pool, size, patch
         self.scales, self.mirror = tuple(scales), mirror
 
-    def __call__(self) -> tuple[Tensor, Tensor | None]:
+    def read(self) -> dict[str, Any]:
         samples = [self._sample(*numbers) for numbers in np.random.random((self.size, 5))]  # noqa: NPY002
-        image = normalise(torch.from_numpy(np.stack([image for image, _ in samples])))
+        drawn = {"image": torch.from_numpy(np.stack([image for image, _ in samples]))}
         labels = [label for _, label in samples if label is not None]
-        if not labels:
-            return image, None
-        label = torch.from_numpy(np.stack(labels))
-        return image, label if label.is_floating_point() else label.long()
+        return {**drawn, "label": torch.from_numpy(np.stack(labels))} if labels else drawn
+
+    def finish(self, drawn: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor | None]:
+        image, label = super().finish(drawn, device)
+        return normalise(image), label if label is None or label.is_floating_point() else label.long()
 
     def _sample(
         self, frame: float, scale: float, top: float, left: float, side: float

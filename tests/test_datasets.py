@@ -115,7 +115,7 @@ def test_predictions_equal_nnunets_tile_by_tile_predictor(dataset: Any) -> None:
         ours = task.predict(network, image, CPU, mirror=mirror)
         assert network.training
         theirs = nnUNetPredictor(device=CPU, use_mirroring=mirror, allow_tqdm=False)
-        axes = task._augmentation.mirror_axes
+        axes = task._geometry.mirror_axes
         theirs.manual_initialization(
             network,
             task._manager,
@@ -233,14 +233,16 @@ def test_drawing_leaves_the_images_alone(tiny: Any) -> None:
     assert all(np.array_equal(before[name], task.images[name].array) for name in before)
 
 
-def test_the_last_third_of_a_batch_holds_foreground_of_the_pools_own_labels(tiny: Any) -> None:
-    task = open_task(tiny, patch=(8, 8))
+def test_the_last_third_of_a_batch_holds_foreground_of_the_pools_own_labels(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = open_task(tiny, patch=(8, 8), augmentation="nnunet")
     shape = task.images[tiny.pool[0]].array.shape[1:]
     pseudo = np.zeros(shape, np.uint8)
     pseudo[0, 0, 0] = 2  # one voxel in a corner that random patches rarely meet
     pool = Pool(tiny.pool[:1], task.images).labelled_by({tiny.pool[0]: pseudo})
     draw = task.draws(pool, 9)
-    draw.augmentation.transforms = lambda **sample: sample
+    monkeypatch.setattr(draw, "transforms", lambda **sample: sample)
     labels = torch.stack([seeded(draw, seed)[1] for seed in range(20)])
     hit = (labels == 2).flatten(2).any(-1)
     assert hit[:, 6:].all()

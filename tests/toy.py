@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.benchmark.task import Image, Pool, Recipe, Reference
+from atso_bench.benchmark.task import Draw, Image, Pool, Recipe, Reference
 
 
 class Opened(Mapping[str, Any]):
@@ -132,23 +132,7 @@ class ToyTask:
         return F.cross_entropy(output, label)
 
     def draws(self, pool: Pool, size: int) -> Any:
-        def draw() -> tuple[Tensor, Tensor | None]:
-            images, labels = [], []
-            for _ in range(size):
-                case_id = pool.ids[np.random.randint(len(pool.ids))]
-                image = pool.images[case_id].array
-                sizes = zip(image.shape[1:], self.recipe.patch, strict=True)
-                starts = [(np.random.randint(full - part + 1), part) for full, part in sizes]
-                window = tuple(slice(start, start + part) for start, part in starts)
-                images.append(torch.from_numpy(image[(slice(None), *window)].copy()))
-                if pool.labels is not None:
-                    label = pool.labels[case_id]
-                    soft = label.ndim == image.ndim
-                    cut = label[(slice(None), *window)] if soft else label[window]
-                    labels.append(torch.from_numpy(cut.astype(np.float32 if soft else np.int64)))
-            return torch.stack(images), torch.stack(labels) if labels else None
-
-        return draw
+        return ToyDraw(pool, size, self.recipe.patch)
 
     @torch.inference_mode()
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
@@ -157,3 +141,27 @@ class ToyTask:
 
     def restore(self, image: Image, logits: Tensor) -> np.ndarray:
         return logits.argmax(0).numpy().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class ToyDraw(Draw):
+    pool: Pool
+    size: int
+    patch: tuple[int, ...]
+
+    def read(self) -> dict[str, Any]:
+        images, labels = [], []
+        for _ in range(self.size):
+            case_id = self.pool.ids[np.random.randint(len(self.pool.ids))]
+            image = self.pool.images[case_id].array
+            sizes = zip(image.shape[1:], self.patch, strict=True)
+            starts = [(np.random.randint(full - part + 1), part) for full, part in sizes]
+            window = tuple(slice(start, start + part) for start, part in starts)
+            images.append(torch.from_numpy(image[(slice(None), *window)].copy()))
+            if self.pool.labels is not None:
+                label = self.pool.labels[case_id]
+                soft = label.ndim == image.ndim
+                cut = label[(slice(None), *window)] if soft else label[window]
+                labels.append(torch.from_numpy(cut.astype(np.float32 if soft else np.int64)))
+        drawn = {"image": torch.stack(images)}
+        return {**drawn, "label": torch.stack(labels)} if labels else drawn

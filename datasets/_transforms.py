@@ -1,0 +1,220 @@
+"""nnU-Net's training transforms for whole batches, as tensor operations on any device.
+
+Each function is one transform of batchgeneratorsv2, given its parameters; ``_chances.py`` draws those. Given the same
+parameters they give the same values (``tests/test_transforms.py``), but nnU-Net goes sample by sample, channel by
+channel. Nothing here waits for a device.
+
+A *row* is one channel of one sample: ``(*spatial)``. Functions of rows take and give ``(R, *spatial)``, and a parameter
+by row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+OUTSIDE = -1
+"""Label of what lies beyond the image, or was left out when it was normalised."""
+
+_SHARPNESS = 1000  # of shares: in half precision near ties become ties, as nnU-Net has them
+_AT_ONCE = ("cpu",)  # devices that have a result when they are asked for it
+_LEAST = 1e-7  # of a range or a deviation that is divided by
+
+
+def turn(image: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear values at the places of ``grid``, zero beyond the image; ``(N, C, *wide)`` to ``(N, C, *patch)``."""
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def turn_labels(label: Tensor, grid: Tensor) -> Tensor:
+    """The label with the largest bilinear share at each place; beyond the image that is ``OUTSIDE``.
+
+    A tie goes to the nearest voxel's label if that is among the first, else to the smallest of them.
+
+    Args:
+        label: ``(N, Z, *wide)`` integers; the ``Z`` layers are turned alike.
+        grid: ``(N, *patch, axes)``, as ``places`` gives it.
+
+    Returns:
+        ``(N, Z, *patch)`` of the same type.
+    """
+    layers, wide = label.shape[1], label.shape[2:]
+    sizes = grid.new_tensor(wide).flip(0)  # as in grid, the last axis comes first
+    at = ((grid.flatten(1, -2) + 1) * sizes - 1) / 2
+    at = torch.minimum(at.clamp_min_(-1), sizes)  # in voxels; beyond a margin of one all is alike
+    low = at.floor()
+    beyond, nearest = at - low, at.round().sub_(low)
+    steps = [math.prod(size + 3 for size in wide[axis + 1 :]) for axis in range(len(wide))][::-1]
+    first = sum(part.long().add_(1).mul_(step) for part, step in zip(low.unbind(-1), steps, strict=True))
+    padded = F.pad(label, [1, 2] * len(wide), value=OUTSIDE).flatten(2)
+    corners = [sum(chosen) for chosen in itertools.product(*[(0, step) for step in steps])]
+    where = first[:, None].expand(-1, layers, -1)
+    found = torch.stack([padded[..., corner:].gather(2, where) for corner in corners]).flatten(1)
+    if label.device.type not in _AT_ONCE:  # every place costs less than to wait for the number of those that matter
+        beyond, nearest = (part.repeat_interleave(layers, 0).flatten(0, 1) for part in (beyond, nearest))
+        return _elected(found, beyond, nearest).view(*label.shape[:2], *grid.shape[1:-1])
+    elected, mixed = found[0], found[1] != found[0]
+    for other in found[2:]:
+        mixed |= other != elected
+    places = mixed.nonzero()[:, 0]
+    number = places.div(layers * first.shape[1], rounding_mode="floor") * first.shape[1] + places % first.shape[1]
+    beyond, nearest = (part.flatten(0, 1).index_select(0, number) for part in (beyond, nearest))
+    elected[places] = _elected(found.index_select(1, places), beyond, nearest)
+    return elected.view(*label.shape[:2], *grid.shape[1:-1])
+
+
+def _elected(found: Tensor, beyond: Tensor, nearest: Tensor) -> Tensor:
+    """The label with the most shares at each place.
+
+    Args:
+        found: labels at the corners of the place's cell, ``(corners, P)``.
+        beyond: by axis how far it lies beyond the cell's first corner, ``(P, axes)``, from 0 to 1.
+        nearest: by axis which end of the cell is nearer, ``(P, axes)``, 0 or 1; that corner's label settles ties.
+    """
+    shares = [torch.full_like(beyond[..., 0], _SHARPNESS)]
+    corner = torch.zeros_like(nearest[..., 0], dtype=torch.int64)
+    for more, end in zip(beyond.unbind(-1), nearest.unbind(-1), strict=True):
+        shares = [share * part for share in shares for part in (1 - more, more)]
+        corner = 2 * corner + end.long()
+    share = torch.stack(shares)
+    winner, most = found[0], torch.zeros_like(share[0], dtype=torch.half)
+    for label in found:
+        score = torch.where(found == label, share, 0).sum(0).half()
+        better = (score > most) | ((score == most) & (label < winner))
+        winner, most = torch.where(better, label, winner), torch.maximum(score, most)
+    own = found.gather(0, corner[None])[0]
+    score = torch.where(found == own, share, 0).sum(0).half()
+    return torch.where(score == most, own, winner)
+
+
+def places(matrices: Tensor, patch: Sequence[int], wide: Sequence[int]) -> Tensor:
+    """Where each voxel of a patch lies in the wider patch that it is taken from, as ``grid_sample`` wants it.
+
+    Args:
+        matrices: ``(N, axes, axes)``, which turn and scale about the centre.
+        patch: its size.
+        wide: the size of the wider one.
+
+    Returns:
+        ``(N, *patch, axes)``, from -1 to 1 over the wider patch, the last axis first.
+    """
+    axes = len(patch)
+    grid = _centred(tuple(patch)).to(matrices.device, non_blocking=True).reshape(1, -1, axes)
+    half = matrices.new_tensor([size / 2 for size in wide])
+    turned = torch.matmul(grid, matrices.transpose(1, 2)) / half  # in nnU-Net's order, to be equal to the last bits
+    return turned.flip(-1).view(len(matrices), *patch, axes)
+
+
+@lru_cache(maxsize=8)
+def _centred(patch: tuple[int, ...]) -> Tensor:
+    lines = [torch.linspace((1 - size) / 2, (size - 1) / 2, size) for size in patch]
+    return torch.stack(torch.meshgrid(lines, indexing="ij"), dim=-1)
+
+
+def blur(rows: Tensor, sigmas: Tensor) -> Tensor:
+    """Gaussian filters, one axis after the other; ``sigmas`` ``(R, axes)`` in voxels, each at least a third."""
+    for axis in range(rows.ndim - 1):
+        kernels = gaussians(sigmas[:, axis])
+        reach = kernels.shape[1] // 2
+        margin = [0, 0] * (rows.ndim - 1)
+        margin[2 * (rows.ndim - 2 - axis)] = margin[2 * (rows.ndim - 2 - axis) + 1] = reach
+        padded, length = F.pad(rows[None], margin, mode="reflect")[0], rows.shape[axis + 1]
+        shifted = [padded.narrow(axis + 1, start, length) for start in range(kernels.shape[1])]
+        weights = [_by_row(kernel, rows) for kernel in kernels.unbind(1)]
+        rows = shifted[0] * weights[0]
+        for part, weight in zip(shifted[1:], weights[1:], strict=True):
+            rows.addcmul_(part, weight)
+    return rows
+
+
+_REACH = 3  # of the widest kernel, for a sigma of 1
+
+
+def gaussians(sigmas: Tensor) -> Tensor:
+    """Kernels ``(R, 7)`` whose length, 3, 5 or 7, is the odd number nearest to ``6 sigma + 0.5``; zeros beyond it."""
+    place = torch.arange(-_REACH, _REACH + 1, device=sigmas.device, dtype=sigmas.dtype)
+    wanted = 6 * sigmas + 0.5
+    length = torch.round(wanted)
+    odd = torch.where(length % 2 == 1, length, torch.where(wanted >= length, length + 1, length - 1))
+    kernels = torch.exp(-0.5 * (place / sigmas[:, None]) ** 2)
+    kernels = torch.where(place.abs() <= (odd[:, None] - 1) / 2, kernels, 0)
+    return kernels / kernels.sum(1, keepdim=True)
+
+
+def brighten(rows: Tensor, factors: Tensor) -> Tensor:
+    """Multiply each row."""
+    return rows * _by_row(factors, rows)
+
+
+def contrast(rows: Tensor, factors: Tensor) -> Tensor:
+    """Stretch each row about its mean, within its range."""
+    low, high, mean = *_range(rows), _mean(rows)
+    return torch.clamp((rows - mean) * _by_row(factors, rows) + mean, low, high)
+
+
+def coarsen(rows: Tensor, sizes: Tensor) -> Tensor:
+    """Take fewer voxels of each row and interpolate between them; ``sizes`` ``(R, axes)`` integers, how many."""
+    for axis in range(rows.ndim - 1):
+        length, few = rows.shape[axis + 1], sizes[:, axis, None].float()
+        place = torch.arange(length, device=rows.device) + 0.5
+        at = (place * (few / length) - 0.5).clamp_min(0)
+        below = torch.minimum(at.floor(), few - 1)
+        above = torch.minimum(below + 1, few - 1)
+        step = torch.full_like(few, length) / few  # length / few would multiply by a rounded 1 / few
+        taken = [((number + 0.5) * step).floor().clamp_max(length - 1).long() for number in (below, above)]
+        lower, upper = (rows.gather(axis + 1, _along(index, rows, axis)) for index in taken)
+        rows = torch.lerp(lower, upper, _along(at - below, rows, axis))
+    return rows
+
+
+def gamma(rows: Tensor, exponents: Tensor, *, inverted: bool) -> Tensor:
+    """Raise each row, as a share of its range, to a power; its mean and deviation stay."""
+    if inverted:
+        return -gamma(-rows, exponents, inverted=False)
+    mean, deviation = _mean(rows), _deviation(rows)
+    low, high = _range(rows)
+    raised = ((rows - low) / (high - low).clamp_min(_LEAST)) ** _by_row(exponents, rows) * (high - low) + low
+    return (raised - _mean(raised)) * (deviation / _deviation(raised).clamp_min(_LEAST)) + mean
+
+
+def mirror(part: Tensor, flips: Tensor) -> Tensor:
+    """Flip samples ``(N, ..., *patch)`` along the axes that ``flips`` ``(N, axes)``, booleans on the CPU, name."""
+    mirrored = torch.empty_like(part)
+    for flipped in flips.unique(dim=0):
+        samples = (flips == flipped).all(1).nonzero()[:, 0].to(part.device, non_blocking=True)
+        axes = [axis - flips.shape[1] for axis in flipped.nonzero()[:, 0].tolist()]
+        mirrored.index_copy_(0, samples, part.index_select(0, samples).flip(axes))
+    return mirrored
+
+
+def _by_row(values: Tensor, rows: Tensor) -> Tensor:
+    """``(R)`` as ``(R, 1, ...)``."""
+    return values.to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))
+
+
+def _along(values: Tensor, rows: Tensor, axis: int) -> Tensor:
+    """``(R, length)`` as values of all voxels, the same across the other axes."""
+    shape = [len(rows), *[1] * (rows.ndim - 1)]
+    shape[axis + 1] = rows.shape[axis + 1]
+    return values.view(shape).expand_as(rows)
+
+
+def _mean(rows: Tensor) -> Tensor:
+    return _by_row(rows.flatten(1).mean(1), rows)
+
+
+def _deviation(rows: Tensor) -> Tensor:
+    flat = rows.flatten(1)
+    apart = torch.linalg.vector_norm(flat - flat.mean(1, keepdim=True), dim=1)  # twice as fast as std
+    return _by_row(apart / max(1, flat.shape[1] - 1) ** 0.5, rows)
+
+
+def _range(rows: Tensor) -> tuple[Tensor, Tensor]:
+    flat = rows.flatten(1)
+    return _by_row(flat.amin(1), rows), _by_row(flat.amax(1), rows)

@@ -1,0 +1,68 @@
+"""Batches of augmented patches: ours against nnU-Net's loader with its full augmentation by batchgeneratorsv2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import volumes
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from racing import Goal, faster
+
+pytestmark = pytest.mark.benchmark(group="augmentation")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "batch", "goal", "rounds"),
+    [
+        ("2d", 16, faster(7), 40),
+        ("2d", 64, faster(12), 20),
+        ("2d", 366, None, 8),
+        ("3d_fullres", 2, faster(2), 20),
+        ("3d_fullres", 9, faster(2), 10),
+    ],
+)
+def test_augmented_batches(
+    race: Callable[..., Any],
+    device: torch.device,
+    tmp_path: Path,
+    configuration: str,
+    batch: int,
+    goal: Goal | None,
+    rounds: int,
+) -> None:
+    task = volumes.task(configuration)
+    draw = task.draws(volumes.labelled(task), batch)
+    geometry = draw.geometry
+    transforms = nnUNetTrainer.get_training_transforms(
+        geometry.patch, geometry.rotation, None, geometry.mirror_axes, geometry.layered, use_mask_for_norm=[False]
+    )
+    loader = volumes.nnunets_loader(task, tmp_path, batch, transforms)
+
+    def ours() -> None:
+        draw.finish(draw.read(), device)
+
+    def theirs() -> None:
+        found = loader.generate_train_batch()
+        for part in (found["data"], found["target"]):
+            part.to(device, non_blocking=True)
+
+    np.random.seed(0)
+    torch.manual_seed(0)
+    for _ in range(5):  # nnU-Net's blur first measures which of two algorithms is faster
+        ours()
+        theirs()
+    size = "x".join(map(str, geometry.patch))
+    race(
+        f"augmented {len(geometry.patch)}d patches of {volumes.DATA}, {size}, batch {batch}: one patch",
+        ours,
+        theirs,
+        opponent="nnU-Net's loader, batchgeneratorsv2",
+        goal=goal,
+        rounds=rounds,
+        work=batch,
+    )
