@@ -49,6 +49,9 @@ def run(
     grid_options: GridOptions,
     out: Out = Path("results"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is done, phases too.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of each run went; also in OUT/profiles.")
+    ] = False,
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
@@ -61,7 +64,7 @@ def run(
         _make_ready(specs)
         from atso_bench.benchmark.grid import run_grid
 
-        failed = run_grid(specs, out, devices, grid_options.workers_for(devices), fresh=fresh)
+        failed = run_grid(specs, out, devices, grid_options.workers_for(devices), fresh=fresh, profile=profile)
         if failed < len(specs):
             from atso_bench.reports.build import build
 
@@ -76,7 +79,8 @@ def run(
 def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
     """Say what `run` would do with these options, what is done already, and the time and memory it will take.
 
-    Times are measured from a few steps of each kind of training, on one device.
+    A little of each kind of work is timed, on one device: training steps, cases to label, to compare and to score.
+    Expect the times within a quarter, the memory of a run's process within 15 %; loader processes have their own.
     """
     with _plainly():
         specs, devices = grid_options.specs(), grid_options.devices()
@@ -87,14 +91,20 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
 
         workers = grid_options.workers_for(devices)
         total: dict[str, float] = {}
+        stored: dict[str, float] = {}
         alone = 0.0
         for found in forecast(specs, out, devices[0], workers, threads_for(devices, workers)):
             typer.echo(_forecast_line(found))
             alone += sum(found.seconds.values())
             total |= found.seconds
+            stored |= found.stored
         together = sum(total.values())
-        saved = f"{_duration(alone - together)} saved by phases that several runs share"
-        typer.echo(f"together {_duration(together)} on one {devices[0]} ({saved})")
+        typer.echo(f"together {_duration(together)} on one {devices[0]}")
+        if alone > together:
+            share = f"{_duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
+            typer.echo(f"{share} saved by phases that several runs share: each is computed once")
+        if stored:
+            typer.echo(f"{_duration(sum(stored.values()))} saved by {len(stored)} phases that are in the store already")
 
 
 @app.command(name="list")

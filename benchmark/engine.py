@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from atso_bench.benchmark import loop
 from atso_bench.benchmark.loop import Job, Means, Step, Training
+from atso_bench.benchmark.profiling import Parts, Profile
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
@@ -23,7 +24,7 @@ from atso_bench.benchmark.stages import PseudoLabels, Stages, hard, weights_dige
 from atso_bench.benchmark.task import Pool, Task, TrainData
 from atso_bench.benchmark.timing import Stopwatch, process_bytes
 
-VERSION = 1
+VERSION = 2
 """Version of the loop; a change that changes weights raises it, so that old stages are not taken for new ones."""
 
 OBSERVED_CASES = 12
@@ -84,11 +85,13 @@ class Trainer:
         device: torch.device | str = "cpu",
         workers: int = 0,
         progress: Progress | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
         self.progress = progress or silent()
-        self.means = Means(task, seed, self.device, workers, self.progress)
+        self.profile = profile or Profile()
+        self.means = Means(task, seed, self.device, workers, self.progress, self.profile)
         self.spent = 0
         self.phases: list[Phase] = []
         self.observations: list[Observation] = []
@@ -98,7 +101,7 @@ class Trainer:
 
     def new_model(self) -> nn.Module:
         """A network with the seed's initial weights; two calls give equal weights."""
-        with torch.random.fork_rng(devices=[]):
+        with self.profile.part("set-up"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return self.task.network().to(self.device)
 
@@ -165,12 +168,12 @@ class Trainer:
         with self._claim(key, phase) as folder:
             done = self.stages.finished(folder)
             if done is None:
-                done = Training(self.means, job, ordinal).run(folder, key)
+                with self.profile.part("set-up"):
+                    training = Training(self.means, job, ordinal)
+                done = training.run(folder, key)
             else:
-                state = self.stages.load(folder / "model.pt")
-                for module, weights in zip(job.models, state["models"], strict=True):
-                    module.load_state_dict(weights)
-        self.phases.append(replace(done, name=phase))
+                self.stages.load_models(folder, job.models)
+        self._note(replace(done, name=phase), folder)
         return model
 
     def predict(
@@ -185,38 +188,14 @@ class Trainer:
             soft: write class probabilities ``(K, *spatial)`` float16 instead of classes ``(*spatial)``.
             kind: ``predict``, or ``diagnose`` for labels that no training will see.
         """
-        mirror = self.task.recipe.mirror_pseudo
         key = self._predict_key(model, pool, soft)
         with self._claim(key, phase) as folder:
             done = self.stages.finished(folder)
-            labels, seconds, joules = self.stages.read_labels(folder)
             if done is None:
-                self._check_room(pool, soft, len(labels))
-                clock = Stopwatch(self.device, seconds, joules)
-                saved = time.monotonic()
-                with self.progress.phase(phase, len(pool.ids), self._cases) as bar:
-                    for index, case_id in enumerate(pool.ids):
-                        if case_id not in labels:
-                            with clock.running():
-                                logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
-                                labels[case_id] = self.stages.write_label(folder, index, _as_label(logits, soft))
-                        if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
-                            self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
-                            saved = time.monotonic()
-                        bar.advance(1)
-                self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
-                done = Phase(
-                    phase,
-                    kind,
-                    clock.seconds,
-                    samples=len(pool.ids),
-                    device_bytes=clock.device_bytes,
-                    process_bytes=process_bytes(),
-                    key=key,
-                    joules=clock.joules,
-                )
-                self.stages.finish(folder, done)
-        self.phases.append(replace(done, name=phase, kind=kind))
+                facts = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
+                done = self._label(model, pool, folder, facts, soft)
+            labels, *_ = self.stages.read_labels(folder)
+        self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
         alone = _only_class(written)
         if alone is not None:
@@ -227,6 +206,39 @@ class Trainer:
                     f"them. Give it more steps (--budget, initial_share)"
                 )
         return written
+
+    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool) -> Phase:
+        """Write the labels of the cases of ``pool`` that ``folder`` lacks, and the phase's facts."""
+        mirror = self.task.recipe.mirror_pseudo
+        labels, seconds, joules = self.stages.read_labels(folder)
+        self._check_room(pool, soft, len(labels))
+        missing = f"{len(labels)} of {len(pool.ids)} {self._cases}, labelled before an interruption" if labels else ""
+        times = self.profile.timeline(self.device, Parts(missing=missing))
+        clock = Stopwatch(self.device, seconds, joules)
+        saved = time.monotonic()
+        with self.progress.phase(phase.name, len(pool.ids), self._cases) as bar:
+            for index, case_id in enumerate(pool.ids):
+                if case_id not in labels:
+                    with clock.running():
+                        with times.part("prediction"):
+                            logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
+                        with times.part("writing"):
+                            labels[case_id] = self.stages.write_label(folder, index, as_label(logits, soft))
+                if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
+                    self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
+                    saved = time.monotonic()
+                bar.advance(1)
+        self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
+        done = replace(
+            phase,
+            seconds=clock.seconds,
+            joules=clock.joules,
+            device_bytes=clock.device_bytes,
+            process_bytes=process_bytes(),
+        )
+        times.save(folder)
+        self.stages.finish(folder, done)
+        return done
 
     def observe(
         self,
@@ -252,6 +264,10 @@ class Trainer:
         if message not in self.warnings:
             self.warnings.append(message)
             self.progress.note(f"warning: {message}")
+
+    def _note(self, phase: Phase, folder: Path) -> None:
+        self.phases.append(phase)
+        self.profile.add(phase, folder)
 
     @property
     def _cases(self) -> str:
@@ -342,7 +358,8 @@ def _only_class(labels: PseudoLabels) -> int | None:
     return found.pop() if found else None
 
 
-def _as_label(logits: Tensor, soft: bool) -> np.ndarray:
+def as_label(logits: Tensor, soft: bool) -> np.ndarray:
+    """Logits ``(K, *spatial)`` as pseudo labels: uint8 ``(*spatial)``, or soft float16 ``(K, *spatial)``."""
     if soft:
         return logits.float().softmax(0).half().cpu().numpy()
     return logits.argmax(0).to(torch.uint8).cpu().numpy()

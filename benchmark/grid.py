@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import math
 import os
@@ -12,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,8 +121,21 @@ def _lists(dataset: Any, fraction: str, given: Mapping[str, Any], validation: fl
     }
 
 
-def finished(results: Path, spec: RunSpec, since: float = 0.0) -> Record | None:
-    """The run's record if there is one that can be read, made from the data as it is now."""
+def _identity(dataset: str, configuration: str) -> str:
+    """The content hash of a dataset as it is now."""
+    found: str = registry.dataset(dataset, configuration).identity
+    return found
+
+
+def remembered() -> Callable[[str, str], str]:
+    """The content hash of a dataset as it was at first: one look at all files for a grid, not one for each run."""
+    return functools.cache(_identity)
+
+
+def finished(
+    results: Path, spec: RunSpec, since: float = 0.0, identity: Callable[[str, str], str] = _identity
+) -> Record | None:
+    """The run's record if there is one that can be read, made from data of this content hash."""
     path = results / "records" / spec.path
     if not path.exists() or path.stat().st_mtime < since:
         return None
@@ -130,8 +143,7 @@ def finished(results: Path, spec: RunSpec, since: float = 0.0) -> Record | None:
         found = Record.read(path)
     except ValueError:  # torn, or of another schema: the run is done again
         return None
-    dataset = registry.dataset(spec.dataset, spec.configuration)
-    return found if found.data == dataset.identity else None
+    return found if found.data == identity(spec.dataset, spec.configuration) else None
 
 
 def work(
@@ -143,6 +155,7 @@ def work(
     threads: int = 1,
     began: float = math.inf,
     shown: Progress | None = None,
+    profile: bool = False,
 ) -> int:
     """Do the runs that are not done, one after the other; returns how many failed.
 
@@ -153,18 +166,18 @@ def work(
     from atso_bench.benchmark.run import Bench
 
     settle(device, threads)
-    bench = Bench(results, device, workers, shown or on(sys.stdout), since)
-    failed, busy = 0, []
+    bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile)
+    failed, busy, identity = 0, [], remembered()
     for number, spec in enumerate(specs, start=1):
         with _claim(results, spec, wait=False) as free:
             if free:
-                failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began)
+                failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began, identity)
             else:
                 busy.append((number, spec))
     for number, spec in busy:
         bench.progress.note(f"[{number}/{len(specs)}] {spec.title}: waiting for another process")
         with _claim(results, spec, wait=True):
-            failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began)
+            failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began, identity)
     return failed
 
 
@@ -178,8 +191,9 @@ def settle(device: str, threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
+def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callable[[str, str], str]) -> bool:
     """Do one run unless it is done; False if it failed."""
+    from atso_bench.benchmark.profiling import profile_path
     from atso_bench.benchmark.run import execute
 
     failure = failure_path(bench.results, spec)
@@ -187,8 +201,10 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
         bench.progress.note(f"{place} {spec.title}: failed in another process")
         return False
     try:
-        found = finished(bench.results, spec, bench.since)
+        found = finished(bench.results, spec, bench.since, identity)
         bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}")
+        if found and bench.profile and not profile_path(bench.results, spec).exists():
+            bench.progress.note("    without a profile; --fresh runs it again, with one")
         found = found or execute(spec, bench)
         score = "undefined" if math.isnan(found.score) else f"{found.score:.4f}"
         bench.progress.note(f"    {found.metric} {score} in {sum(found.seconds.values()):.0f} s")
@@ -199,7 +215,15 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float) -> bool:
     return True
 
 
-def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], workers: int, *, fresh: bool) -> int:
+def run_grid(
+    specs: Sequence[RunSpec],
+    results: Path,
+    devices: Sequence[str],
+    workers: int,
+    *,
+    fresh: bool,
+    profile: bool = False,
+) -> int:
     """Do the runs on all devices, a process for each; returns how many failed.
 
     Which runs they are is written down first, so that a report can name those that never came to an end.
@@ -210,12 +234,14 @@ def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], wo
     began = time.time()
     since = began if fresh else 0.0
     if len(devices) == 1:
-        return work(specs, results, devices[0], workers, since, threads)
+        return work(specs, results, devices[0], workers, since, threads, profile=profile)
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     parts = [
-        partial(work, own_first(specs, k, len(devices)), results, device, workers, since, threads, began)
+        functools.partial(
+            work, own_first(specs, k, len(devices)), results, device, workers, since, threads, began, profile=profile
+        )
         for k, device in enumerate(devices)
     ]
     names = [f"{number} ({device})" for number, device in enumerate(devices, start=1)]
@@ -235,7 +261,8 @@ def run_grid(specs: Sequence[RunSpec], results: Path, devices: Sequence[str], wo
         for process in processes:
             process.join()
         raise
-    return sum(finished(results, spec, since) is None for spec in specs)  # also those of a process that died
+    identity = remembered()
+    return sum(finished(results, spec, since, identity) is None for spec in specs)  # also those of a process that died
 
 
 def _part(name: str, do: Callable[..., int]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from atso_bench.benchmark.profiling import Parts, Profile, Timeline, Unmeasured
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.stages import Stages
 from atso_bench.benchmark.task import Draw, Pool, Task
-from atso_bench.benchmark.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.timing import Stopwatch, process_bytes, seconds_of
 
 CHECKPOINT_SECONDS = 30.0
+WARM_UP, BLOCK, LEAST, MOST = 3, 4, 3, 40
+"""Of a probe: steps that do not count, steps in a block, and how many blocks there are at least and at most."""
+PROBE_SECONDS = 2.0
+PROBED = WARM_UP + BLOCK * MOST
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Means:
     device: torch.device
     workers: int
     progress: Progress
+    profile: Profile = field(default_factory=Profile)
 
 
 class Training:
@@ -93,14 +100,22 @@ class Training:
             fused=means.device.type in ("cpu", "cuda"),
         )
         self.losses = _LossLog(window=max(1, job.steps // 50))
+        self.times: Timeline | Unmeasured = Unmeasured()
         self.done = 0
 
     def run(self, folder: Path, key: str) -> Phase:
         """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there."""
         job, device = self.job, self.means.device
-        clock = Stopwatch(device, *self._resume(folder))
+        state = Stages.load(folder / "progress.pt")
+        times = self.times = self.means.profile.timeline(device, _parts(state))
+        clock = Stopwatch(device, *self._resume(state))
         job.model.train()
-        with self._batches() as batches, self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar:
+        with (
+            self._batches() as drawn,
+            times.watching(self),
+            self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,
+        ):
+            batches = times.fetching(drawn)
             while self.done < job.steps:
                 due = time.monotonic() + CHECKPOINT_SECONDS
                 with clock.running():
@@ -110,9 +125,10 @@ class Training:
                         if self.done == job.steps or time.monotonic() >= due:
                             break
                 if self.done < job.steps:
-                    self._save(folder, clock)
-        state = {"models": [module.state_dict() for module in job.models]}
-        Stages.save(folder / "model.pt", state)
+                    with times.part("checkpoints"):
+                        self._save(folder, clock)
+        with times.part("checkpoints"):
+            Stages.save(folder / "model.pt", {"models": [module.state_dict() for module in job.models]})
         phase = Phase(
             job.phase,
             "train",
@@ -125,45 +141,76 @@ class Training:
             losses=self.losses.means,
             joules=clock.joules,
         )
+        times.save(folder)
         Stages.finish(folder, phase)
         return phase
 
-    def probe(self, warm_up: int) -> float:
-        """Seconds of a step, after some that do not count; for forecasts."""
-        clock = Stopwatch(self.means.device)
+    def probe(self) -> tuple[float, float]:
+        """For forecasts: seconds of a step, the median of some blocks, and those in which loaders begin and end.
+
+        The job is to have ``PROBED`` steps; not all of them are made.
+        """
         self.job.model.train()
+        began = time.perf_counter()
+        blocks: list[float] = []
         with self._batches() as batches:
-            for _ in range(warm_up):
+            first = next(batches)
+            beside = time.perf_counter() - began
+            self._one_step(first)
+            for _ in range(WARM_UP - 1):
                 self._one_step(next(batches))
-            timed = self.job.steps - self.done
-            with clock.running():
-                for batch in batches:
-                    self._one_step(batch)
-        return clock.seconds / timed
+            while len(blocks) < LEAST or (sum(blocks) * BLOCK < PROBE_SECONDS and len(blocks) < MOST):
+                blocks.append(seconds_of(lambda: self._some(batches), self.means.device) / BLOCK)
+            ended = time.perf_counter()
+        return statistics.median(blocks), beside + time.perf_counter() - ended
+
+    def _some(self, batches: Iterator[Any]) -> None:
+        for _ in range(BLOCK):
+            self._one_step(next(batches))
 
     def _one_step(self, drawn: Mapping[str, Any]) -> None:
-        job, recipe, device = self.job, self.means.task.recipe, self.means.device
-        progress = self.done / job.steps
+        progress = self.done / self.job.steps
         seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
-        self.optimizer.param_groups[0]["lr"] = recipe.lr * (1 - progress) ** 0.9
-        batch = {name: self._finished(name, part) for name, part in drawn.items()}
-        with autocast(device):
-            terms = job.step(batch, progress)
-        loss = torch.stack(list(terms.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if recipe.clip is not None:
-            nn.utils.clip_grad_norm_(job.model.parameters(), recipe.clip)
-        self.optimizer.step()
+        self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * (1 - progress) ** 0.9
+        terms = self.forward(self.receive(drawn), progress)
+        self.clear()
+        self.backward(torch.stack(list(terms.values())).sum())
+        self.update()
         self.done += 1
-        job.after(self.done)
-        self.losses.add(self.done, terms, job.phase, last=self.done == job.steps)
+        self.follow()
+        self.losses.add(self.done, terms, self.job.phase, last=self.done == self.job.steps)
 
-    def _finished(self, name: str, drawn: Any) -> Labelled | Unlabelled:
-        """A pool's part of the batch; on a GPU its second half is made here, on a CPU the loader has done so."""
+    # The pieces of a step, which a profile times one by one.
+
+    def receive(self, drawn: Mapping[str, Any]) -> Batch:
+        """The batch on the device; there its second half is made, which on a CPU the loader has done."""
         device = self.means.device
-        image, label = drawn if device.type == "cpu" else self.draws[name].finish(drawn, device)
-        return Unlabelled(image) if label is None else Labelled(image, label)
+        batch = {}
+        for name, part in drawn.items():
+            image, label = part if device.type == "cpu" else self.draws[name].finish(part, device)
+            batch[name] = Unlabelled(image) if label is None else Labelled(image, label)
+        return batch
+
+    def forward(self, batch: Batch, progress: float) -> Mapping[str, Tensor]:
+        """The method's loss terms."""
+        with autocast(self.means.device):
+            return self.job.step(batch, progress)
+
+    def clear(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def update(self) -> None:
+        """Clip the gradients and step."""
+        if self.means.task.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.job.model.parameters(), self.means.task.recipe.clip)
+        self.optimizer.step()
+
+    def follow(self) -> None:
+        """What the method does behind each step, such as moving a teacher."""
+        self.job.after(self.done)
 
     @contextmanager
     def _batches(self) -> Iterator[Iterator[Any]]:
@@ -185,19 +232,23 @@ class Training:
             getattr(batches, "_shutdown_workers", lambda: None)()
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
-        state = {
+        Stages.save(folder / "progress.pt", self.state(clock.seconds, clock.joules))
+
+    def state(self, seconds: float, joules: float | None) -> dict[str, Any]:
+        """What a training goes on from, after so many seconds and joules."""
+        parts = self.times.read()
+        return {
             "done": self.done,
-            "seconds": clock.seconds,
-            "joules": clock.joules,
+            "seconds": seconds,
+            "joules": joules,
             "models": [module.state_dict() for module in self.job.models],
             "optimizer": self.optimizer.state_dict(),
             "losses": self.losses.state(),
+            "profile": parts and asdict(parts),
         }
-        Stages.save(folder / "progress.pt", state)
 
-    def _resume(self, folder: Path) -> tuple[float, float | None]:
+    def _resume(self, state: Mapping[str, Any] | None) -> tuple[float, float | None]:
         """Go back to the last checkpoint, if there is one; returns the seconds and joules spent before it."""
-        state = Stages.load(folder / "progress.pt")
         if state is None:
             return 0.0, 0.0
         for module, weights in zip(self.job.models, state["models"], strict=True):
@@ -276,3 +327,12 @@ def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the hardware has it; it needs no loss scaling, and a CPU is slower with it."""
     enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _parts(state: Mapping[str, Any] | None) -> Parts:
+    """What was measured of a training before its checkpoint."""
+    if state is None:
+        return Parts()
+    if found := state.get("profile"):
+        return Parts(**found)
+    return Parts(missing=f"the first {state['done']} steps, before an interruption, which had no --profile")

@@ -1,4 +1,4 @@
-"""What a grid will take: each method rehearses its phases, a few real steps are timed, the rest is arithmetic."""
+"""What a grid will take: each method rehearses its phases, a little of each kind is timed, the rest is arithmetic."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from atso_bench.benchmark import registry
+from atso_bench.benchmark import loop, probes, registry
 from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.frame_scores import scorer
-from atso_bench.benchmark.grid import finished, settle
+from atso_bench.benchmark.grid import finished, remembered, settle
 from atso_bench.benchmark.loop import Job, Training
-from atso_bench.benchmark.run import open_task
+from atso_bench.benchmark.probes import Probes
+from atso_bench.benchmark.run import open_task, scored_cases
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.splits import make_split
-from atso_bench.benchmark.stages import PseudoLabels, Stages, StoredLabel
+from atso_bench.benchmark.stages import PseudoLabels, Stages, StoredLabel, weights_digest
 from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
 from atso_bench.benchmark.timing import process_bytes
-
-WARM_UP, TIMED = 3, 12
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,11 @@ class Forecast:
         trainings: number of trainings.
         steps: optimiser steps.
         cases: cases to be labelled by teachers.
-        seconds: by key of the phase, so that a phase that several runs share is counted once.
+        seconds: by key of the phase, so that a phase that several runs share is counted once; without what is in the
+            stage store already.
+        stored: phases that are in the stage store, with the seconds that they took.
         device_bytes: peak memory of the device; None on a CPU.
-        process_bytes: peak resident memory of this process.
+        process_bytes: peak resident memory of the process, as the record will have it; loaders have their own.
     """
 
     spec: RunSpec
@@ -49,6 +49,7 @@ class Forecast:
     steps: int = 0
     cases: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    stored: dict[str, float] = field(default_factory=dict)
     device_bytes: int | None = None
     process_bytes: int = 0
 
@@ -58,61 +59,62 @@ def forecast(
 ) -> Iterator[Forecast]:
     """Foretell every run; probes of a kind are made once for the whole grid, with the threads that a run has."""
     settle(device, threads)
-    probes: dict[str, float] = {}
+    measured, identity = Probes(), remembered()
     for spec in specs:
-        if finished(results, spec):
+        if finished(results, spec, identity=identity):
             yield Forecast(spec, done=True)
         else:
-            yield _forecast(spec, device, workers, probes)
+            yield _forecast(spec, results, device, workers, measured)
 
 
-def _forecast(spec: RunSpec, device: str, workers: int, probes: dict[str, float]) -> Forecast:
+def _forecast(spec: RunSpec, results: Path, device: str, workers: int, measured: Probes) -> Forecast:
+    began, before = time.perf_counter(), measured.seconds
     dataset: Dataset = registry.dataset(spec.dataset, spec.configuration)
     split = make_split(dataset, spec)
     task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
+    part = scored_cases(spec, split)
     with TemporaryDirectory() as folder:
-        rehearsal = _Rehearsal(task, spec, Stages(Path(folder)), device, workers, probes)
+        rehearsal = _Rehearsal(task, spec, Path(folder), Stages(results / "stages"), device, workers, measured)
         model = registry.method(spec.method, spec.options).fit(rehearsal, data)
-        examined = split.test if spec.scored == "test" else split.validation
-        kind = digest(["evaluate", spec.dataset, spec.configuration, spec.budget.name, spec.recipe])
-        if kind not in probes:
-            probes[kind] = _examine(task, dataset, model, split.labelled[0], torch.device(device))
-    peak = torch.cuda.max_memory_allocated(device) if torch.device(device).type == "cuda" else None
+        exam = open_task(spec, dataset, split, part)
+        kind = [*rehearsal.kind, "evaluate", _size(model), spec.scored]
+        where = rehearsal.device
+        each = measured.once(kind, lambda: probes.evaluation(measured, task, dataset, model, exam, where))
+        seconds = {**rehearsal.seconds, f"evaluate {spec.key}": each * len(part)}
+        if rehearsal.compared:
+            case = measured.once([*rehearsal.kind, "diagnose"], lambda: probes.diagnosis(task, dataset))
+            seconds[f"diagnose {spec.key}"] = case * rehearsal.compared
+    # the rehearsal itself: importing libraries, opening the data, building networks, as a run does
+    seconds[f"start {spec.key}"] = time.perf_counter() - began - (measured.seconds - before)
     return Forecast(
         spec,
         done=False,
         trainings=rehearsal.trainings,
         steps=rehearsal.spent,
         cases=rehearsal.cases,
-        seconds={**rehearsal.seconds, f"evaluate {spec.key}": probes[kind] * len(examined)},
-        device_bytes=peak,
+        seconds=seconds,
+        stored=rehearsal.stored,
+        device_bytes=torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None,
         process_bytes=process_bytes(),
     )
 
 
-def _examine(task: Task, dataset: Dataset, model: nn.Module, case_id: str, device: torch.device) -> float:
-    """Seconds to predict, restore and score one case."""
-
-    def once() -> None:
-        image = task.images[case_id]
-        prediction = task.restore(image, task.predict(model, image, device, mirror=task.recipe.mirror))
-        scorer(task.metric, task.classes).add(case_id, prediction, dataset.reference(case_id))
-
-    once()
-    return _seconds(once, device)
-
-
 class _Rehearsal(Trainer):
-    """A trainer that goes through a method's phases, times a few steps of each kind, and does not learn."""
+    """A trainer that goes through a method's phases, times a little of each kind, and does not learn.
+
+    Phases that are in the store are taken from there, so that those that follow them have their true keys too. A model
+    that would have been learnt here has a name instead: the key of its phase.
+    """
 
     def __init__(
-        self, task: Task, spec: RunSpec, stages: Stages, device: str, workers: int, probes: dict[str, float]
+        self, task: Task, spec: RunSpec, folder: Path, store: Stages, device: str, workers: int, measured: Probes
     ) -> None:
-        super().__init__(task, spec.budget, spec.seed, stages, device=device, workers=workers)
+        super().__init__(task, spec.budget, spec.seed, Stages(folder), device=device, workers=workers)
         self.kind = [spec.dataset, spec.configuration, spec.budget.name, spec.recipe]
-        self.probes = probes
+        self.folder, self.store, self.measured = folder, store, measured
         self.seconds: dict[str, float] = {}
+        self.stored: dict[str, float] = {}
         self.trainings = self.cases = 0
 
     def train(
@@ -132,13 +134,19 @@ class _Rehearsal(Trainer):
         pools = {name: pool for name, pool in pools.items() if pool.ids}
         job = Job(model, step, pools, steps, phase, after, also)
         key = self._train_key(job, identity)
-        kind = digest([*self.kind, dict(identity), sorted(pools)])
-        if kind not in self.probes:
-            training = Training(self.means, replace(job, steps=WARM_UP + TIMED), self._trainings)
-            self.probes[kind] = training.probe(WARM_UP)
-        self.seconds[key] = steps * self.probes[kind]
-        self._trainings += 1
+        ordinal, self._trainings = self._trainings, self._trainings + 1
         self.trainings += 1
+        folder = self.store.root / key
+        if (found := self.store.finished(folder)) and (folder / "model.pt").is_file():
+            self.stored[key] = found.seconds
+            self.store.load_models(folder, job.models)
+            return model
+        kind = [*self.kind, dict(identity), sorted(pools)]
+        probed = replace(job, steps=loop.PROBED)
+        cost = self.measured.once(
+            kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
+        )
+        self.seconds[key] = cost.of(steps - self.store.steps_done(folder))
         _name(key, *job.models)
         return model
 
@@ -146,22 +154,33 @@ class _Rehearsal(Trainer):
         self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"
     ) -> PseudoLabels:
         key = self._predict_key(model, pool, soft)
-        probe = digest([*self.kind, "predict", self.task.recipe.mirror_pseudo])
-        if probe not in self.probes:
-            image = pool.images[pool.ids[0]]
-
-            def once() -> None:
-                self.task.predict(model, image, self.device, mirror=self.task.recipe.mirror_pseudo)
-
-            once()
-            self.probes[probe] = _seconds(once, self.device)
-        self.seconds[key] = len(pool.ids) * self.probes[probe]
         self.cases += len(pool.ids)
+        folder = self.store.root / key
+        labels, *_ = self.store.read_labels(folder)
+        if found := self.store.finished(folder):
+            self.stored[key] = found.seconds
+            return PseudoLabels(labels)
+        probe = [*self.kind, _size(model), soft]
+        case = self.measured.once(
+            [*probe, "label"],
+            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, soft=soft),
+        )
+        case += self.measured.once(
+            [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=soft)
+        )
+        self.seconds[key] = (len(pool.ids) - len(labels)) * case
         return _Blank(pool.ids, pool.images, len(self.task.classes) if soft else 0, key)
 
+    @property
+    def compared(self) -> int:
+        """Cases that the diagnostics compare."""
+        return sum(len(seen.after) + (number == 0) * len(seen.before) for number, seen in enumerate(self.observations))
+
     def _weights(self, models: Sequence[nn.Module]) -> str:
-        """By descent, since nothing is learnt here."""
-        return digest([getattr(model, "_rehearsed", "initial") for model in models])
+        """By descent where one of them was not learnt; the true hash of those that are known."""
+        if not any(hasattr(model, "_rehearsed") for model in models):
+            return weights_digest(*models)
+        return digest([getattr(model, "_rehearsed", None) or weights_digest(model) for model in models])
 
 
 class _Blank(PseudoLabels):
@@ -176,19 +195,21 @@ class _Blank(PseudoLabels):
         return np.zeros((self.classes, *shape), np.float16) if self.classes else np.zeros(shape, np.uint8)
 
     def __or__(self, newer: PseudoLabels) -> PseudoLabels:
+        return self._with({**self._files, **newer._files})
+
+    def __ror__(self, older: PseudoLabels) -> PseudoLabels:
+        return self._with({**older._files, **self._files})
+
+    def _with(self, files: Mapping[str, StoredLabel]) -> PseudoLabels:
         merged = _Blank((), self.images, self.classes, "")
-        merged._files = {**self._files, **newer._files}
+        merged._files = dict(files)
         return merged
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _name(key: str, *models: nn.Module) -> None:
     for number, model in enumerate(models):
         model._rehearsed = f"{key}/{number}"  # type: ignore[assignment]
-
-
-def _seconds(action: Callable[[], None], device: torch.device) -> float:
-    started = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started

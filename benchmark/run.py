@@ -15,6 +15,7 @@ from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.frame_scores import scorer
 from atso_bench.benchmark.pictures import Album
+from atso_bench.benchmark.profiling import Profile
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
@@ -34,6 +35,7 @@ class Bench:
         workers: processes that load and augment.
         progress: where progress is shown.
         since: phases stored before this time are computed again; 0 for none.
+        profile: write where the time of each run went.
     """
 
     results: Path
@@ -41,6 +43,7 @@ class Bench:
     workers: int
     progress: Progress
     since: float = 0.0
+    profile: bool = False
 
     @property
     def stages(self) -> Stages:
@@ -49,10 +52,12 @@ class Bench:
 
 def execute(spec: RunSpec, bench: Bench) -> Record:
     """Train, predict T once, open the true labels, score, and write the record."""
-    dataset: Dataset = registry.dataset(spec.dataset, spec.configuration)
-    method = registry.method(spec.method, spec.options)
-    split = make_split(dataset, spec)
-    task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
+    profile = Profile(on=bench.profile)
+    with profile.part("set-up"):
+        dataset: Dataset = registry.dataset(spec.dataset, spec.configuration)
+        method = registry.method(spec.method, spec.options)
+        split = make_split(dataset, spec)
+        task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
     trainer = Trainer(
         task,
@@ -62,13 +67,16 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         device=bench.device,
         workers=bench.workers,
         progress=bench.progress,
+        profile=profile,
     )
 
     model = method.fit(trainer, data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
     with Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture) as album:
-        cases, summary, evaluation = score(model, spec, dataset, split, bench, album)
+        cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
+    with profile.part("diagnostics"):
+        diagnostics = diagnose(trainer.observations, judge)
 
     result = Record(
         spec=spec,
@@ -87,11 +95,14 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         teacher_patches=trainer.teacher_patches,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
-        diagnostics=diagnose(trainer.observations, judge),
+        diagnostics=diagnostics,
         warnings=[*dataset.caveats, *trainer.warnings, *album.notes],
         environment={**record.environment(), "device": bench.device, "workers": bench.workers},
     )
     result.write(bench.results)
+    if bench.profile:
+        path = profile.write(bench.results, spec, bench.device)
+        bench.progress.note("\n".join([*profile.lines(), f"    see {path}"]))
     return result
 
 
@@ -106,23 +117,32 @@ def scored_cases(spec: RunSpec, split: Split) -> tuple[str, ...]:
 
 
 def score(
-    model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench, album: Album
+    model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench, album: Album, profile: Profile
 ) -> tuple[dict[str, Any], dict[str, Any], Phase]:
     """Predict T in its original geometry, once, and compare with the true labels: scores by case and their summary."""
-    part = scored_cases(spec, split)
-    exam = open_task(spec, dataset, split, part)
-    device = torch.device(bench.device)
-    clock = Stopwatch(device)
+    part, device = scored_cases(spec, split), torch.device(bench.device)
+    with profile.part("set-up"):
+        exam = open_task(spec, dataset, split, part)
+    clock, times = Stopwatch(device), profile.timeline(device)
     scores = scorer(exam.metric, exam.classes)
-    with bench.progress.phase("evaluation", len(part), "frames" if exam.track == "natural" else "cases") as bar:
+    unit = "frames" if exam.track == "natural" else "cases"
+    with bench.progress.phase("evaluation", len(part), unit) as bar:
         for case_id in part:
             with clock.running():
-                image = exam.images[case_id]
-                prediction = exam.restore(image, exam.predict(model, image, device, mirror=exam.recipe.mirror))
-            reference = dataset.reference(case_id)
-            scores.add(case_id, prediction, reference)
-            album.add(case_id, prediction, reference)
+                with times.part("prediction"):
+                    image = exam.images[case_id]
+                    logits = exam.predict(model, image, device, mirror=exam.recipe.mirror)
+                with times.part("restoring"):
+                    prediction = exam.restore(image, logits)
+            with times.part("scoring"):
+                reference = dataset.reference(case_id)
+                scores.add(case_id, prediction, reference)
+            with times.part("pictures"):
+                album.add(case_id, prediction, reference)
             bar.advance(1)
+        with times.part("scoring"):
+            summary = scores.summary()
+        parts = times.close()
     phase = Phase(
         "evaluation",
         "evaluate",
@@ -132,7 +152,8 @@ def score(
         process_bytes=process_bytes(),
         joules=clock.joules,
     )
-    return scores.cases, scores.summary(), phase
+    profile.add(phase, parts)
+    return scores.cases, summary, phase
 
 
 def model_file(results: Path, spec: RunSpec) -> Path:

@@ -163,7 +163,8 @@ def _draw_validation(dataset: Dataset, spec: RunSpec, pool: Sequence[str]) -> tu
     if count >= len(groups):
         taken = f"{count} of the pool's {len(groups)} groups"
         raise ValueError(f"validation of {spec.validation:g} % takes {taken} and leaves none for training; take less")
-    return tuple(case for case in pool if dataset.group(case, spec.split_by) in groups[:count])
+    drawn = set(groups[:count])
+    return tuple(case for case in pool if dataset.group(case, spec.split_by) in drawn)
 
 
 def _target(spec: RunSpec, available: int) -> int:

@@ -45,7 +45,8 @@ class StoredLabel:
 _read_labels = ByteCache(budget=1 << 30)
 
 
-def _read_label(file: Path) -> np.ndarray:
+def read_label(file: Path) -> np.ndarray:
+    """What ``Stages.write_label`` wrote."""
     with np.load(file, allow_pickle=False) as archive:
         label: np.ndarray = archive["label"]
     return label
@@ -59,13 +60,16 @@ class PseudoLabels(Mapping[str, np.ndarray]):
 
     def __getitem__(self, case_id: str) -> np.ndarray:
         stored = self._files[case_id]
-        return _read_labels.get((stored.file, stored.digest), lambda: _read_label(stored.file))
+        return _read_labels.get((stored.file, stored.digest), lambda: read_label(stored.file))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def __contains__(self, case_id: object) -> bool:
+        return case_id in self._files  # the mapping's own way would read the labels
 
     def __or__(self, newer: PseudoLabels) -> PseudoLabels:
         """These labels, with the newer ones in their place where there are any."""
@@ -135,6 +139,19 @@ class Stages:
         if not file.exists():
             return None
         return torch.load(file, map_location="cpu", weights_only=True)
+
+    @staticmethod
+    def load_models(folder: Path, models: Sequence[nn.Module]) -> None:
+        """Give ``models`` the weights of a finished training."""
+        state = Stages.load(folder / "model.pt")
+        for module, weights in zip(models, state["models"], strict=True):
+            module.load_state_dict(weights)
+
+    @staticmethod
+    def steps_done(folder: Path) -> int:
+        """Steps of an unfinished training up to its last checkpoint."""
+        state = Stages.load(folder / "progress.pt")
+        return 0 if state is None else int(state["done"])
 
     @staticmethod
     def write_label(folder: Path, index: int, label: np.ndarray) -> StoredLabel:

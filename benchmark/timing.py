@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -103,6 +103,17 @@ class Stopwatch:
             return
         drawn = self._meter.drawn(before, after, seconds)
         self._joules = None if drawn is None else self._joules + drawn
+
+
+def seconds_of(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds that ``action`` takes, with the device's queue drained at both ends."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def process_bytes() -> int:

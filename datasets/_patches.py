@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from atso_bench.benchmark.task import Draw, Pool
 from atso_bench.datasets._chances import Geometry
@@ -18,6 +17,9 @@ OVERSAMPLED = 0.33  # share of a batch that holds foreground for sure, as in nnU
 
 class PatchDraw(Draw):
     """Base of draws from volumes: places are a function of NumPy's global random state, no more.
+
+    They are nnUNetDataLoader's (``tests/test_patches.py`` compares them), drawn for a whole batch at once: anywhere in
+    the image and a little beyond it, or about a voxel of a class that the case has, each of these as likely.
 
     Attributes:
         pool: images ``(C, *spatial)`` float32; labels, if any, ``(*spatial)`` integers or soft ``(K, *spatial)``.
@@ -30,32 +32,64 @@ class PatchDraw(Draw):
             raise ValueError("a batch cannot be drawn from a pool without cases")
         self.pool, self.size, self.geometry = pool, size, geometry
         self.classes: list[Any] = [int(value) for value in label_manager.foreground_labels]
-        cases = SimpleNamespace(identifiers=list(pool.ids))
-        self.loader = nnUNetDataLoader(
-            cases, size, geometry.wide, geometry.patch, label_manager, oversample_foreground_percent=OVERSAMPLED
-        )
-        self.loader.has_ignore = label_manager.has_ignore_label and pool.labels is not None
-        if self.loader.has_ignore:
-            self.classes.append(list(self.loader.annotated_classes_key))
-        self._locations: dict[str, Any] = {}
+        self.annotated: tuple[int, ...] | None = None  # where not all voxels are, patches hold some that are
+        if label_manager.has_ignore_label and pool.labels is not None:
+            self.annotated = (-1, *label_manager.all_labels)
+            self.classes.append(list(self.annotated))
+        self._voxels: dict[str, dict[Any, np.ndarray]] = {}
+        self._ranges: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
 
     def places(self) -> Iterator[tuple[str, list[int]]]:
         """For each patch of a batch a case, and where in it the wide patch begins; before the image's edge too."""
-        for number, index in enumerate(np.random.randint(len(self.pool.ids), size=self.size)):
-            name = self.pool.ids[index]
-            label = None if self.pool.labels is None else self.pool.labels[name]
-            foreground = self.loader.get_do_oversample(number) and label is not None
-            where = None if label is None else self._find(name, label)
-            lower, _ = self.loader.get_bbox(self.pool.images[name].array.shape[1:], foreground, where)
-            yield name, [int(low) for low in lower]
+        certain = round(self.size * (1 - OVERSAMPLED))  # from here on they hold foreground
+        for number, (case, *spot, kind, voxel) in enumerate(np.random.random((self.size, 6)).tolist()):
+            name = self.pool.ids[int(case * len(self.pool.ids))]
+            lowest, choices = self._range(self.pool.images[name].array.shape[1:])
+            about = self._about(name, kind, foreground=number >= certain)
+            if about is None:
+                yield name, [low + int(at * n) for low, at, n in zip(lowest, spot, choices, strict=True)]
+            else:
+                centre = about[int(voxel * len(about)), 1:].tolist()
+                half = zip(lowest, centre, self._wide, strict=True)
+                yield name, [max(low, at - size // 2) for low, at, size in half]
 
-    def _find(self, name: str, label: np.ndarray) -> Any:
-        """Where the classes are, sampled by nnU-Net; from the pool's own labels, true or pseudo."""
-        if name not in self._locations:
+    def _range(self, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
+        """By axis the first place that a wide patch may begin at, and the number of places."""
+        if shape not in self._ranges:
+            thin = [1] * (len(shape) - len(self.geometry.patch))
+            spare = [wide - patch for wide, patch in zip(self._wide, (*thin, *self.geometry.patch), strict=True)]
+            spare = [max(more, wide - full) for more, wide, full in zip(spare, self._wide, shape, strict=True)]
+            lowest = [-more // 2 for more in spare]
+            highest = [
+                full + more // 2 + more % 2 - wide for full, more, wide in zip(shape, spare, self._wide, strict=True)
+            ]
+            self._ranges[shape] = lowest, [high - low + 1 for low, high in zip(lowest, highest, strict=True)]
+        return self._ranges[shape]
+
+    @cached_property
+    def _wide(self) -> tuple[int, ...]:
+        """The wide patch in three axes."""
+        return (*[1] * (3 - len(self.geometry.wide)), *self.geometry.wide)
+
+    def _about(self, name: str, kind: float, *, foreground: bool) -> np.ndarray | None:
+        """Voxels ``(M, 1 + axes)``, about one of which the patch is to lie; None for anywhere."""
+        if self.pool.labels is None or not (foreground or self.annotated):
+            return None
+        voxels = self.voxels(name)
+        if not foreground:
+            return voxels.get(self.annotated)
+        wanted = [key for key in voxels if key != self.annotated] or list(voxels)
+        return voxels[wanted[int(kind * len(wanted))]] if wanted else None
+
+    def voxels(self, name: str) -> dict[Any, np.ndarray]:
+        """Where the case's classes are, sampled by nnU-Net; from the pool's own labels, true or pseudo."""
+        if name not in self._voxels and self.pool.labels is not None:
+            label = self.pool.labels[name]
             hard = label.argmax(0) if label.ndim == self.pool.images[name].array.ndim else label
             sample = DefaultPreprocessor._sample_foreground_locations
-            self._locations[name] = sample(np.asarray(hard)[None], self.classes, verbose=False)
-        return self._locations[name]
+            found = sample(np.asarray(hard)[None], self.classes, verbose=False)
+            self._voxels[name] = {key: places for key, places in found.items() if len(places)}
+        return self._voxels[name]
 
 
 def cut(array: Any, lower: Sequence[int], target: np.ndarray) -> None:

@@ -23,6 +23,12 @@ OUTSIDE = -1
 """Label of what lies beyond the image, or was left out when it was normalised."""
 
 _SHARPNESS = 1000  # of shares: in half precision near ties become ties, as nnU-Net has them
+_DOUBT = 0.2
+"""Variance of the labels around a place below which their rounded mean is the label with the largest share.
+
+Let labels other than ``w``, the one nearest to the mean, have the share ``q``. They lie 1 or more from ``w``, so the
+variance is at least ``q`` less the square of the mean's distance from ``w``, which is at most 1/4: ``q`` is below 0.45.
+"""
 _AT_ONCE = ("cpu",)  # devices that have a result when they are asked for it
 _LEAST = 1e-7  # of a range or a deviation that is divided by
 
@@ -44,53 +50,42 @@ def turn_labels(label: Tensor, grid: Tensor) -> Tensor:
     Returns:
         ``(N, Z, *patch)`` of the same type.
     """
-    layers, wide = label.shape[1], label.shape[2:]
+    shape = (*label.shape[:2], *grid.shape[1:-1])
+    if label.device.type not in _AT_ONCE:  # every place costs less than to wait for the number of those in doubt
+        return _elected(label, grid, torch.arange(math.prod(shape), device=label.device)).view(shape)
+    above = (label - OUTSIDE).float()  # 0 beyond the image, as turn has it
+    mean, square = turn(torch.cat([above, above.square()], 1), grid).chunk(2, 1)
+    clear = mean.round().add_(OUTSIDE).to(label.dtype)
+    doubtful = (square.addcmul_(mean, mean, value=-1).flatten() > _DOUBT).nonzero()[:, 0]
+    clear.view(-1)[doubtful] = _elected(label, grid, doubtful)
+    return clear
+
+
+def _elected(label: Tensor, grid: Tensor, numbers: Tensor) -> Tensor:
+    """The label with the most shares, ``(P)``, at the places of ``turn_labels``' result with these ``numbers``."""
+    wide, axes = label.shape[2:], grid.shape[-1]
+    layers, size = label.shape[1], math.prod(grid.shape[1:-1])
+    sample, layer = numbers.div(layers * size, rounding_mode="floor"), numbers.div(size, rounding_mode="floor")
     sizes = grid.new_tensor(wide).flip(0)  # as in grid, the last axis comes first
-    at = ((grid.flatten(1, -2) + 1) * sizes - 1) / 2
-    at = torch.minimum(at.clamp_min_(-1), sizes)  # in voxels; beyond a margin of one all is alike
+    at = grid.view(-1, axes).index_select(0, sample * size + numbers % size)
+    at = torch.minimum((((at + 1) * sizes - 1) / 2).clamp_min_(-1), sizes)  # voxels; beyond a margin all is alike
     low = at.floor()
-    beyond, nearest = at - low, at.round().sub_(low)
-    steps = [math.prod(size + 3 for size in wide[axis + 1 :]) for axis in range(len(wide))][::-1]
-    first = sum(part.long().add_(1).mul_(step) for part, step in zip(low.unbind(-1), steps, strict=True))
-    padded = F.pad(label, [1, 2] * len(wide), value=OUTSIDE).flatten(2)
-    corners = [sum(chosen) for chosen in itertools.product(*[(0, step) for step in steps])]
-    where = first[:, None].expand(-1, layers, -1)
-    found = torch.stack([padded[..., corner:].gather(2, where) for corner in corners]).flatten(1)
-    if label.device.type not in _AT_ONCE:  # every place costs less than to wait for the number of those that matter
-        beyond, nearest = (part.repeat_interleave(layers, 0).flatten(0, 1) for part in (beyond, nearest))
-        return _elected(found, beyond, nearest).view(*label.shape[:2], *grid.shape[1:-1])
-    elected, mixed = found[0], found[1] != found[0]
-    for other in found[2:]:
-        mixed |= other != elected
-    places = mixed.nonzero()[:, 0]
-    number = places.div(layers * first.shape[1], rounding_mode="floor") * first.shape[1] + places % first.shape[1]
-    beyond, nearest = (part.flatten(0, 1).index_select(0, number) for part in (beyond, nearest))
-    elected[places] = _elected(found.index_select(1, places), beyond, nearest)
-    return elected.view(*label.shape[:2], *grid.shape[1:-1])
-
-
-def _elected(found: Tensor, beyond: Tensor, nearest: Tensor) -> Tensor:
-    """The label with the most shares at each place.
-
-    Args:
-        found: labels at the corners of the place's cell, ``(corners, P)``.
-        beyond: by axis how far it lies beyond the cell's first corner, ``(P, axes)``, from 0 to 1.
-        nearest: by axis which end of the cell is nearer, ``(P, axes)``, 0 or 1; that corner's label settles ties.
-    """
-    shares = [torch.full_like(beyond[..., 0], _SHARPNESS)]
-    corner = torch.zeros_like(nearest[..., 0], dtype=torch.int64)
-    for more, end in zip(beyond.unbind(-1), nearest.unbind(-1), strict=True):
-        shares = [share * part for share in shares for part in (1 - more, more)]
-        corner = 2 * corner + end.long()
-    share = torch.stack(shares)
+    steps = [math.prod(length + 3 for length in wide[axis + 1 :]) for axis in range(-1, axes)]
+    first = layer * steps.pop(0)
+    shares, nearest = [torch.full_like(at[:, 0], _SHARPNESS)], torch.zeros_like(first)
+    for start, part, step in zip(low.unbind(1), (at - low).unbind(1), reversed(steps), strict=True):
+        first += (start.long() + 1) * step
+        shares = [share * more for share in shares for more in (1 - part, part)]
+        nearest = 2 * nearest + (start + part).round().sub_(start).long()
+    padded = F.pad(label, [1, 2] * axes, value=OUTSIDE).view(-1)
+    corners = [sum(chosen) for chosen in itertools.product(*[(0, step) for step in reversed(steps)])]
+    found, share = torch.stack([padded[first + corner] for corner in corners]), torch.stack(shares)
     winner, most = found[0], torch.zeros_like(share[0], dtype=torch.half)
-    for label in found:
-        score = torch.where(found == label, share, 0).sum(0).half()
-        better = (score > most) | ((score == most) & (label < winner))
-        winner, most = torch.where(better, label, winner), torch.maximum(score, most)
-    own = found.gather(0, corner[None])[0]
-    score = torch.where(found == own, share, 0).sum(0).half()
-    return torch.where(score == most, own, winner)
+    for candidate in (*found, found.gather(0, nearest[None])[0]):
+        score = torch.where(found == candidate, share, 0).sum(0).half()
+        better = (score > most) | ((score == most) & (candidate < winner))
+        winner, most = torch.where(better, candidate, winner), torch.maximum(score, most)
+    return torch.where(score == most, candidate, winner)  # the nearest voxel's, if no other has more
 
 
 def places(matrices: Tensor, patch: Sequence[int], wide: Sequence[int]) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.loop import Batch
-from atso_bench.benchmark.losses import ema_update, main_head, rows, sigmoid_rampup, softmax_mse
+from atso_bench.benchmark.losses import MovingAverage, main_head, rows, sigmoid_rampup, softmax_mse
 from atso_bench.benchmark.task import TrainData
 
 
@@ -41,6 +41,7 @@ class MeanTeacher(BaseModel):
         """Return the teacher."""
         student, teacher = trainer.new_model(), trainer.new_model()
         teacher.requires_grad_(False).eval()
+        average = MovingAverage(teacher, student)
 
         def step(batch: Batch, progress: float) -> Mapping[str, Tensor]:
             labelled, unlabelled = batch["labelled"], batch.get("unlabelled")
@@ -63,7 +64,7 @@ class MeanTeacher(BaseModel):
             steps=trainer.budget.steps,
             phase="student and teacher",
             identity={"method": "mean-teacher", **self.model_dump()},
-            after=lambda done: ema_update(teacher, student, min(1 - 1 / (done + 1), self.ema_decay)),
+            after=lambda done: average.update(min(1 - 1 / (done + 1), self.ema_decay)),
             also=(teacher,),
             teacher_patches=max(1, trainer.task.recipe.batch // 2) if data.unlabelled.ids else 0,
         )

@@ -152,7 +152,7 @@ def _cost(group: Group, art: Art) -> Section:
         f"passes are no steps of the budget: patches that a teacher saw, and {group.case}s that were "
         "pseudo-labelled."
     )
-    said = [words]
+    said = [words, *filter(None, [tables.saved(group)])]
     if "cost" in art.figures:
         said.append(
             "Score against seconds: a point is the mean over seeds of one method, rings are single runs. An edge and "

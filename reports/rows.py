@@ -39,8 +39,8 @@ ENTRY = ("phase", "generation", "subset", "teacher")
 SCORES = {"case": WORD, "class": WORD, **dict.fromkeys(NUMBERS, "d"), "empty": WORD}
 PHASES = dict(
     zip(
-        ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused"),
-        (WORD, WORD, "d", "d", "q", "q", "d", "q", "?"),
+        ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused", "stage"),
+        (WORD, WORD, "d", "d", "q", "q", "d", "q", "?", WORD),
         strict=True,
     )
 )
@@ -190,10 +190,12 @@ def phase_columns(record: Record) -> tuple[int, list[Any]]:
     found = []
     for phase in record.phases:
         counts = {name: (getattr(phase, name), int) for name in ("steps", "samples", "process_bytes")}
-        _expect(f"phase {phase.name!r}", name=(phase.name, str), kind=(phase.kind, str), **counts)
+        words = {name: (getattr(phase, name), str) for name in ("name", "kind", "key")}
+        _expect(f"phase {phase.name!r}", **words, **counts)
         times = (number(phase.seconds), number(phase.joules))
         memory = (number(phase.device_bytes), phase.process_bytes)
-        found.append((phase.name, phase.kind, *times, phase.steps, phase.samples, *memory, bool(phase.reused)))
+        row = (phase.name, phase.kind, *times, phase.steps, phase.samples, *memory, bool(phase.reused), phase.key)
+        found.append(row)
     return len(found), typed(PHASES, found)
 
 

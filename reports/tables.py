@@ -191,6 +191,17 @@ def costs(group: Group) -> Table:
     return Table("Time and memory of a run, mean over seeds", [*words, *times, *rest], rows, words=len(words))
 
 
+def saved(group: Group) -> str:
+    """What it saved that runs share phases, in a sentence; empty where they share none."""
+    known = group.phases[group.phases["stage"] != ""].sort_values("reused", kind="stable")
+    again = known["reused"].astype(bool) & known.duplicated("stage")  # a run that goes on finds its own phases too
+    together, spared = group.phases["seconds"].sum(), known.loc[again, "seconds"].sum()
+    if not spared:
+        return ""
+    amount = f"{decimals(spared, 1)} of the {decimals(together, 1)} seconds ({100 * spared / together:.0f} %)"
+    return f"Phases that several runs share were computed once: {amount} that the runs count were not spent."
+
+
 def _sums(phases: pd.DataFrame, place: list[str], names: list[str]) -> pd.DataFrame:
     """By place; NaN where any part is undefined, for a sum of the rest would be too small."""
     together = phases.groupby(place)[names]

@@ -56,14 +56,14 @@ def test_decay_and_weight_follow_their_schedules(tmp_path, monkeypatch):
     from atso_bench.methods import mean_teacher
 
     decays, ramps, modes = [], [], set()
-    update, ramp = mean_teacher.ema_update, mean_teacher.sigmoid_rampup
+    update, ramp = mean_teacher.MovingAverage.update, mean_teacher.sigmoid_rampup
 
-    def watched(teacher, student, decay):
+    def watched(average, decay):
         decays.append(decay)
-        modes.add((teacher.training, student.training))
-        update(teacher, student, decay)
+        modes.add((average.teacher.training, average.student.training))
+        update(average, decay)
 
-    monkeypatch.setattr(mean_teacher, "ema_update", watched)
+    monkeypatch.setattr(mean_teacher.MovingAverage, "update", watched)
     monkeypatch.setattr(mean_teacher, "sigmoid_rampup", lambda *p: ramps.append(p) or ramp(*p))
     fit("mean-teacher", tmp_path, ema_decay=0.75)
     assert decays == pytest.approx([1 / 2, 2 / 3] + [0.75] * (STEPS - 2))

@@ -257,6 +257,21 @@ def test_surface_metrics_agree_with_others_on_real_hippocampi(monai: Callable) -
                 assert scores[name]["volume_reference_ml"] == pytest.approx(pair[1].sum() * math.prod(spacing) / 1000)
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_surface_distances_agree_with_medpy(spacing: tuple) -> None:
+    binary = pytest.importorskip("medpy.metric.binary")  # GPL: never a dependency, so this runs where somebody has it
+    shape = (40, 36, 24)
+    reference = ellipsoid(shape, (20, 18, 12), (13, 9, 7)) | ellipsoid(shape, (28, 24, 14), (7, 8, 4))
+    prediction = ellipsoid(shape, (22, 17, 12), (13, 10, 6))
+    distances = metrics.surface_distances(prediction, reference, spacing)
+    for mine, pair in zip(distances, ((prediction, reference), (reference, prediction)), strict=True):
+        assert mine.mean() == pytest.approx(binary.asd(*pair, voxelspacing=spacing), abs=1e-6)
+    assert max(map(np.max, distances)) == pytest.approx(binary.hd(prediction, reference, spacing), abs=1e-6)
+    # its HD95 pools both directions; ours takes the larger of the two percentiles (docs/metrics.md)
+    pooled = np.percentile(np.concatenate(distances), 95)
+    assert pooled == pytest.approx(binary.hd95(prediction, reference, spacing), abs=1e-6)
+
+
 # Properties
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=7))

@@ -176,7 +176,7 @@ def test_an_export_of_frames_says_how_to_load_it(use, tmp_path):
 def test_a_plan_of_street_scenes_names_trainings_and_frames(use, tmp_path):
     (found,) = forecast([SPEC], tmp_path, "cpu", 0)
     assert (found.trainings, found.steps) == (3, 7)
-    assert found.cases == 8 + 2 - 2 + 4 + 4  # M0 labels R, and each student the other half
+    assert found.cases == 8 + 2 - 2 + 4 + 4 + 4 + 4  # M0 labels R, each student the other half and, to compare, its own
     assert sum(found.seconds.values()) > 0
 
 

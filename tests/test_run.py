@@ -82,6 +82,16 @@ def test_a_run_on_other_data_does_not_count_as_done(tmp_path, monkeypatch):
     assert grid.finished(tmp_path, SPEC) is None
 
 
+def test_the_data_of_many_runs_is_looked_at_once(tmp_path, monkeypatch):
+    specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(4)]
+    grid.run_grid(specs, tmp_path, ["cpu"], 0, fresh=False)
+    looks = []
+    monkeypatch.setattr(ToyDataset, "identity", property(lambda dataset: looks.append(1) or "another"))
+    identity = grid.remembered()
+    assert [grid.finished(tmp_path, spec, identity=identity) for spec in specs] == [None] * 4
+    assert len(looks) == 1
+
+
 def test_a_failing_run_leaves_a_record_of_it_and_the_others_go_on(tmp_path, monkeypatch):
     train = Trainer.train
 
@@ -106,7 +116,7 @@ def test_a_failing_run_leaves_a_record_of_it_and_the_others_go_on(tmp_path, monk
 
 def test_what_was_asked_for_is_written_before_the_first_run_begins(tmp_path, monkeypatch, toy):
     found = []
-    monkeypatch.setattr(grid, "work", lambda *given: found.extend((tmp_path / "asked").iterdir()) or 0)
+    monkeypatch.setattr(grid, "work", lambda *given, **more: found.extend((tmp_path / "asked").iterdir()) or 0)
     other = replace(SPEC, seed=1)
     grid.run_grid([SPEC, other], tmp_path, ["cpu"], 0, fresh=False)
     grid.run_grid([other, SPEC], tmp_path, ["cpu"], 0, fresh=True)
@@ -243,15 +253,17 @@ def test_plan_says_what_is_done_and_what_the_rest_takes(tmp_path):
 
 
 def test_plan_counts_a_phase_that_runs_share_once(tmp_path, monkeypatch):
-    from atso_bench.benchmark import loop, plan
+    from atso_bench.benchmark import loop, plan, probes
 
-    monkeypatch.setattr(loop.Training, "probe", lambda training, warm_up: 0.5)
+    monkeypatch.setattr(loop.Training, "probe", lambda training: (0.5, 0.25))
+    monkeypatch.setattr(probes.TrainingCost, "of", lambda cost, steps: cost.beside + steps * cost.step)
     specs = [replace(SPEC, method="self-learning"), SPEC, replace(SPEC, options={"subsets": 1, "restart": "previous"})]
     learning, atso, same = (set(found.seconds) for found in plan.forecast(specs, tmp_path, "cpu", 0))
     assert len(learning & atso) == 2  # M0, and its labels of R
-    assert len(learning - same) == len(same - learning) == 1  # the evaluation
+    own = ("evaluate", "diagnose", "start")  # of each run alone
+    assert [key for key in learning ^ same if not key.startswith(own)] == []
     (alone,) = plan.forecast([replace(SPEC, method="supervised")], tmp_path, "cpu", 0)
-    assert 14 * 0.5 in alone.seconds.values()
+    assert 14 * 0.5 + 0.25 in alone.seconds.values()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from atso_bench.benchmark import energy, loop, timing
 from atso_bench.benchmark.doctor import checks
 from atso_bench.benchmark.energy import Meter, UnmeasuredError, meter
 from atso_bench.benchmark.pictures import Album
+from atso_bench.benchmark.profiling import Profile
 from atso_bench.benchmark.progress import silent
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.run import Bench, score
@@ -404,7 +405,7 @@ def test_an_evaluation_says_what_it_drew(counted: SimpleNamespace, tmp_path: Pat
     split = make_split(SMALL, spec)
     model = SMALL.task(split.labelled, split.test, spec.budget, {}).network()
     with Album(tmp_path, spec.key, SMALL.identity, split.test, SMALL.picture) as album:
-        phase = score(model, spec, SMALL, split, Bench(tmp_path, "cpu", 0, silent()), album)[2]
+        phase = score(model, spec, SMALL, split, Bench(tmp_path, "cpu", 0, silent()), album, Profile())[2]
     assert phase.joules == len(split.test)
 
 

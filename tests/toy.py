@@ -19,7 +19,7 @@ class Opened(Mapping[str, Any]):
     """What ``load`` gives, for these cases and for no other."""
 
     def __init__(self, ids: Sequence[str], load: Any) -> None:
-        self.ids, self.load = tuple(ids), load
+        self.ids, self.load = dict.fromkeys(ids), load
 
     def __getitem__(self, case_id: str) -> Any:
         if case_id not in self.ids:

@@ -1,7 +1,8 @@
-"""Volumes to measure on: real hippocampus where it is, else the embedded phantom."""
+"""Volumes to measure on: real hippocampi where they are, else a phantom of their size."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -10,6 +11,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+import pytest
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 
@@ -21,31 +23,43 @@ from atso_bench.datasets.phantom import Phantom
 REAL = Path(os.environ.get("ATSO_BENCH_REAL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 SOURCE = REAL / "Task04_Hippocampus"
 DATA = "hippocampus" if SOURCE.is_dir() else "phantom"
+CASES = 48
 
 
 @cache
 def dataset(configuration: str) -> Any:
-    """The dataset, prepared once for all benchmarks of a session."""
-    os.environ["ATSO_BENCH_DATA"] = _home()
-    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
-        os.environ.pop(name, None)
-    found = Hippocampus(configuration) if DATA == "hippocampus" else Phantom(configuration)
-    if DATA == "hippocampus" and not any(Path(_home()).glob("nnUNet_raw/*")):
-        found.prepare(SOURCE)
-    else:
-        found.ready()
+    """A dataset of a few cases, prepared once for all benchmarks of a session."""
+    home = Path(mkdtemp(prefix="atso-bench-volumes-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATSO_BENCH_DATA", str(home / "data"))
+        for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+            patch.delenv(name, raising=False)
+        if DATA == "phantom":
+            found: Any = Phantom(configuration, cases=CASES, unlabelled=0, size=(36, 50, 35))
+            found.ready()
+        else:
+            found = Hippocampus(configuration)
+            found.prepare(_few(home / SOURCE.name))
     return found
 
 
-@cache
-def _home() -> str:
-    return mkdtemp(prefix="atso-bench-volumes-")
+def _few(folder: Path) -> Path:
+    """The decathlon's task with its first cases only."""
+    description = json.loads((SOURCE / "dataset.json").read_text(encoding="utf-8"))
+    description["training"] = description["training"][:CASES]
+    for entry in description["training"]:
+        for path in entry.values():
+            link = folder / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(SOURCE / path)
+    (folder / "dataset.json").write_text(json.dumps({**description, "numTraining": CASES}), encoding="utf-8")
+    return folder
 
 
-def task(configuration: str = "2d", labelled: int = 40, **overrides: Any) -> Any:
-    """A task on ``labelled`` labelled cases, opened for the whole pool, with the plan's recipe."""
+def task(configuration: str = "2d", budget: str = "standard", labelled: int = 30, **overrides: Any) -> Any:
+    """A task on ``labelled`` labelled cases, opened for the whole pool and T."""
     found = dataset(configuration)
-    return found.task(found.pool[:labelled], found.pool, Budget("standard", 50_000), overrides)
+    return found.task(found.pool[:labelled], (*found.pool, *found.test), Budget.parse(budget), overrides)
 
 
 def labelled(task: Any) -> Pool:
@@ -58,10 +72,12 @@ def nnunets_loader(task: Any, folder: Path, batch: int, transforms: Any) -> Any:
     draw = task.draws(labelled(task), batch)
     for name in names:
         image, label = task.images[name].array, task.labels[name]
-        properties = {"class_locations": draw._find(name, label)}
+        properties = {"class_locations": draw.voxels(name)}
         target = str(folder / name)
         blocks, chunks = comp_blosc2_params(image.shape, task.recipe.patch)
-        nnUNetDatasetBlosc2.save_case(image, np.asarray(label, np.int8)[None], properties, target, chunks=chunks, blocks=blocks)
+        nnUNetDatasetBlosc2.save_case(
+            image, np.asarray(label, np.int8)[None], properties, target, chunks=chunks, blocks=blocks
+        )
     geometry = draw.geometry
     return nnUNetDataLoader(
         nnUNetDatasetBlosc2(str(folder), list(names)),

@@ -1,22 +1,20 @@
-"""What the decoded cache is worth: a training crop from PNG files against one from memory maps.
-
-Run: python tests/benchmarks/frame_cache.py. It makes its own frames in a temporary folder.
-"""
+"""What the decoded cache is worth: a training crop from PNG files against one from memory maps."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+from racing import faster
 
+pytestmark = pytest.mark.benchmark(group="frames")
 HEIGHT, WIDTH = 1024, 2048
 CROP = (512, 1024)
+FRAMES = 8
 SCALES = (0.5, 2.0)
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 Crop = Callable[[Path, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -65,36 +63,28 @@ def from_map(folder: Path, number: int, rng: np.random.Generator) -> tuple[np.nd
     return parts[0], parts[1]
 
 
-def milliseconds(crop: Crop, folder: Path, frames: int, repeats: int) -> list[float]:
-    rng = np.random.default_rng(1)
-    crop(folder, 0, rng)
-    taken = []
-    for number in range(repeats):
-        start = time.perf_counter()
-        crop(folder, number % frames, rng)
-        taken.append(1000 * (time.perf_counter() - start))
-    return taken
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    write_frames(folder, FRAMES)
+    return folder
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=40)
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_frames(folder, chosen.frames)
-        same = [crop(folder, 0, np.random.default_rng(2))[0].astype(int) for crop in (from_png, from_map)]
-        medians = []
-        for title, crop, ending in (("PNG", from_png, "png"), ("map", from_map, "npy")):
-            taken = milliseconds(crop, folder, chosen.frames, chosen.repeats)
-            low, median, high = statistics.quantiles(taken, n=4)
-            size = sum(path.stat().st_size for path in folder.glob(f"*.{ending}")) / chosen.frames / 1e6
-            print(f"{title}: median {median:.1f} ms a crop (quartiles {low:.1f} to {high:.1f}), {size:.2f} MB a frame")
-            medians.append(median)
-    print(f"ratio: {medians[0] / medians[1]:.1f}, {chosen.repeats} crops each, files in the page cache")
-    print(f"mean difference of the same crop: {np.abs(same[0] - same[1]).mean():.2f} of 255")
+def test_both_cut_out_the_same(frames: Path) -> None:
+    crops = [crop(frames, 0, np.random.default_rng(2))[0].astype(int) for crop in (from_png, from_map)]
+    assert np.abs(crops[0] - crops[1]).mean() < 2  # of 255: the borders of what is scaled differ
 
 
-if __name__ == "__main__":
-    main()
+def test_a_crop(race: Callable[..., Any], frames: Path) -> None:
+    def crops(crop: Crop) -> Callable[[], None]:
+        """A crop of each frame, at places and scales that are the same for both."""
+
+        def cut() -> None:
+            rng = np.random.default_rng(1)
+            for number in range(FRAMES):
+                crop(frames, number, rng)
+
+        return cut
+
+    ours, theirs = crops(from_map), crops(from_png)
+    race("a street-scene crop", ours, theirs, opponent="decode PNG, scale, crop", goal=faster(5), rounds=7, work=FRAMES)
