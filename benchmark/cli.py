@@ -162,6 +162,9 @@ def report(
 ) -> None:
     """Build the report again: the page, Markdown, CSV, Parquet, LaTeX tables and figures (docs/report.md)."""
     with _plainly():
+        from atso_bench.reports import listing, workers
+
+        workers.prepare(listing.record_files(folder))
         from atso_bench.reports.build import build
 
         try:

@@ -29,17 +29,17 @@ def leaders(group: Group, known: Evidence) -> list[str]:
         rivals = [runs[runs.label == label] for label in (found.method, found.baseline, found.runner_up)]
         if len({ranges(part["seed"].tolist()) for part in rivals if len(part)}) > 1:
             told.append("Means are over the seeds that each method has, tests over those that both have.")
-        said.append(" ".join([*told, *_cost(group, found, *rivals[:2])]))
+        said.append(" ".join([*told, *_cost(group, fraction, found, *rivals[:2])]))
     return said
 
 
-def _cost(group: Group, found: Leader, runs: pd.DataFrame, baseline: pd.DataFrame) -> list[str]:
+def _cost(group: Group, fraction: str, found: Leader, runs: pd.DataFrame, baseline: pd.DataFrame) -> list[str]:
     """Seconds of training and pseudo-labelling beside the baseline's; on one machine or not at all."""
     if found.method == found.baseline or found.mean == found.runner_up_mean or not (len(runs) and len(baseline)):
         return []
     if len({*runs["machine"], *baseline["machine"]}) > 1:
         return ["What it cost cannot be compared: the runs were made on different machines."]
-    multiple = time_multiple(group, runs, baseline)
+    multiple = time_multiple(group, fraction, found.method, found.baseline)
     if math.isnan(multiple):
         return []
     return [f"Training and pseudo-labelling took {multiple:.1f} times as long as with {found.baseline}."]

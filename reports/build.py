@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -24,18 +21,13 @@ from atso_bench.reports.comparison import Art, comparison
 from atso_bench.reports.evidence import Evidence, evidence
 from atso_bench.reports.folder import Files
 from atso_bench.reports.frame import Frames, Group, read
+from atso_bench.reports.listing import record_files
 from atso_bench.reports.missing import Missing, missing
 from atso_bench.reports.overlays import Overlays, overlays
 from atso_bench.reports.page import Section, Strip, Table, count, decimals, facts_table, plain, to_html, to_markdown
 from atso_bench.reports.short import short
 from atso_bench.reports.tidy import write_tidy
-
-MANY = 500
-"""Runs from which on every core makes comparisons: a process takes about two seconds to start."""
-
-
-MOST = 4
-"""Processes: each takes about 250 MB."""
+from atso_bench.reports.workers import Map, workers
 
 
 @dataclass(frozen=True)
@@ -60,11 +52,14 @@ def build(results: Path) -> Path:
     for path in (results, folder):
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; a report is made from a results folder, and into its folder report/")
-    frames = read(results)
-    gone, unreadable = missing(results, frames)
-    frames.failures.extend(unreadable)
-    groups = frames.groups()
-    chapters = _chapters(groups, results)
+    with workers(record_files(results)) as pooled:
+        frames = read(results, pooled or map)
+        gone, unreadable = missing(results, frames)
+        frames.failures.extend(unreadable)
+        groups = frames.groups()
+        coming = _chapters(groups, results, pooled or map)
+        write_tidy(frames, folder)
+        chapters = list(coming)
     files = Files()
     for each in chapters:
         files.update(each.files)
@@ -75,7 +70,6 @@ def build(results: Path) -> Path:
     files["report.md"] = to_markdown(title, sections).encode()
     files["index.html"] = to_html(title, sections).encode()
     files.write(folder)
-    write_tidy(frames, folder)
     return folder / "index.html"
 
 
@@ -106,15 +100,11 @@ def story(
     return sections
 
 
-def _chapters(groups: Sequence[Group], results: Path) -> list[Chapter]:
+def _chapters(groups: Sequence[Group], results: Path, each: Map) -> Iterable[Chapter]:
     anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
-    each = (groups, titles(groups), anchors, repeat(results))
-    cores = min(len(groups), os.cpu_count() or 1, MOST)
-    if cores < 2 or sum(len(group.runs) for group in groups) < MANY:
-        return list(map(chapter, *each))
-    spawn = multiprocessing.get_context("spawn")  # threads of pyarrow do not survive a fork
-    with ProcessPoolExecutor(cores, spawn) as pool:
-        return list(pool.map(chapter, *each))
+    if len(groups) < 2:
+        each = map  # nothing to share
+    return each(chapter, groups, titles(groups), anchors, repeat(results))
 
 
 def chapter(group: Group, title: str, anchor: str, results: Path) -> Chapter:

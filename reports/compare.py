@@ -11,6 +11,7 @@ import pandas as pd
 
 from atso_bench.benchmark.spec import digest
 from atso_bench.reports import tables
+from atso_bench.reports.columns import spelled
 from atso_bench.reports.frame import Frames, Group, read
 from atso_bench.reports.page import count, plain, seconds
 from atso_bench.reports.rows import BASELINE
@@ -212,7 +213,8 @@ def _equal(pairs: pd.DataFrame, old: Frames, new: Frames) -> pd.Series:
     sides = []
     for frames, key in ((old, "key_old"), (new, "key_new")):
         place = dict(zip(pairs[key], pairs.index, strict=True))
-        sides.append(frames.scores.assign(pair=frames.scores["key"].map(place)).dropna(subset="pair"))
+        scores = spelled(frames.scores)
+        sides.append(scores.assign(pair=scores["key"].map(place)).dropna(subset="pair"))
     about = ["pair", "case", "class"]
     scores = sides[0].merge(sides[1], on=about, how="outer", suffixes=("_old", "_new"), indicator="found")
     same = scores["found"] == "both"

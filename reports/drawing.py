@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ def drawing(name: str, alt: str, figure: Figure) -> Drawing:
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata=dict.fromkeys(["Date", "Creator"]))
     figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    if not gc.isenabled():
+        gc.collect()  # a process that draws nothing but figures, see `workers`, leaves it to this line
     return Drawing(name, alt, svg.getvalue(), png.getvalue())
 
 

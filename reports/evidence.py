@@ -141,7 +141,8 @@ class _Scored:
         rows = rows[rows["case"].isin(common)]
         self._natural = group.natural
         self._places = {key: place for place, key in enumerate(present.index)}
-        self._trainings = {key: (int(run.seed), str(run.split)) for key, run in defined.iterrows()}
+        seeds, splits = defined["seed"].tolist(), defined["split"].tolist()
+        self._trainings = dict(zip(defined.index, zip(seeds, splits, strict=True), strict=True))
         self._drawn: dict[str, tuple[Floats, Floats]] = {}
         if group.natural:
             self._counts = _counts(rows, present.index, common, list(dict.fromkeys(group.facts["classes"])))

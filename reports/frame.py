@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
+from atso_bench.reports.columns import spelled
+from atso_bench.reports.listing import record_files
 from atso_bench.reports.page import count, plain
-from atso_bench.reports.rows import Failure, Scores
+from atso_bench.reports.reading import read_rows
+from atso_bench.reports.rows import Failure
+from atso_bench.reports.workers import Map
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,10 @@ class Group:
         name: digest of ``facts``.
         facts: what these runs have in common and must have in common to be compared.
         runs: one row per run; ``label`` is the method with the options that set it apart.
-        scores: one row per run (``key``), case and class.
-        phases: one row per run and phase.
-        diagnostics: one row per run and pseudo-labelling.
+        bare: rows of ``Frames.scores``.
+        bare_phases: rows of ``Frames.phases``.
+        bare_diagnostics: rows of ``Frames.diagnostics``.
+        bare_classes: rows of ``Frames.classes``.
         fractions: the label fractions from few to many labelled cases, with the words for a column's head.
         labels: the values of ``runs.label``, the baseline first.
     """
@@ -37,11 +41,35 @@ class Group:
     name: str
     facts: dict[str, Any]
     runs: pd.DataFrame
-    scores: pd.DataFrame
-    phases: pd.DataFrame
-    diagnostics: pd.DataFrame
+    bare: pd.DataFrame
+    bare_phases: pd.DataFrame
+    bare_diagnostics: pd.DataFrame
+    bare_classes: pd.DataFrame
     fractions: dict[str, str]
     labels: list[str]
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per run (``key``), case and class, with ``label``, ``fraction`` and ``seed`` of the run.
+
+        Made where it is asked for: the rows of all comparisons together would be most of a report's memory.
+        """
+        return _about_runs(self.bare, self.runs)
+
+    @cached_property
+    def phases(self) -> pd.DataFrame:
+        """One row per run and phase, as ``scores`` are."""
+        return _about_runs(self.bare_phases, self.runs)
+
+    @cached_property
+    def diagnostics(self) -> pd.DataFrame:
+        """One row per run and pseudo-labelling, as ``scores`` are."""
+        return _about_runs(self.bare_diagnostics, self.runs)
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """One row per run, pseudo-labelling (``entry`` of ``diagnostics``), rate and class, with words spelled out."""
+        return spelled(self.bare_classes)
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], pd.DataFrame]:
@@ -69,6 +97,15 @@ class Group:
         spent = self.phases[self.phases["kind"].isin(rows.LEARNING)].groupby("key")["seconds"]
         return spent.sum().where(spent.count() == spent.size()).astype(float)
 
+    @cached_property
+    def mean_seconds(self) -> dict[tuple[str, str], float]:
+        """By label fraction and method: ``learning_seconds``, mean over runs; NaN where one is undefined."""
+        spent = self.learning_seconds
+        return {
+            place: float(spent.reindex(runs["key"], fill_value=0.0).mean(skipna=False))
+            for place, runs in self.cells.items()
+        }
+
     @property
     def natural(self) -> bool:
         """Whether these are street scenes, scored by mIoU, and not volumes, scored by Dice."""
@@ -82,28 +119,54 @@ class Group:
 
 @dataclass(frozen=True)
 class Frames:
-    """Everything that a report is made from."""
+    """Everything that a report is made from.
+
+    Attributes:
+        runs: one row per run.
+        scores: one row per run (``key``), case and class; words are categories, see ``columns.spelled``.
+        phases: one row per run and phase, in the same way.
+        diagnostics: one row per run and pseudo-labelling, in the same way.
+        classes: one row per run, pseudo-labelling, rate and class, in the same way.
+        failures: runs that left no score, and files that are no record.
+    """
 
     runs: pd.DataFrame
     scores: pd.DataFrame
     phases: pd.DataFrame
     diagnostics: pd.DataFrame
+    classes: pd.DataFrame
     failures: list[Failure]
+
+    @property
+    def scored_run(self) -> NDArray[np.integer[Any]]:
+        """The place among ``runs`` of the run of each row of ``scores``."""
+        return _run_of(self.scores)
 
     def groups(self) -> list[Group]:
         """The comparisons, each apart from the others, in a stable order."""
         if self.runs.empty:
             return []
         names, comparison = np.unique(self.runs["comparison"].to_numpy(dtype=str), return_inverse=True)
-        keys = pd.Index(self.runs["key"])
-        parts = [[self.runs.iloc[own] for own in _rows_by(comparison, len(names))]]
-        for frame in (self.scores, self.phases, self.diagnostics):
-            run = keys.get_indexer(pd.Index(frame["key"]))
-            about = self.runs[["label", "fraction", "seed"]].take(run).set_axis(frame.index)
-            whole = pd.concat([frame["key"], about, frame.drop(columns="key")], axis=1)
-            parts.append([whole.iloc[own] for own in _rows_by(comparison[run], len(names))])
-        found = [_group(str(name), *each) for name, *each in zip(names, *parts, strict=True)]
+        runs = [self.runs.iloc[own] for own in _rows_by(comparison, len(names))]
+        tables = [
+            [frame.iloc[own] for own in _rows_by(comparison[_run_of(frame)], len(names))]
+            for frame in (self.scores, self.phases, self.diagnostics, self.classes)
+        ]
+        found = [_group(str(name), *each) for name, *each in zip(names, runs, *tables, strict=True)]
         return sorted(found, key=lambda group: _place(group.facts, group.name))
+
+
+def _run_of(frame: pd.DataFrame) -> NDArray[np.integer[Any]]:
+    """Of each row the place of its run among all: the keys are categories in that order."""
+    return frame["key"].cat.codes.to_numpy()
+
+
+def _about_runs(bare: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows, spelled out, with ``label``, ``fraction`` and ``seed`` of their run behind its ``key``."""
+    frame = spelled(bare)
+    run = pd.Index(runs["key"]).get_indexer(pd.Index(frame["key"]))
+    about = runs[["label", "fraction", "seed"]].take(run).set_axis(frame.index)
+    return pd.concat([frame["key"], about, frame.drop(columns="key")], axis=1)
 
 
 def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.intp]]:
@@ -117,7 +180,12 @@ def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.
 
 
 def _group(
-    name: str, runs: pd.DataFrame, scores: pd.DataFrame, phases: pd.DataFrame, diagnostics: pd.DataFrame
+    name: str,
+    runs: pd.DataFrame,
+    scores: pd.DataFrame,
+    phases: pd.DataFrame,
+    diagnostics: pd.DataFrame,
+    classes: pd.DataFrame,
 ) -> Group:
     facts = runs["facts"].iloc[0]
     by_fraction = {str(text): part for text, part in runs.groupby("fraction")}
@@ -125,58 +193,28 @@ def _group(
     heads = {text: _fraction_head(text, by_fraction[text], _noun(facts)) for text in order}
     methods = dict(zip(runs["label"], runs["method"], strict=True))
     labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
-    return Group(name, facts, runs, scores, phases, diagnostics, heads, labels)
+    return Group(name, facts, runs, scores, phases, diagnostics, classes, heads, labels)
 
 
-def read(results: Path) -> Frames:
-    """Read all records and failures below ``results/records``.
+def read(results: Path, each: Map = map) -> Frames:
+    """Read all records and failures below ``results/records``; a file that cannot be read becomes a failure.
 
-    A file that cannot be read becomes a failure, so that one torn file does not hide a thousand good ones.
+    Args:
+        results: the results folder.
+        each: reads the parts of many files, here or in other processes.
 
     Raises:
         ValueError: if there is neither a record nor a failure.
     """
-    runs: list[dict[str, Any]] = []
-    scores = Scores()
-    phases: list[tuple] = []
-    diagnostics: list[tuple] = []
-    failures: list[Failure] = []
-    seen: dict[str, str] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    for file in sorted((results / "records").rglob("seed*.json")):
-        path = file.relative_to(results).as_posix()
-        if file.name.endswith(".failed.json"):
-            failures.append(rows.read_failure(file, path))
-            continue
-        try:
-            record = Record.read(file)
-            run = rows.run_row(record, path)
-            parts = [list(part(record, run["key"])) for part in (rows.phase_rows, rows.diagnostic_rows)]
-            if run["key"] not in seen:
-                scores.add(record, run["key"])
-        except rows.MALFORMED as error:
-            message = str(error).replace(str(file), path) if str(error) else type(error).__name__
-            failures.append(Failure(path, path, "reading the record", message, "Delete the file and run it again."))
-            continue
-        if run["key"] in seen:
-            message = f"it is the same run as {seen[run['key']]}, which was taken"
-            failures.append(Failure(path, path, "reading the record", message, "Delete one of the two files."))
-            continue
-        seen[run["key"]] = path
-        run["facts"] = facts.setdefault(run["comparison"], run["facts"])  # one for all runs of a comparison
-        runs.append(run)
-        for table, part in zip((phases, diagnostics), parts, strict=True):
-            table.extend(part)
-    if not runs and not failures:
+    files = record_files(results)
+    found = read_rows(files, results, each)
+    failures = [found.failures[path] for path in sorted(found.failures, key=Path)]
+    if not found.runs and not failures:
         raise ValueError(f"there are no records under {results / 'records'}; `atso-bench run` makes them")
-    entries = ["key", *rows.ENTRY, "cases", *rows.RATES, *(f"{name}_by_class" for name in rows.BY_CLASS)]
-    return Frames(
-        _labelled_by_options(pd.DataFrame(runs, columns=None if runs else ["comparison"])),
-        scores.frame(),
-        pd.DataFrame(phases, columns=["key", *rows.PHASE]),
-        pd.DataFrame(diagnostics, columns=entries).astype(dict.fromkeys(rows.ENTRY, object)),
-        failures,
-    )
+    runs = _labelled_by_options(pd.DataFrame([*found.runs.values()], columns=None if found.runs else ["comparison"]))
+    keys = pd.Index([*found.runs], dtype=str)  # one object, which goes to another process once
+    scores, phases, diagnostics, classes = (table.frame(keys) for table in found.tables)
+    return Frames(runs, scores, phases, diagnostics, classes, failures)
 
 
 # Names

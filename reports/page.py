@@ -9,7 +9,7 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -187,12 +187,22 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
     environment = _environment(finalize=lambda value: value if isinstance(value, Markup) else markdown_text(str(value)))
     template = environment.get_template("report.md.j2")
     text = ""
+    tables = [part for section in _every(sections) for part in section.parts if isinstance(part, Table)]
     for most in (1000, 300, 100, FOLDED):
+        shown = [len(table.rows) * len(table.columns) for table in tables if len(table.rows) <= most]
+        if most > FOLDED and 3 * sum(shown) > MARKDOWN:
+            continue  # too long even with nothing in the cells
         text = template.render(title=title, sections=sections, most=most)
         text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
         if len(text) <= MARKDOWN:
             break
     return text
+
+
+def _every(sections: Sequence[Section]) -> Iterator[Section]:
+    for section in sections:
+        yield section
+        yield from _every(section.sections)
 
 
 def _anchored(sections: Sequence[Section], above: str = "", taken: set[str] | None = None) -> list[Section]:

@@ -14,6 +14,8 @@ from atso_bench.reports.missing import AFRESH, Missing
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals
 from atso_bench.reports.rows import Failure
 
+_MAKERS = ["commit", "machine", "versions", "command"]
+
 
 def warnings(runs: pd.DataFrame) -> Section:
     """What all runs on a dataset say, once; then what single runs say."""
@@ -23,7 +25,7 @@ def warnings(runs: pd.DataFrame) -> Section:
         rows += [[Cell(f"all {count(len(part), 'run')} on {dataset}"), Cell(text)] for text in shared]
         rows += [
             [Cell(run["title"], run["key"], link=_link(run["path"])), Cell(text)]
-            for run in _ordered(part)
+            for run in _ordered(part[[any(text not in shared for text in texts) for texts in part["warnings"]]])
             for text in run["warnings"]
             if text not in shared
         ]
@@ -76,8 +78,7 @@ def not_there(missing: Sequence[Missing]) -> Section:
 
 
 def provenance(runs: pd.DataFrame) -> Section:
-    makers = ["commit", "machine", "versions", "command"]
-    made = runs[makers].drop_duplicates().sort_values(makers).reset_index(drop=True)
+    made = runs[_MAKERS].drop_duplicates().sort_values(_MAKERS).reset_index(drop=True)
     number = {tuple(row): f"{index + 1}" for index, row in enumerate(made.to_numpy().tolist())}
     metrics = sorted(set(runs["metric"]))
     rows, anchors = [], set()
@@ -90,13 +91,13 @@ def provenance(runs: pd.DataFrame) -> Section:
                 Cell(run["path"], link=_link(run["path"]), anchor=place if first else ""),
                 *(Cell(decimals(run["score"] if run["metric"] == metric else math.nan, 4)) for metric in metrics),
                 *(Cell(run[name] or NONE) for name in ("split", "data")),
-                Cell(number[tuple(run[name] for name in makers)]),
+                Cell(number[tuple(run[name] for name in _MAKERS)]),
             ]
         )
     heads = ["record", *(tables.HEADLINE.get(metric, metric) for metric in metrics), "split", "data", "made by"]
     records = Table("The record of every run", heads, rows, words=len(heads), long=True)
     each = [[Cell(number[row]), *(Cell(text or NONE) for text in row)] for row in number]
-    programs = Table("What made the records", ["made by", *makers], each, words=5, long=True)
+    programs = Table("What made the records", ["made by", *_MAKERS], each, words=5, long=True)
     words = ["Paths are relative to the results folder. A + after a commit: files differed from it."]
     return Section("Provenance", "provenance", words, [records, programs])
 
@@ -104,7 +105,8 @@ def provenance(runs: pd.DataFrame) -> Section:
 def _ordered(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """Runs that stand in one cell of a table of scores follow each other."""
     order = ["dataset", "comparison", "method", "label", "labelled", "fraction", "seed", "path"]
-    ordered: list[Any] = runs.sort_values(order).to_dict("records")
+    shown = [*order, "key", "title", "warnings", "score", "metric", "split", "data", *_MAKERS]
+    ordered: list[Any] = runs[shown].sort_values(order).to_dict("records")
     return ordered
 
 

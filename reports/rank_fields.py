@@ -119,7 +119,7 @@ def blocks_of(groups: Sequence[Group]) -> dict[str, str]:
 
 def _references(group: Group) -> list[tuple[str, str, float]]:
     """Size of each class in each case of T, voxels or pixels; empty where a record does not say them."""
-    one = group.scores[group.scores["key"] == group.runs["key"].iloc[0]]  # they are the same for all runs
+    one = group.bare[group.bare["key"] == group.runs["key"].iloc[0]]  # they are the same for all runs
     sizes = one["tp"] + one["fn"]
     if sizes.isna().any():
         return []

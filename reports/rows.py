@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from array import array
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import RunSpec, digest
+from atso_bench.reports.columns import VALUE, WORD, typed
 
 COUNTS = ("tp", "fp", "fn")
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
@@ -35,10 +33,21 @@ BY_CLASS = ("agreement", "pseudo_score")
 BASELINE = "supervised"
 BY_LIST = " by list"
 """Behind a label fraction whose cases a published list names: they stand in a column of their own."""
-PHASE = ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused", "stage")
 LEARNING = ("train", "predict")
 """Kinds of phases that a method learns in: training and pseudo-labelling."""
 ENTRY = ("phase", "generation", "subset", "teacher")
+SCORES = {"case": WORD, "class": WORD, **dict.fromkeys(NUMBERS, "d"), "empty": WORD}
+PHASES = dict(
+    zip(
+        ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused", "stage"),
+        (WORD, WORD, "d", "d", "q", "q", "d", "q", "?", WORD),
+        strict=True,
+    )
+)
+DIAGNOSTICS = {"entry": "q", **dict.fromkeys(ENTRY, VALUE), **dict.fromkeys(("cases", *RATES), "d")}
+"""``entry`` is the place of a pseudo-labelling among those of its run."""
+CLASSES = {"entry": "q", "rate": WORD, "class": WORD, "value": "d"}
+"""Of ``DIAGNOSTICS`` the rates in ``BY_CLASS`` by class."""
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 """What a file of the wrong shape may raise on its way to rows."""
 _PLAIN = {int, float, type(None)}
@@ -155,51 +164,18 @@ def _protocol(record: Record) -> dict[str, Any]:
     return {"name": str(protocol["name"]), "source": source, "differs": differs}
 
 
-class Scores:
-    """The scores of many records, column by column: rows of Python's numbers would take four times the memory."""
-
-    def __init__(self) -> None:
-        self._runs: list[tuple[str, int]] = []
-        self._numbers = [array("d") for _ in NUMBERS]
-        self._words = {name: _Words() for name in ("case", "class", "empty")}
-
-    def add(self, record: Record, key: str) -> None:
-        """Nothing of a record whose cases have the wrong shape."""
-        entries = [each for classes in record.cases.values() for each in classes.values()]
-        values = list(chain.from_iterable(map(each.get, NUMBERS) for each in entries))
-        if not {*map(type, values)} <= _PLAIN:
-            values = [number(value) for value in values]
-        numbers = np.array(values, dtype=float).reshape(len(entries), len(NUMBERS))  # None becomes NaN
-        if (numbers[:, : len(COUNTS)] % 1 > 0).any():
-            raise ValueError("a count must be a whole number")
-        self._words["case"].extend(chain.from_iterable(map(repeat, record.cases, map(len, record.cases.values()))))
-        self._words["class"].extend(chain.from_iterable(record.cases.values()))
-        self._words["empty"].extend(str(each.get("empty") or "") for each in entries)
-        for column, numbers_of in zip(self._numbers, numbers.T, strict=True):
-            column.frombytes(numbers_of.tobytes())
-        self._runs.append((key, len(entries)))
-
-    def frame(self) -> pd.DataFrame:
-        """A row per run (``key``), case and class, runs in the order in which they came."""
-        words = {name: each.column() for name, each in self._words.items()}
-        keys = pd.Index([key for key, _ in self._runs], dtype=str)
-        numbers = {name: np.asarray(values) for name, values in zip(NUMBERS, self._numbers, strict=True)}
-        about = {"key": keys.repeat([length for _, length in self._runs]), "case": words["case"]}
-        return pd.DataFrame({**about, "class": words["class"], **numbers, "empty": words["empty"]})
-
-
-class _Words:
-    """A column of words of which there are few."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-        self._column = array("i")
-
-    def extend(self, words: Iterable[str]) -> None:
-        self._column.extend([self._places.setdefault(word, len(self._places)) for word in words])
-
-    def column(self) -> pd.Index:
-        return pd.Index([*self._places], dtype=str).take(np.asarray(self._column))
+def score_columns(record: Record) -> tuple[int, list[Any]]:
+    """How many rows, one per case and class, and their columns, see ``SCORES``."""
+    entries = [each for classes in record.cases.values() for each in classes.values()]
+    values = list(chain.from_iterable(map(each.get, NUMBERS) for each in entries))
+    if not {*map(type, values)} <= _PLAIN:
+        values = [number(value) for value in values]
+    numbers = np.array(values, dtype=float).reshape(len(entries), len(NUMBERS))  # None becomes NaN
+    if (numbers[:, : len(COUNTS)] % 1 > 0).any():
+        raise ValueError("a count must be a whole number")
+    cases = list(chain.from_iterable(map(repeat, record.cases, map(len, record.cases.values()))))
+    classes = list(chain.from_iterable(record.cases.values()))
+    return len(entries), [cases, classes, *numbers.T, [str(each.get("empty") or "") for each in entries]]
 
 
 def _expect(path: str, **values: tuple[Any, type]) -> None:
@@ -209,40 +185,46 @@ def _expect(path: str, **values: tuple[Any, type]) -> None:
             raise ValueError(f"{path} has {value!r} for {name}, which is to be of type {kind.__name__}")
 
 
-def phase_rows(record: Record, key: str) -> Iterator[tuple]:
+def phase_columns(record: Record) -> tuple[int, list[Any]]:
+    """How many rows, one per phase, and their columns, see ``PHASES``."""
+    found = []
     for phase in record.phases:
         counts = {name: (getattr(phase, name), int) for name in ("steps", "samples", "process_bytes")}
         words = {name: (getattr(phase, name), str) for name in ("name", "kind", "key")}
         _expect(f"phase {phase.name!r}", **words, **counts)
-        seconds, device = number(phase.seconds), number(phase.device_bytes)
-        yield (
-            key,
-            phase.name,
-            phase.kind,
-            seconds,
-            number(phase.joules),
-            phase.steps,
-            phase.samples,
-            device,
-            phase.process_bytes,
-            phase.reused,
-            phase.key,
-        )
+        times = (number(phase.seconds), number(phase.joules))
+        memory = (number(phase.device_bytes), phase.process_bytes)
+        row = (phase.name, phase.kind, *times, phase.steps, phase.samples, *memory, bool(phase.reused), phase.key)
+        found.append(row)
+    return len(found), typed(PHASES, found)
 
 
-def diagnostic_rows(record: Record, key: str) -> Iterator[tuple]:
-    measured = {"pseudo_score": f"pseudo_{record.metric}"}  # pseudo_dice or pseudo_miou
-    for entry in record.diagnostics:
+def diagnostic_columns(record: Record) -> tuple[int, list[Any]]:
+    """How many rows, one per pseudo-labelling, and their columns, see ``DIAGNOSTICS``."""
+    found = []
+    for place, entry in enumerate(record.diagnostics):
         names = ["" if entry.get(name) is None else entry[name] for name in ENTRY]
         if not all(isinstance(name, str | int | float) for name in names):
             raise ValueError(f"a pseudo-labelling is named by {names}, which are to be numbers and words")
-        rates = (number(entry.get(measured.get(name, name))) for name in ("cases", *RATES))
-        yield key, *names, *rates, *(_by_class(entry, measured.get(name, name)) for name in BY_CLASS)
+        rates = (number(entry.get(_measured(record, name))) for name in ("cases", *RATES))
+        found.append((place, *names, *rates))
+    return len(found), typed(DIAGNOSTICS, found)
 
 
-def _by_class(entry: dict[str, Any], name: str) -> dict[str, float]:
-    found = entry.get(f"{name}_by_class", entry.get(name))
-    return {str(each): number(value) for each, value in found.items()} if isinstance(found, dict) else {}
+def class_columns(record: Record) -> tuple[int, list[Any]]:
+    """How many rows, one per pseudo-labelling, rate and class, and their columns, see ``CLASSES``."""
+    found = []
+    for place, entry in enumerate(record.diagnostics):
+        for rate in BY_CLASS:
+            name = _measured(record, rate)
+            values = entry.get(f"{name}_by_class", entry.get(name))
+            if isinstance(values, dict):
+                found += [(place, rate, str(each), number(value)) for each, value in values.items()]
+    return len(found), typed(CLASSES, found)
+
+
+def _measured(record: Record, rate: str) -> str:
+    return f"pseudo_{record.metric}" if rate == "pseudo_score" else rate  # pseudo_dice or pseudo_miou
 
 
 def read_failure(file: Path, path: str) -> Failure:

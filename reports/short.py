@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pandas as pd
-
 from atso_bench.reports.evidence import Evidence
 from atso_bench.reports.frame import Group
 from atso_bench.reports.leader import Leader
@@ -83,15 +81,14 @@ def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
         Cell(decimals(found.mean)),
         Cell(NONE) if alone else Cell(signed(found.mean - found.baseline_mean), over),
         Cell(NONE) if len(best) > 1 else Cell(signed(found.mean - found.runner_up_mean), following),
-        _time(group, runs, found),
+        _time(group, fraction, found),
     ]
 
 
-def _time(group: Group, runs: pd.DataFrame, found: Leader) -> Cell:
+def _time(group: Group, fraction: str, found: Leader) -> Cell:
     """The leader's; those of the others beside it, where there are not too many."""
-    baseline = runs[runs.label == found.baseline]
     times = {
-        label: time_multiple(group, runs[runs.label == label], baseline)
+        label: time_multiple(group, fraction, label, found.baseline)
         for label in group.labels
         if label != found.baseline
     }
@@ -111,10 +108,10 @@ def _sure(test: PairedTest | None) -> str:
     return "in these trainings" if test.these_differ and test.effect > 0 else "not sure"
 
 
-def time_multiple(group: Group, runs: pd.DataFrame, baseline: pd.DataFrame) -> float:
+def time_multiple(group: Group, fraction: str, method: str, baseline: str) -> float:
     """Seconds of training and pseudo-labelling, mean over runs, over the baseline's; NaN where they do not compare."""
-    if not (len(runs) and len(baseline)) or len({*runs["machine"], *baseline["machine"]}) > 1:
+    places = [place for place in ((fraction, method), (fraction, baseline)) if place in group.cells]
+    if len(places) < 2 or len({machine for place in places for machine in group.cells[place]["machine"]}) > 1:
         return math.nan
-    spent = group.learning_seconds
-    own, other = (spent.reindex(part["key"], fill_value=0.0).mean(skipna=False) for part in (runs, baseline))
-    return float(own / other) if own > 0 and other > 0 else math.nan
+    own, other = (group.mean_seconds[place] for place in places)
+    return own / other if own > 0 and other > 0 else math.nan

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from atso_bench.benchmark.spec import digest
@@ -31,6 +33,7 @@ def part(group: Group) -> str:
     return "the test set T" if group.facts["scored"] == "test" else "the validation set V"
 
 
+@lru_cache(maxsize=2**12)
 def records_of(comparison: str, fraction: str, label: str) -> str:
     """The anchor of the records that a cell of the table of scores is the mean of."""
     return f"records-{digest([comparison, fraction, label])}"
@@ -85,8 +88,8 @@ def cautions(group: Group) -> list[str]:
     runs = group.runs
     for fraction, head in group.fractions.items():
         part = runs[runs.fraction == fraction]
-        seeds = {label: ranges(part.loc[part.label == label, "seed"].tolist()) for label in group.labels}
-        seeds = {label: text for label, text in seeds.items() if text}
+        own = {label: group.cells[fraction, label] for label in group.labels if (fraction, label) in group.cells}
+        seeds = {label: ranges(cell["seed"].tolist()) for label, cell in own.items()}
         if len(set(seeds.values())) > 1:
             each = "; ".join(f"{label}: {text}" for label, text in seeds.items())
             said.append(f"At {head} the methods were not run with the same seeds ({each}).")
@@ -215,7 +218,7 @@ def mimicking(group: Group) -> Table:
     steps = group.diagnostics.groupby(place, sort=False)
     means: dict[Any, Any] = steps[["cases", *RATES]].mean().to_dict("index")
     seeds = steps["key"].nunique()
-    classes = {name: _by_class(group.diagnostics, place, name) for name in BY_CLASS}
+    classes = {name: _by_class(group, place, name) for name in BY_CLASS}
     of_cell: dict[tuple[str, str], list[tuple]] = {}
     for step in means:
         of_cell.setdefault(step[:2], []).append(step)
@@ -236,15 +239,19 @@ def mimicking(group: Group) -> Table:
     return Table("Every pseudo-labelling, mean over seeds", heads, rows, words=len(words))
 
 
-def _by_class(entries: pd.DataFrame, place: list[str], name: str) -> dict[tuple, str]:
+def _by_class(group: Group, place: list[str], rate: str) -> dict[tuple, str]:
     """The classes of each step one by one, where there are some and not too many for a cell."""
-    values = entries[f"{name}_by_class"]
-    known = pd.DataFrame(values[values.astype(bool)].tolist(), index=values.index[values.astype(bool)])
-    if not 1 < known.shape[1] < 5:
+    values = group.classes[group.classes["rate"] == rate]
+    column, classes = pd.factorize(values["class"])
+    if not 1 < len(classes) < 5:
         return {}
-    means = known.groupby([entries.loc[known.index, each] for each in place], sort=False).mean()
+    row, entries = pd.factorize(pd.MultiIndex.from_frame(values[["key", "entry"]]))
+    known = np.full((len(entries), len(classes)), np.nan)
+    known[row, column] = values["value"]
+    steps = group.diagnostics.set_index(["key", "entry"]).loc[entries, place].reset_index(drop=True)
+    means = pd.DataFrame(known).groupby([steps[name] for name in place], sort=False).mean()
     return {
-        step: ", ".join(f"{each} {decimals(mean)}" for each, mean in zip(known.columns, row, strict=True))
+        step: ", ".join(f"{name} {decimals(mean)}" for name, mean in zip(classes, row, strict=True))
         for step, row in zip(means.index, means.to_numpy().tolist(), strict=True)
     }
 

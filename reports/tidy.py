@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -29,8 +29,8 @@ _RATIOS = (*METRICS, *VOLUMES)
 _COLUMNS = (*(_RENAMED.get(name, name) for name in _ABOUT), "case", "class", *COUNTS, *_RATIOS, "empty")
 _WHOLE = ("labelled_cases", "seed", "steps", *COUNTS)
 _FRACTIONS = ("labelled_percent", *_RATIOS)
-_ROWS = 2**17
-"""So many are in memory at a time."""
+_ROWS, _LINES = 2**17, 2**14
+"""So many rows of the Parquet file are in memory at a time, and so many lines of the CSV."""
 
 
 def write_tidy(frames: Frames, folder: Path) -> None:
@@ -41,23 +41,26 @@ def write_tidy(frames: Frames, folder: Path) -> None:
     """
     runs = frames.runs.reindex(columns=list(_ABOUT)).rename(columns=_RENAMED)  # no column where no run was finished
     runs["options"] = [json.dumps(options, sort_keys=True, ensure_ascii=False) for options in runs["options"]]
-    run = pd.Index(runs["key"]).get_indexer(pd.Index(frames.scores["key"]))
-    parts = [slice(start, start + _ROWS) for start in range(0, max(1, len(run)), _ROWS)]
+    run = frames.scored_run
     with atomic(folder / "results.csv") as partial:
-        _write_csv(partial, runs, run, frames.scores, parts)
+        _write_csv(partial, runs, run, frames.scores)
     with atomic(folder / "results.parquet") as partial:
-        _write_parquet(partial, runs, run, frames.scores, parts)
+        _write_parquet(partial, runs, run, frames.scores)
+
+
+def _parts(rows: int, most: int) -> list[slice]:
+    return [slice(start, start + most) for start in range(0, max(1, rows), most)]
 
 
 # CSV
 
 
-def _write_csv(path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame, parts: list[slice]) -> None:
+def _write_csv(path: Path, runs: pd.DataFrame, run: NDArray[np.integer[Any]], scores: pd.DataFrame) -> None:
     """By hand: pandas takes each number through Python, ten times as long, and pyarrow quotes every word."""
     heads = [",".join(map(_cell, row)).encode() for row in runs.itertuples(index=False, name=None)]
     with path.open("wb") as file:
         file.write(",".join(_COLUMNS).encode() + b"\n")
-        for rows in parts:
+        for rows in _parts(len(run), _LINES):
             part = scores.iloc[rows]
             columns = (_words(part["case"]), _words(part["class"]), _counts(part), _ratios(part), _words(part["empty"]))
             head = (heads[place] for place in run[rows])
@@ -95,35 +98,34 @@ def _numbers(table: object) -> list[bytes]:
 # Parquet
 
 
-def _write_parquet(
-    path: Path, runs: pd.DataFrame, run: NDArray[np.intp], scores: pd.DataFrame, parts: list[slice]
-) -> None:
+def _write_parquet(path: Path, runs: pd.DataFrame, run: NDArray[np.integer[Any]], scores: pd.DataFrame) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    numbers = {name: column.to_numpy(float)[run] for name, column in runs.items() if name in (*_WHOLE, *_FRACTIONS)}
+    numbers = {name: column.to_numpy(float) for name, column in runs.items() if name in (*_WHOLE, *_FRACTIONS)}
     numbers |= {name: scores[name].to_numpy() for name in (*COUNTS, *_RATIOS)}
-    words = {name: _coded(column, run) for name, column in runs.items() if name not in numbers}
+    words = {name: _coded(column) for name, column in runs.items() if name not in numbers}
     words |= {name: _coded(scores[name]) for name in scores if name not in numbers and name not in words}
     index, whole = pyarrow.dictionary(pyarrow.int32(), pyarrow.string()), dict.fromkeys(_WHOLE, pyarrow.int64())
     kinds = {**dict.fromkeys(_COLUMNS, index), **dict.fromkeys(_FRACTIONS, pyarrow.float64()), **whole}
     schema = pyarrow.schema(kinds)
 
     def column(name: str, rows: slice) -> pyarrow.Array:
+        these = run[rows] if name in runs else rows
         if name in numbers:
-            return pyarrow.array(numbers[name][rows], from_pandas=True).cast(kinds[name])
+            return pyarrow.array(numbers[name][these], from_pandas=True).cast(kinds[name])
         places, known = words[name]
-        return pyarrow.DictionaryArray.from_arrays(places[rows], known)
+        return pyarrow.DictionaryArray.from_arrays(places[these], known)
 
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for rows in parts:
+        for rows in _parts(len(run), _ROWS):
             writer.write_table(pyarrow.table([column(name, rows) for name in _COLUMNS], schema=schema))
+    pyarrow.default_memory_pool().release_unused()  # about 30 MB, which it would keep for its own next use
 
 
-def _coded(column: pd.Series, run: NDArray[np.intp] | None = None) -> tuple[NDArray[np.int32], pyarrow.Array]:
+def _coded(column: pd.Series) -> tuple[NDArray[np.int32], pyarrow.Array]:
     """The place of each row's word among the words, and these."""
     import pyarrow
 
     found, words = pd.factorize(column)
-    places = np.asarray(found, dtype=np.int32)
-    return places if run is None else places[run], pyarrow.array([str(word) for word in words], pyarrow.string())
+    return np.asarray(found, dtype=np.int32), pyarrow.array([str(word) for word in words], pyarrow.string())

@@ -315,7 +315,10 @@ def test_an_unreadable_record_is_a_failure_of_its_own(tmp_path: Path, torn: str)
     [
         *({"cases": []}, {"split": {}}, {"environment": []}, {"pool_size": 0}, {"options": 1}, {"labelled": 0}),
         *({"metric": None}, {"diagnostics": [{"phase": "M0", "generation": [1]}]}),
-        *({"phases": [Phase("M0", "train", 1.0, **count)]} for count in ({"steps": "7"}, {"samples": 1.5})),
+        *(
+            {"phases": [Phase("M0", "train", 1.0, **count)]}
+            for count in ({"steps": "7"}, {"samples": 1.5}, {"steps": 2**63})
+        ),
         *({"seed": seed} for seed in (1.5, 2**70)),
     ],
 )
