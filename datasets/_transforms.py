@@ -77,12 +77,13 @@ def _elected(label: Tensor, grid: Tensor, numbers: Tensor) -> Tensor:
         first += (start.long() + 1) * step
         shares = [share * more for share in shares for more in (1 - part, part)]
         nearest = 2 * nearest + (start + part).round().sub_(start).long()
-    padded = F.pad(label, [1, 2] * axes, value=OUTSIDE).view(-1)
+    padded = label.new_full((*label.shape[:2], *(length + 3 for length in wide)), OUTSIDE)
+    padded[(..., *[slice(1, -2)] * axes)] = label
     corners = [sum(chosen) for chosen in itertools.product(*[(0, step) for step in reversed(steps)])]
-    found, share = torch.stack([padded[first + corner] for corner in corners]), torch.stack(shares)
+    found, share = torch.stack([padded.view(-1)[first + corner] for corner in corners]), torch.stack(shares)
     winner, most = found[0], torch.zeros_like(share[0], dtype=torch.half)
     for candidate in (*found, found.gather(0, nearest[None])[0]):
-        score = torch.where(found == candidate, share, 0).sum(0).half()
+        score = ((found == candidate) * share).sum(0).half()
         better = (score > most) | ((score == most) & (candidate < winner))
         winner, most = torch.where(better, candidate, winner), torch.maximum(score, most)
     return torch.where(score == most, candidate, winner)  # the nearest voxel's, if no other has more
