@@ -32,7 +32,7 @@ class MeanTeacher(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ema_decay: float = Field(0.99, ge=0, lt=1, description="a: decay of the teacher's weights; SSL4MIS, UA-MT")
-    weight: float = Field(0.1, ge=0, description="final value of w; SSL4MIS 0.1, PixelSSL 1, TorchSemiSeg 100")
+    weight: float = Field(10, ge=0, description="final value of w; SSL4MIS 0.1, PixelSSL 1, TorchSemiSeg 100")
     rampup: float = Field(0.4, ge=0, le=1, description="share of training over which w rises; SSL4MIS 1")
     noise: float = Field(0.1, ge=0, description="standard deviation of the teacher's input noise; SSL4MIS, UA-MT")
     noise_clip: float = Field(0.2, ge=0, description="largest noise; SSL4MIS, UA-MT")
