@@ -53,8 +53,11 @@ def turn_labels(label: Tensor, grid: Tensor) -> Tensor:
     shape = (*label.shape[:2], *grid.shape[1:-1])
     if label.device.type not in _AT_ONCE:  # every place costs less than to wait for the number of those in doubt
         return _elected(label, grid, torch.arange(math.prod(shape), device=label.device)).view(shape)
-    above = (label - OUTSIDE).float()  # 0 beyond the image, as turn has it
-    mean, square = turn(torch.cat([above, above.square()], 1), grid).chunk(2, 1)
+    both = grid.new_empty((label.shape[0], 2 * label.shape[1], *label.shape[2:]))
+    above, squared = both.chunk(2, 1)
+    above.copy_(label).sub_(OUTSIDE)  # 0 beyond the image, as turn has it
+    torch.mul(above, above, out=squared)
+    mean, square = turn(both, grid).chunk(2, 1)
     clear = mean.round().add_(OUTSIDE).to(label.dtype)
     doubtful = (square.addcmul_(mean, mean, value=-1).flatten() > _DOUBT).nonzero()[:, 0]
     clear.view(-1)[doubtful] = _elected(label, grid, doubtful)
@@ -102,9 +105,9 @@ def places(matrices: Tensor, patch: Sequence[int], wide: Sequence[int]) -> Tenso
     """
     axes = len(patch)
     grid = _centred(tuple(patch)).to(matrices.device, non_blocking=True).reshape(1, -1, axes)
-    half = matrices.new_tensor([size / 2 for size in wide])
-    turned = torch.matmul(grid, matrices.transpose(1, 2)) / half  # in nnU-Net's order, to be equal to the last bits
-    return turned.flip(-1).view(len(matrices), *patch, axes)
+    half = matrices.new_tensor([size / 2 for size in wide][::-1])
+    turned = torch.matmul(grid, matrices.flip(1).transpose(1, 2)).div_(half)  # as nnU-Net does, to the last bits
+    return turned.view(len(matrices), *patch, axes)
 
 
 @lru_cache(maxsize=8)

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.benchmark(group="augmentation")
 @pytest.mark.parametrize(
     ("configuration", "batch", "goal", "rounds"),
     [
-        ("2d", 16, faster(7), 40),
-        ("2d", 64, faster(12), 20),
+        ("2d", 16, faster(7), 80),
+        ("2d", 64, faster(12), 40),
         ("2d", 366, None, 8),
-        ("3d_fullres", 2, faster(2), 20),
-        ("3d_fullres", 9, faster(2), 10),
+        ("3d_fullres", 2, faster(2), 100),
+        ("3d_fullres", 9, faster(2), 40),
     ],
 )
 def test_augmented_batches(
