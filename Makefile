@@ -28,7 +28,7 @@ slow: $(READY) ## run the tests that take longer than a few seconds
 
 bench: $(READY) ## measure ours against its opponents and bounds, print the table of docs/performance.md; ONLY=word for some
 	mkdir -p results/bench
-	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' $(if $(ONLY),-k $(ONLY)) \
+	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' $(if $(ONLY),-k "$(ONLY)") \
 	  --table results/bench/table.md --benchmark-json results/bench/bench.json --benchmark-disable-gc --benchmark-quiet
 
 check: $(READY) ## lint, formatting, types, Dockerfile

@@ -81,7 +81,7 @@ def _elected(label: Tensor, grid: Tensor, numbers: Tensor) -> Tensor:
         shares = [share * more for share in shares for more in (1 - part, part)]
         nearest = 2 * nearest + (start + part).round().sub_(start).long()
     padded = label.new_full((*label.shape[:2], *(length + 3 for length in wide)), OUTSIDE)
-    padded[(..., *[slice(1, -2)] * axes)] = label
+    padded[(slice(None), slice(None), *[slice(1, -2)] * axes)] = label
     corners = [sum(chosen) for chosen in itertools.product(*[(0, step) for step in reversed(steps)])]
     found, share = torch.stack([padded.view(-1)[first + corner] for corner in corners]), torch.stack(shares)
     winner, most = found[0], torch.zeros_like(share[0], dtype=torch.half)
