@@ -30,7 +30,7 @@ from atso_bench.methods.mean_teacher import MeanTeacher
 
 pytestmark = pytest.mark.benchmark(group="mean teacher's step")
 SIZE = {"width": 16, "batch": 32}
-STEPS = 4  # in a round
+STEPS = 3  # in a round
 SCORED_EVERY = 200
 
 
@@ -48,7 +48,7 @@ def test_a_peers_loop(race: Callable[..., Any], device: torch.device, tmp_path: 
             often(step, STEPS),
             opponent=f"SSL4MIS's loop, {pipeline}, with 1/{SCORED_EVERY} of a scored volume (measured apart)",
             goal=faster(1),
-            rounds=6,
+            rounds=4,
             work=STEPS,
             charged=STEPS * scoring / SCORED_EVERY,
         )
