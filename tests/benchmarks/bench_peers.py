@@ -48,7 +48,7 @@ def test_a_peers_loop(race: Callable[..., Any], device: torch.device, tmp_path: 
             often(step, STEPS),
             opponent=f"SSL4MIS's loop, {pipeline}, with 1/{SCORED_EVERY} of a scored volume (measured apart)",
             goal=faster(1),
-            rounds=4,
+            rounds=9,
             work=STEPS,
             charged=STEPS * scoring / SCORED_EVERY,
         )
@@ -68,7 +68,7 @@ def test_uncertainty(race: Callable[..., Any], device: torch.device, tmp_path: P
             often(ours, STEPS),
             often(theirs, STEPS),
             opponent=f"UA-MT: {PASSES} more passes of the teacher, {words}",
-            rounds=3,
+            rounds=4,
             work=STEPS,
         )
 

@@ -24,8 +24,8 @@ SIZES = {"2d": {"width": 16, "batch": 32}, "3d_fullres": {"width": 8, "batch": 2
 STEPS = (3, 8)  # in a round, without and with a loader's process, which has up to 4 batches ready when it begins
 
 RACES = [
-    ("2d", 0, "bare step, batch at hand", overhead(1.05), 10),
-    ("2d", 1, "bare step, batch at hand", overhead(1.05), 5),
+    ("2d", 0, "bare step, batch at hand", overhead(1.05), 16),
+    ("2d", 1, "bare step, batch at hand", overhead(1.05), 8),
     ("2d", 0, "the same with nnU-Net's pipeline", None, 4),
     ("2d", 0, "nnU-Net's trainer", faster(1), 4),
     ("3d_fullres", 0, "bare step, batch at hand", None, 3),
