@@ -40,18 +40,19 @@ def ours(prediction: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
     return metrics.hd95(distances), metrics.assd(distances)
 
 
+def directed(one: np.ndarray, other: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """Distances of one surface to the other in medpy's way: a distance transform of the whole volume."""
+    cross = ndimage.generate_binary_structure(one.ndim, 1)
+    edges = [mask ^ ndimage.binary_erosion(mask, cross) for mask in (one, other)]
+    distance: np.ndarray = ndimage.distance_transform_edt(~edges[1], sampling=spacing)
+    return distance[edges[0]]
+
+
 def full_volume(prediction: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """HD95 and ASSD in medpy's way: a distance transform of the whole volume for each direction and each metric."""
-
-    def directed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        cross = ndimage.generate_binary_structure(one.ndim, 1)
-        edges = [mask ^ ndimage.binary_erosion(mask, cross) for mask in (one, other)]
-        distance: np.ndarray = ndimage.distance_transform_edt(~edges[1], sampling=SPACING)
-        return distance[edges[0]]
-
-    hd95 = max(np.percentile(directed(*both), 95) for both in ((prediction, reference), (reference, prediction)))
-    both = [directed(prediction, reference), directed(reference, prediction)]
-    return float(hd95), float(np.concatenate(both).mean())
+    """HD95 and ASSD, with distances of their own for each direction and each metric."""
+    pairs = (prediction, reference), (reference, prediction)
+    hd95 = max(np.percentile(directed(*pair, SPACING), 95) for pair in pairs)
+    return float(hd95), float(np.concatenate([directed(*pair, SPACING) for pair in pairs]).mean())
 
 
 def monai(prediction: np.ndarray, reference: np.ndarray) -> tuple[float, float]:

@@ -56,6 +56,7 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., Row]:
         goal: what is aimed at, or None.
         rounds: of each; medians count.
         work: how often one call does the thing: the table has the time of one.
+        charged: seconds that the opponent takes beside each call, measured apart.
     """
 
     def run(
@@ -67,6 +68,7 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., Row]:
         goal: Goal | None = None,
         rounds: int = 15,
         work: int = 1,
+        charged: float = 0.0,
     ) -> Row:
         opponents: list[float] = []
 
@@ -74,7 +76,7 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., Row]:
             if theirs is not None:
                 start = now()
                 theirs()
-                opponents.append(now() - start)
+                opponents.append(now() - start + charged)
 
         for action in (theirs, ours):  # warms up
             if action is not None:
