@@ -484,3 +484,18 @@ def test_a_batch_is_nnunets_sample_by_sample(
         assert label.dtype == torch.int64
         assert (label == their_label).float().mean() > 0.9995
         assert set(label.unique().tolist()) == {0, 1, 2}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_a_gpu_finishes_a_batch_as_a_cpu_does(shape: tuple[int, ...], labels: str) -> None:
+    volumes = Volumes(2, masked=True)
+    pool = Pool(("a", "b"), volumes.images, getattr(volumes, labels))
+    draw = BatchDraw(pool, 16, Geometry.of(shape, [False, True]), LABELS)
+    drawn = draw.read()
+    drawn["noisy"] = drawn["noisy"][:0]  # the devices' random numbers differ
+    drawn["deviations"] = drawn["deviations"][:0]
+    here, there = (draw.finish(dict(drawn), torch.device(device)) for device in ("cpu", "cuda"))
+    assert torch.allclose(here[0], there[0].cpu(), rtol=1e-4, atol=1e-4)
+    assert (here[1].float() - there[1].cpu().float()).abs().gt(1e-4).float().mean() < 5e-4

@@ -50,7 +50,8 @@ class Row:
     def cells(self) -> list[str]:
         met = "" if self.goal is None else "yes" if self.goal.met(self.ratio, self.ours) else "**no**"
         words = "" if self.goal is None else self.goal.words
-        return [self.part, self.opponent, said(self.theirs), said(self.ours), f"{self.ratio:.2f}", words, met]
+        ratio = f"{self.ratio:.3g}" if self.opponent else ""
+        return [self.part, self.opponent, said(self.theirs), said(self.ours), ratio, words, met]
 
 
 HEAD = ["part", "opponent or bound", "its time", "ours", "its time / ours", "goal", "met"]
