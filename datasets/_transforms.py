@@ -104,16 +104,17 @@ def places(matrices: Tensor, patch: Sequence[int], wide: Sequence[int]) -> Tenso
         ``(N, *patch, axes)``, from -1 to 1 over the wider patch, the last axis first.
     """
     axes = len(patch)
-    grid = _centred(tuple(patch)).to(matrices.device, non_blocking=True).reshape(1, -1, axes)
+    grid = _centred(tuple(patch), matrices.device).reshape(1, -1, axes)
     half = matrices.new_tensor([size / 2 for size in wide][::-1])
     turned = torch.matmul(grid, matrices.flip(1).transpose(1, 2)).div_(half)  # as nnU-Net does, to the last bits
     return turned.view(len(matrices), *patch, axes)
 
 
 @lru_cache(maxsize=8)
-def _centred(patch: tuple[int, ...]) -> Tensor:
+def _centred(patch: tuple[int, ...], device: torch.device) -> Tensor:
+    """Places of a patch's voxels from its centre, ``(*patch, axes)``; too large to be brought to a GPU for each batch."""
     lines = [torch.linspace((1 - size) / 2, (size - 1) / 2, size) for size in patch]
-    return torch.stack(torch.meshgrid(lines, indexing="ij"), dim=-1)
+    return torch.stack(torch.meshgrid(lines, indexing="ij"), dim=-1).to(device)
 
 
 def blur(rows: Tensor, sigmas: Tensor) -> Tensor:
