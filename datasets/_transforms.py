@@ -112,7 +112,7 @@ def places(matrices: Tensor, patch: Sequence[int], wide: Sequence[int]) -> Tenso
 
 @lru_cache(maxsize=8)
 def _centred(patch: tuple[int, ...], device: torch.device) -> Tensor:
-    """Places of a patch's voxels from its centre, ``(*patch, axes)``; too large to be brought to a GPU for each batch."""
+    """Places of a patch's voxels from its centre, ``(*patch, axes)``; too large to go to a GPU with each batch."""
     lines = [torch.linspace((1 - size) / 2, (size - 1) / 2, size) for size in patch]
     return torch.stack(torch.meshgrid(lines, indexing="ij"), dim=-1).to(device)
 
