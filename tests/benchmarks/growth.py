@@ -124,6 +124,7 @@ def draw(found: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
             panel.loglog(sizes, np.maximum(row / max(row[0], 1e-9), 1e-3), marker="o", label=what)
         panel.loglog(sizes, sizes / sizes[0], color="grey", linestyle=":", label="linear")
         panel.set(xlabel=name, ylabel="times the smallest")
+        panel.xaxis.set_minor_formatter("")
     panels[0][0].legend(fontsize=7)
     figure.savefig(path)
 
