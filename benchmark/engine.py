@@ -166,7 +166,12 @@ class Trainer:
         key, ordinal = self._train_key(job, identity), self._trainings
         self._trainings += 1
         self.teacher_patches += steps * teacher_patches
-        with self._claim(key, phase) as folder:
+        self._carry_out(job, identity, key, ordinal)
+        return model
+
+    def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
+        """Train, or take the weights from the store."""
+        with self._claim(key, job.phase) as folder:
             done = self.stages.finished(folder)
             if done is None:
                 with self.profile.part("set-up"):
@@ -174,8 +179,7 @@ class Trainer:
                 done = training.run(folder, key)
             else:
                 self.stages.load_models(folder, job.models)
-        self._note(replace(done, name=phase), folder)
-        return model
+        self._note(replace(done, name=job.phase), folder)
 
     def predict(
         self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"

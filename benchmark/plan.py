@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,40 +115,21 @@ class _Rehearsal(Trainer):
         self.folder, self.store, self.measured = folder, store, measured
         self.seconds: dict[str, float] = {}
         self.stored: dict[str, float] = {}
-        self.trainings = self.cases = 0
+        self.cases = 0
 
-    def train(
-        self,
-        model: nn.Module,
-        step: Any,
-        pools: Mapping[str, Pool],
-        *,
-        steps: int,
-        phase: str,
-        identity: Mapping[str, Any],
-        after: Callable[[int], None] = lambda step: None,
-        also: Sequence[nn.Module] = (),
-        teacher_patches: int = 0,
-    ) -> nn.Module:
-        self._spend(steps, phase)
-        pools = {name: pool for name, pool in pools.items() if pool.ids}
-        job = Job(model, step, pools, steps, phase, after, also)
-        key = self._train_key(job, identity)
-        ordinal, self._trainings = self._trainings, self._trainings + 1
-        self.trainings += 1
+    def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
         folder = self.store.root / key
         if (found := self.store.finished(folder)) and (folder / "model.pt").is_file():
             self.stored[key] = found.seconds
             self.store.load_models(folder, job.models)
-            return model
-        kind = [*self.kind, dict(identity), sorted(pools)]
+            return
+        kind = [*self.kind, dict(identity), sorted(job.pools)]
         probed = replace(job, steps=loop.PROBED)
         cost = self.measured.once(
             kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
         )
-        self.seconds[key] = cost.of(steps - self.store.steps_done(folder))
+        self.seconds[key] = cost.of(job.steps - self.store.steps_done(folder))
         _name(key, *job.models)
-        return model
 
     def predict(
         self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"
@@ -170,6 +151,10 @@ class _Rehearsal(Trainer):
         )
         self.seconds[key] = (len(pool.ids) - len(labels)) * case
         return _Blank(pool.ids, pool.images, len(self.task.classes) if soft else 0, key)
+
+    @property
+    def trainings(self) -> int:
+        return self._trainings
 
     @property
     def compared(self) -> int:

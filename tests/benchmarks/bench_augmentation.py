@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import volumes
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from racing import Goal, faster
 
 pytestmark = pytest.mark.benchmark(group="augmentation")
@@ -38,10 +37,7 @@ def test_augmented_batches(
     task = volumes.task(configuration)
     draw = task.draws(volumes.labelled(task), batch)
     geometry = draw.geometry
-    transforms = nnUNetTrainer.get_training_transforms(
-        geometry.patch, geometry.rotation, None, geometry.mirror_axes, geometry.layered, use_mask_for_norm=[False]
-    )
-    loader = volumes.nnunets_loader(task, tmp_path, batch, transforms)
+    loader = volumes.nnunets_loader(task, tmp_path, batch, volumes.nnunets_transforms(geometry))
 
     def ours() -> None:
         draw.finish(draw.read(), device)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from racing import Action, Goal, faster, overhead
+from racing import Action, Goal, faster, often, overhead
 from torch import nn
 
 from atso_bench.benchmark.losses import MovingAverage
@@ -67,15 +67,8 @@ def test_an_update(race: Callable[..., Any], device: torch.device, size: str, op
     theirs = opponents(teacher, student, device)[opponent]
     work = 1 if size.startswith("30") else 100
 
-    def often(update: Action) -> Action:
-        def repeated() -> None:
-            for _ in range(work):
-                update()
-
-        return repeated
-
-    ours = often(lambda: average.update(DECAY))
-    race(f"moving average, {size}", ours, often(theirs), opponent=opponent, goal=goal, rounds=25, work=work)
+    ours, theirs = often(lambda: average.update(DECAY), work), often(theirs, work)
+    race(f"moving average, {size}", ours, theirs, opponent=opponent, goal=goal, rounds=25, work=work)
 
 
 def opponents(teacher: nn.Module, student: nn.Module, device: torch.device) -> dict[str, Action]:

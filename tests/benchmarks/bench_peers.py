@@ -18,9 +18,9 @@ import torch
 import volumes
 from bench_losses import parameter_by_parameter
 from bench_metrics import directed
-from racing import Action, faster, now
+from racing import Action, faster, now, often
 from scipy import ndimage
-from stepping import often, steps_of
+from stepping import steps_of
 from torch import nn
 from uncertainty import PASSES, UncertaintyAware
 

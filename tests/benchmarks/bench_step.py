@@ -12,8 +12,8 @@ import pytest
 import torch
 import volumes
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from racing import Action, Goal, faster, overhead
-from stepping import often, steps_of
+from racing import Action, Goal, faster, often, overhead
+from stepping import steps_of
 from torch import nn
 
 from atso_bench.benchmark.loop import Training, autocast
@@ -112,15 +112,7 @@ def nnunets(task: Any, folder: Path, device: torch.device) -> Action:
         trainer = nnUNetTrainer(plans, task.configuration, 0, task.dataset_json, device)
         data = Path(trainer.preprocessed_dataset_folder)
         data.mkdir(parents=True)
-        geometry = task._geometry
-        transforms = trainer.get_training_transforms(
-            geometry.patch,
-            geometry.rotation,
-            trainer._get_deep_supervision_scales(),
-            geometry.mirror_axes,
-            geometry.layered,
-            use_mask_for_norm=[False],
-        )
+        transforms = volumes.nnunets_transforms(task._geometry, trainer._get_deep_supervision_scales())
         loader = volumes.nnunets_loader(task, data, task.recipe.batch, transforms)
         trainer.initialize()
     trainer.network.train()

@@ -57,6 +57,14 @@ class Row:
 HEAD = ["part", "opponent or bound", "its time", "ours", "its time / ours", "goal", "met"]
 
 
+def often(action: Action, times: int) -> Action:
+    def repeated() -> None:
+        for _ in range(times):
+            action()
+
+    return repeated
+
+
 @cache
 def _start() -> torch.cuda.Event:
     event = torch.cuda.Event(enable_timing=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import volumes
 from racing import Action
-from torch import nn
 
 from atso_bench.benchmark.engine import Method, Trainer
 from atso_bench.benchmark.loop import Job, Training
@@ -24,21 +23,8 @@ class Standing(Trainer):
 
     training: Training
 
-    def train(
-        self,
-        model: nn.Module,
-        step: Any,
-        pools: Mapping[str, Pool],
-        *,
-        steps: int,
-        phase: str,
-        identity: Mapping[str, Any],
-        after: Callable[[int], None] = lambda step: None,
-        also: Sequence[nn.Module] = (),
-        teacher_patches: int = 0,
-    ) -> nn.Module:
-        self.training = Training(self.means, Job(model, step, pools, steps, phase, after, also), 0)
-        return model
+    def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
+        self.training = Training(self.means, job, ordinal)
 
 
 def data(task: Any) -> TrainData:
@@ -59,11 +45,3 @@ def steps_of(
     training.job.model.train()
     with training._batches() as batches:
         yield training, lambda: training._one_step(next(batches))
-
-
-def often(action: Action, times: int) -> Action:
-    def repeated() -> None:
-        for _ in range(times):
-            action()
-
-    return repeated

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import Pool
+from atso_bench.datasets._chances import Geometry
+from atso_bench.datasets._patches import OVERSAMPLED
 from atso_bench.datasets.hippocampus import Hippocampus
 from atso_bench.datasets.phantom import Phantom
 
@@ -66,6 +69,13 @@ def labelled(task: Any) -> Pool:
     return Pool(tuple(task.labels), task.images, task.labels)
 
 
+def nnunets_transforms(geometry: Geometry, scales: Any = None) -> Any:
+    """nnU-Net's training transforms as it has them; with the ``scales`` of the heads, labels for each head."""
+    return nnUNetTrainer.get_training_transforms(
+        geometry.patch, geometry.rotation, scales, geometry.mirror_axes, geometry.layered, use_mask_for_norm=[False]
+    )
+
+
 def nnunets_loader(task: Any, folder: Path, batch: int, transforms: Any) -> Any:
     """nnU-Net's own loader over the labelled cases of ``task``, which are written to ``folder`` as nnU-Net does."""
     names: Sequence[str] = tuple(task.labels)
@@ -85,6 +95,6 @@ def nnunets_loader(task: Any, folder: Path, batch: int, transforms: Any) -> Any:
         geometry.wide,
         geometry.patch,
         task._label_manager,
-        oversample_foreground_percent=0.33,
+        oversample_foreground_percent=OVERSAMPLED,
         transforms=transforms,
     )
