@@ -28,31 +28,25 @@ class BatchDraw(PatchDraw):
         A patch that is to be turned or scaled is cut from a wider one (``wide_image`` and the like, in the order of
         ``turned``); its place in ``image`` and the like is left empty.
         """
-        drawn: dict[str, Any] = {}
-        for number, (name, lower) in enumerate(self.places()):
-            image = self.pool.images[name]
-            label = None if self.pool.labels is None else self.pool.labels[name]
-            if not drawn:
-                drawn = self._room(image, label)
-                turned = {int(row): place for place, row in enumerate(drawn["turned"])}
+        places = list(self.places())
+        image, label = self.case(places[0][0])
+        drawn = chances(self.size, image.array.shape[0], self.geometry)
+        turned = {row: place for place, row in enumerate(drawn["turned"].tolist())}
+        plain = room(self.size, self.geometry.patch, image, label)
+        wide = room(len(turned), self.geometry.wide, image, label)
+        for number, (name, lower) in enumerate(places):
             if number in turned:
-                kind, row, corner = "wide_", turned[number], lower
+                fill(wide, turned[number], *self.case(name), lower)
             else:
-                kind, row, corner = "", number, [low + more for low, more in zip(lower, self.inner, strict=True)]
-            cut(image.array, corner, drawn[f"{kind}image"][row])
-            if label is not None:
-                cut(label, corner, drawn[f"{kind}soft" if "soft" in drawn else f"{kind}label"][row])
-            if (outside := getattr(image, "outside", None)) is not None:
-                mark(outside, corner, drawn[f"{kind}label"][row], hard=label is not None and "soft" not in drawn)
-        return {name: torch.from_numpy(part) if isinstance(part, np.ndarray) else part for name, part in drawn.items()}
+                corner = [low + more for low, more in zip(lower, self.inner, strict=True)]
+                fill(plain, number, *self.case(name), corner)
+        cuts = {**plain, **{f"wide_{name}": part for name, part in wide.items()}}
+        return {**drawn, **{name: torch.from_numpy(part) for name, part in cuts.items()}}
 
     def finish(self, drawn: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Augment on ``device``: images ``(N, C, *patch)``, and labels if the pool has any."""
         with one_thread(), torch.no_grad():
-            parts = {
-                name: part.to(device, non_blocking=True) if isinstance(part, Tensor) else part
-                for name, part in drawn.items()
-            }
+            parts = {name: part.to(device, non_blocking=True) for name, part in drawn.items()}
             if len(drawn["turned"]):
                 self._turn(parts)
             change_intensities(parts["image"], parts)
@@ -73,22 +67,6 @@ class BatchDraw(PatchDraw):
         sizes = zip(self.geometry.wide, self.geometry.patch, strict=True)
         inner = [wide // 2 - patch // 2 for wide, patch in sizes]
         return [0] * (3 - len(inner)) + inner
-
-    def _room(self, image: Image, label: np.ndarray | None) -> dict[str, Any]:
-        """The parameters of a batch and room for it, with zeros and ``OUTSIDE`` where the images have nothing."""
-        channels = image.array.shape[0]
-        drawn: dict[str, Any] = dict(chances(self.size, channels, self.geometry))
-        for kind, number, size in (
-            ("", self.size, self.geometry.patch),
-            ("wide_", len(drawn["turned"]), self.geometry.wide),
-        ):
-            drawn[f"{kind}image"] = np.zeros((number, channels, *size), np.float32)
-            soft = label is not None and label.ndim == image.array.ndim
-            if soft and label is not None:
-                drawn[f"{kind}soft"] = np.zeros((number, len(label), *size), np.float32)
-            if (label is not None and not soft) or getattr(image, "outside", None) is not None:
-                drawn[f"{kind}label"] = np.full((number, *size), OUTSIDE, np.int16)
-        return drawn
 
     def _turn(self, parts: dict[str, Any]) -> None:
         """Turn and scale the samples in ``turned``; where the first axis is coarse, its layers alike."""
@@ -125,21 +103,14 @@ class SampleDraw(PatchDraw):
         return {**batch, "label": torch.stack([sample["segmentation"][0].long() for sample in samples])}
 
     def _sample(self, name: str, lower: list[int]) -> dict[str, Tensor]:
-        image, wide = self.pool.images[name], self.geometry.wide
-        label = None if self.pool.labels is None else self.pool.labels[name]
-        soft = label is not None and label.ndim == image.array.ndim
-        sample = {"image": np.zeros((image.array.shape[0], *wide), np.float32)}
-        cut(image.array, lower, sample["image"])
-        outside = getattr(image, "outside", None)
-        if (label is not None and not soft) or outside is not None:
-            sample["segmentation"] = np.full((1, *wide), OUTSIDE, np.int16)
-        if soft and label is not None:
-            sample["regression_target"] = np.zeros((len(label), *wide), np.float32)
-            cut(label, lower, sample["regression_target"])
-        elif label is not None:
-            cut(label, lower, sample["segmentation"][0])
-        if outside is not None:
-            mark(outside, lower, sample["segmentation"][0], hard=label is not None and not soft)
+        image, label = self.case(name)
+        made = room(1, self.geometry.wide, image, label)
+        fill(made, 0, image, label, lower)
+        sample = {"image": made["image"][0]}
+        if "label" in made:
+            sample["segmentation"] = made["label"]  # of one channel
+        if "soft" in made:
+            sample["regression_target"] = made["soft"][0]
         result: dict[str, Tensor] = self.transforms(**{key: torch.from_numpy(part) for key, part in sample.items()})
         return result
 
@@ -174,6 +145,35 @@ def change_intensities(image: Tensor, parts: Mapping[str, Any]) -> None:
     change("coarse", lambda some: transforms.coarsen(some, parts["sizes"]))
     change("inverted", lambda some: transforms.gamma(some, parts["inverted_exponents"], inverted=True))
     change("raised", lambda some: transforms.gamma(some, parts["exponents"], inverted=False))
+
+
+def room(number: int, size: tuple[int, ...], image: Image, label: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Room for so many patches of a size, for images and labels of this kind.
+
+    Returns:
+        ``image``; ``soft`` for soft labels; ``label`` for hard ones, and for the voxels that normalisation left out.
+        Zeros, and ``OUTSIDE`` in ``label``: what lies beyond an image.
+    """
+    made = {"image": np.zeros((number, image.array.shape[0], *size), np.float32)}
+    if label is not None and label.ndim == image.array.ndim:
+        made["soft"] = np.zeros((number, len(label), *size), np.float32)
+    if (label is not None and "soft" not in made) or outside_of(image) is not None:
+        made["label"] = np.full((number, *size), OUTSIDE, np.int16)
+    return made
+
+
+def fill(made: Mapping[str, np.ndarray], row: int, image: Image, label: np.ndarray | None, lower: list[int]) -> None:
+    """Cut the patch that begins at ``lower`` into one row of the ``room`` that was made for it."""
+    cut(image.array, lower, made["image"][row])
+    if label is not None:
+        cut(label, lower, made["soft" if "soft" in made else "label"][row])
+    if (outside := outside_of(image)) is not None:
+        mark(outside, lower, made["label"][row], hard=label is not None and "soft" not in made)
+
+
+def outside_of(image: Image) -> Any:
+    """The mask of the voxels that normalisation left out, if there is one."""
+    return getattr(image, "outside", None)
 
 
 def mark(outside: Any, lower: Sequence[int], target: np.ndarray, *, hard: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
-from atso_bench.benchmark.task import Draw, Pool
+from atso_bench.benchmark.task import Draw, Image, Pool
 from atso_bench.datasets._chances import Geometry
 
 OVERSAMPLED = 0.33  # share of a batch that holds foreground for sure, as in nnU-Net
@@ -38,6 +38,10 @@ class PatchDraw(Draw):
             self.classes.append(list(self.annotated))
         self._voxels: dict[str, dict[Any, np.ndarray]] = {}
         self._ranges: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
+
+    def case(self, name: str) -> tuple[Image, np.ndarray | None]:
+        """A case's image, and its label if the pool has any."""
+        return self.pool.images[name], None if self.pool.labels is None else self.pool.labels[name]
 
     def places(self) -> Iterator[tuple[str, list[int]]]:
         """For each patch of a batch a case, and where in it the wide patch begins; before the image's edge too."""

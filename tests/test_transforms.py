@@ -275,6 +275,16 @@ def test_the_order_of_transforms_is_nnunets() -> None:
 
 
 SAMPLES, CHANNELS = 4000, 2
+RANDOM = {
+    SpatialTransform,
+    GaussianBlurTransform,
+    MultiplicativeBrightnessTransform,
+    ContrastTransform,
+    SimulateLowResolutionTransform,
+    GammaTransform,
+    MirrorTransform,
+    GaussianNoiseTransform,
+}
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -285,35 +295,17 @@ def drawn(request: pytest.FixtureRequest) -> tuple[Geometry, dict[str, np.ndarra
     torch.manual_seed(1)
     ours = {name: part.numpy() for name, part in chances(SAMPLES, CHANNELS, geometry).items()}
     image, flat = (torch.zeros(CHANNELS, *size) for size in (geometry.patch, geometry.wide[-geometry.turned_axes :]))
+    random = [(chance, part) for chance, part in parts(geometry) if type(part) in RANDOM]
     theirs = []
     for _ in range(SAMPLES):
         given = {}
-        for chance, part in parts_once(geometry):
+        for chance, part in random:
             if torch.rand(1).item() < chance:
                 shown = flat if isinstance(part, SpatialTransform) else image
                 name = type(part).__name__ + ("Inverted" if getattr(part, "p_invert_image", 0) else "")
                 given[name] = part.get_parameters(image=shown)
         theirs.append(given)
     return geometry, ours, theirs
-
-
-_PARTS: dict[tuple[int, ...], list[tuple[float, Any]]] = {}
-
-
-def parts_once(geometry: Geometry) -> list[tuple[float, Any]]:
-    random = {
-        SpatialTransform,
-        GaussianBlurTransform,
-        MultiplicativeBrightnessTransform,
-        ContrastTransform,
-        SimulateLowResolutionTransform,
-        GammaTransform,
-        MirrorTransform,
-        GaussianNoiseTransform,
-    }
-    if geometry.patch not in _PARTS:
-        _PARTS[geometry.patch] = [(chance, part) for chance, part in parts(geometry) if type(part) in random]
-    return _PARTS[geometry.patch]
 
 
 def alike(ours: np.ndarray, theirs: np.ndarray) -> bool:
