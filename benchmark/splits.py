@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import accumulate, combinations
@@ -67,6 +67,7 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
       ``fraction`` percent of the rest's cases (half rounds up, at least 1), or the given number of cases. As the target
       grows, the nearest prefix never shrinks: the splits of one seed are nested, also where groups differ in size.
     - R is what remains, and ``dataset.unlabelled`` but for the groups of V and T.
+    - No two parts hold the same image, whatever its names.
 
     Published lists (``spec.lists``) overrule these rules, each for its part and without a shuffle: ``pool`` is the
     training pool and S its first cases, as many as the target (peers label the first n of their lists, by case);
@@ -76,7 +77,8 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
 
     Raises:
         ValueError: if a list names an unknown case, one twice or one in two parts; if more cases are to be labelled
-            than there are; if nothing is left to label; or if a group of V or T is also in the training pool.
+            than there are; if nothing is left to label; if a group of V or T is also in the training pool; or if two
+            parts hold the same image under two names.
     """
     if spec.split_by not in ("", *dataset.groupings):
         raise ValueError(f"{dataset.name} is split by {' or '.join(dataset.groupings)}, got {spec.split_by!r}")
@@ -101,7 +103,33 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
         labelled = _nearest_prefix(dataset, spec, rest)
     images = (case for case in dataset.unlabelled if dataset.group(case, spec.split_by) not in apart)
     parts = (labelled, (*_without(rest, labelled), *images), validation, test)
-    return Split(*(tuple(sorted(part)) for part in parts))
+    split = Split(*(tuple(sorted(part)) for part in parts))
+    _refuse_twins(dataset, split)
+    return split
+
+
+def same_images(content: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The cases that share an image, sorted; ``content`` is case -> hash of its image."""
+    holders: dict[str, list[str]] = {}
+    for case, image in sorted(content.items()):
+        holders.setdefault(image, []).append(case)
+    return [tuple(cases) for cases in holders.values() if len(cases) > 1]
+
+
+def _refuse_twins(dataset: Dataset, split: Split) -> None:
+    """One image in two parts would be learnt from and asked for, whatever it is called."""
+    part = {case: name for name, cases in asdict(split).items() for case in cases}
+    divided = [
+        " and ".join(f"{case!r} ({part[case]})" for case in cases)
+        for cases in same_images({case: dataset.content(case) for case in part})
+        if len({part[case] for case in cases}) > 1
+    ]
+    if divided:
+        more = f" ... ({len(divided)} images in all)" if len(divided) > 5 else ""
+        raise ValueError(
+            f"two parts of a split hold no image in common, but the same image is in {'; '.join(divided[:5])}{more}; "
+            f"remove one of them from {dataset.name}, or put both into one group"
+        )
 
 
 def read_list(path: Path) -> tuple[str, ...]:

@@ -225,6 +225,10 @@ class Dataset(Protocol):
         """The group of a case, which a split never divides; ``by`` is one of ``groupings``, or empty for the first."""
         ...
 
+    def content(self, case_id: str) -> str:
+        """Hash of the decoded image alone, so that the same image under two names is seen; needs prepared data."""
+        ...
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         """The labelled cases of a published protocol's list at a label fraction.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.datasets._caveats import caveats
 from atso_bench.datasets._decoded import Decoded
 from atso_bench.datasets._frames_on_disk import Listing, list_frames
+from atso_bench.datasets._noted import read_noted
 from atso_bench.datasets._published import is_published, published_list
 from atso_bench.datasets._storage import storage, told
 
@@ -94,7 +94,7 @@ class CityscapesDataset:
     @cached_property
     def caveats(self) -> tuple[str, ...]:
         """What the reader of a record has to know about the data; empty before it is prepared."""
-        return caveats(self._frames, self.release) if self._found else ()
+        return (*caveats(self._frames, self.release), *self._content["notes"]) if self._found else ()
 
     @property
     def default_list(self) -> str:
@@ -109,6 +109,12 @@ class CityscapesDataset:
         if by not in ("", *self.groupings):
             raise ValueError(f"{self.name} is split by one of {', '.join(self.groupings)}, got {by!r}")
         return case_id.split("_")[0] if by == "city" else case_id
+
+    def content(self, case_id: str) -> str:
+        """Hash of the frame's pixels; prepares if that has not been done. See ``Dataset.content``."""
+        if "_content" not in self.__dict__:
+            self.ready()
+        return str(self._frames[case_id]["image"])
 
     def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """A file of weights by its full path and its hash; see ``Dataset.settled``."""
@@ -157,12 +163,14 @@ class CityscapesDataset:
             raise FileNotFoundError(f"there is no {self.name}; {self._how_to_get}")
         notes = []
         found = self._find_prepared(chosen)
+        if found is not None and (wrong := self._decoded.doubts(found, chosen, self._listing(chosen), say)):
+            notes, found = [f"{wrong}; all frames are checked and decoded again"], None
         if found is None:
             listing = self._list(chosen)
             found = self._decoded.make(chosen, listing, say)
             counts = Counter(frame.part for frame in listing.frames)
             parts = ", ".join(f"{count:,} of {part}" for part, count in counts.items())
-            notes = [f"checked {counts.total():,} frames of {chosen}: {parts}", f"decoded into {found}"]
+            notes += [f"checked {counts.total():,} frames of {chosen}: {parts}", f"decoded into {found}"]
         if given is not None:
             self._decoded.remember(given)
         self._forget()
@@ -209,8 +217,8 @@ class CityscapesDataset:
             configuration=self.configuration,
             budget=budget,
             overrides=overrides,
-            images=Frames(self._folder / "images", tuple(visible)),
-            labels=FrameLabels(self._folder / "labels", tuple(labelled)),
+            images=Frames(self._folder / "images", tuple(visible), self.name),
+            labels=FrameLabels(self._folder / "labels", tuple(labelled), self.name),
             visible={name: self._frames[name]["image"] for name in visible},
             labelled={name: self._frames[name]["label"] for name in labelled},
             unlabelled=len(set(visible) - set(labelled)),
@@ -225,15 +233,18 @@ class CityscapesDataset:
 
     def picture(self, case_id: str) -> np.ndarray:
         """The frame; see ``Dataset.picture``."""
-        frame: np.ndarray = np.load(self._folder / "images" / f"{case_id}.npy", mmap_mode="r")
-        return frame
+        from atso_bench.datasets._frames import Frames
+
+        frame: np.ndarray = Frames(self._folder / "images", (case_id,), self.name)[case_id].array
+        return frame.transpose(1, 2, 0)
 
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry, which is the original one; see ``Dataset.hidden_label``."""
         if self._frames.get(case_id, {}).get("label") is None:
             raise KeyError(f"{self.name} has no labelled frame {case_id!r}")
-        label: np.ndarray = np.load(self._folder / "labels" / f"{case_id}.npy")
-        return label
+        from atso_bench.datasets._frames import FrameLabels
+
+        return np.array(FrameLabels(self._folder / "labels", (case_id,), self.name)[case_id])
 
     # -- folders -----------------------------------------------------------------------------------------------------
 
@@ -263,7 +274,11 @@ class CityscapesDataset:
 
     def _find_prepared(self, source: Path) -> Path | None:
         """The folder that was prepared from what is in ``source``, or was there before it was taken away."""
-        return self._decoded.find(source, self._list(source) if _is_there(source) else None)
+        return self._decoded.find(source, self._listing(source))
+
+    def _listing(self, source: Path) -> Listing | None:
+        """The frames in ``source``; None if it was taken away."""
+        return self._list(source) if _is_there(source) else None
 
     @property
     def _folder(self) -> Path:
@@ -273,7 +288,10 @@ class CityscapesDataset:
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self._folder / "prepared.json").read_text(encoding="utf-8"))
+        path = self._folder / "prepared.json"
+        content: dict[str, Any] | None = read_noted(path)
+        if content is None:
+            raise OSError(f"{path} is damaged; `atso-bench prepare {self.name}` makes it anew")
         return content
 
     @property

@@ -19,11 +19,8 @@ class _Arrays(Opened):
 
     def _array(self, case_id: str) -> np.ndarray:
         self.check(case_id)
-        path = self._folder / f"{case_id}.npy"
-        try:
-            array: np.ndarray = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise OSError(f"{path} is missing or damaged ({error}); `atso-bench prepare` makes it anew") from error
+        with self.whole(case_id):
+            array: np.ndarray = np.load(self._folder / f"{case_id}.npy", mmap_mode="r")
         return array
 
 

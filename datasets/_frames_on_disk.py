@@ -14,6 +14,8 @@ import numpy as np
 
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.street_labels import FRAME, IMAGE, KINDS, UNKNOWN, VOID, expected, train_ids
+from atso_bench.datasets._image_files import PACKED
+from atso_bench.datasets._noted import sha256
 
 _GREY, _RGB = (8, 0), (8, 2)  # PNG's bit depth and colour type
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
@@ -69,9 +71,10 @@ class Listing:
     @property
     def decoded_bytes(self) -> int:
         """What the frames take decoded: three bytes by pixel of an image, one by pixel of a label."""
-        sizes = (header(frame.image) for frame in self.frames)
         planes = (3 if frame.label is None else 4 for frame in self.frames)
-        return sum(size[0] * size[1] * count for size, count in zip(sizes, planes, strict=True) if size)
+        found = zip(self.frames, planes, strict=True)
+        sizes = ((header(frame.image), count) for frame, count in found if not _too_large(frame.image))
+        return sum(size[0] * size[1] * count for size, count in sizes if size)
 
 
 def list_frames(root: Path, parts: Sequence[str]) -> Listing:
@@ -108,7 +111,7 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
     Returns:
         ``{"problems": [...]}`` with what is wrong and what to do, or the facts of a sound frame: ``part``, ``city``,
         ``size`` [H, W], content hashes ``image`` and ``label``, ``evaluated`` (pixels of evaluated classes, None
-        without a label) and ``flat`` (the image has one colour throughout).
+        without a label), ``flat`` (the image has one colour throughout) and ``raw`` (hash of the PNG files).
     """
     image = _decode(frame.image, _RGB)
     label = None if frame.label is None else _decode(frame.label, _GREY)
@@ -125,12 +128,29 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
     if problems or isinstance(image, str) or isinstance(label, str):
         return {"problems": problems}
     facts: dict[str, Any] = {"part": frame.part, "city": frame.city, "size": list(image.shape[:2])}
-    facts |= {"image": _content(image), "label": None, "evaluated": None, "flat": bool((image == image[0, 0]).all())}
+    facts |= {"image": content_of(image), "label": None, "evaluated": None, "flat": bool((image == image[0, 0]).all())}
+    facts["raw"] = raw_hash(frame)
     np.save(folder / "images" / f"{frame.id}.npy", image)
     if label is not None:
         np.save(folder / "labels" / f"{frame.id}.npy", label)
-        facts |= {"label": _content(label), "evaluated": int((label != VOID).sum())}
+        facts |= {"label": content_of(label), "evaluated": int((label != VOID).sum())}
     return facts
+
+
+def raw_hash(frame: Frame) -> str:
+    """Hash of the bytes of a frame's files."""
+    return "".join(sha256(path)[:16] for path in frame.files)
+
+
+def is_whole(name: str, fact: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a frame's decoded arrays hold what they held when they were made."""
+    try:
+        return all(
+            fact[kind] is None or content_of(np.load(folder / f"{kind}s" / f"{name}.npy", mmap_mode="r")) == fact[kind]
+            for kind in ("image", "label")
+        )
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def header(path: Path) -> tuple[int, int, int, int] | None:
@@ -156,6 +176,8 @@ def _decode(path: Path, wanted: tuple[int, int]) -> np.ndarray | str:
     if found[2:] != wanted:
         have, want = (f"{depth}-bit {_COLOURS.get(colour, 'unknown')}" for depth, colour in (found[2:], wanted))
         return f"it is {have}, expected {want}; export it again as {want} PNG"
+    if _too_large(path):
+        return f"its header promises {found[0]:,} x {found[1]:,} pixels, which the file cannot hold; export it again"
     try:
         data = io.BytesIO(path.read_bytes())
         with Image.open(data, formats=["PNG"]) as checked:
@@ -165,6 +187,11 @@ def _decode(path: Path, wanted: tuple[int, int]) -> np.ndarray | str:
             return np.array(opened)
     except Exception as error:
         return f"it cannot be read ({str(error).strip() or type(error).__name__}); download or export it again"
+
+
+def _too_large(path: Path) -> bool:
+    found = header(path)
+    return found is not None and found[0] * found[1] > PACKED * path.stat().st_size
 
 
 def _label_problems(label: np.ndarray, name: str, size: tuple[int, ...]) -> Iterator[str]:
@@ -224,7 +251,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _content(array: np.ndarray) -> str:
+def content_of(array: np.ndarray) -> str:
     """Hash of shape and pixels."""
     whole = hashlib.sha256(repr(array.shape).encode())
     whole.update(np.ascontiguousarray(array).data)

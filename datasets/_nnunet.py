@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from atso_bench.benchmark.record import write_json
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.datasets._raw import Case, Look, RawDataset, examine
-from atso_bench.datasets._storage import Storage, locked, new_folder, quiet, storage, told, user_plans
+from atso_bench.datasets._noted import read_noted, sha256, write_noted
+from atso_bench.datasets._raw import Case, RawDataset
+from atso_bench.datasets._read_json import read_object
+from atso_bench.datasets._storage import Storage, locked, new_folder, storage, told, user_plans
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
+    from atso_bench.datasets._made import Made
     from atso_bench.datasets._nnunet_task import NnunetTask
     from atso_bench.datasets._prepare import Preprocessing, Say
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when prepared data has to be made again."""
 
 
@@ -43,7 +44,6 @@ class NnunetDataset:
     track: Literal["medical", "natural"] = "medical"
     configurations: ClassVar[tuple[str, ...]] = ("2d", "3d_fullres")
     groupings: ClassVar[tuple[str, ...]] = ("patient",)
-    caveats: tuple[str, ...] = ()
     default_list: str = ""
 
     def __init__(self, configuration: str = "2d") -> None:
@@ -58,7 +58,8 @@ class NnunetDataset:
         raise ValueError(f"{self.name} cannot be imported from {source}; give a folder in nnU-Net's raw layout")
 
     def group(self, case_id: str, by: str = "") -> str:
-        return case_id
+        """The patient: what ``patients.json`` says, else the case itself; see ``Dataset.group``."""
+        return self.raw.patients.get(case_id, case_id)
 
     def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         return dict(recipe)
@@ -100,9 +101,21 @@ class NnunetDataset:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all files, and of the user's own plans where there are any."""
+        """Hash of all files, of who is whose patient, and of the user's own plans where there are any."""
         own = user_plans(self.folder)
-        return digest([self.hashes, self.raw.json, *([own.read_text(encoding="utf-8")] if own else [])])
+        told = [*([self.raw.patients] if self.raw.patients else []), *([sha256(own)] if own else [])]
+        return digest([self.hashes, self.raw.json, *told])
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the reader of a record has to know about the data; empty before it is prepared."""
+        return tuple(self._content["notes"]) if self._find_prepared() else ()
+
+    def content(self, case_id: str) -> str:
+        """Hash of the decoded image; prepares if that has not been done. See ``Dataset.content``."""
+        if "_content" not in self.__dict__:
+            self.ready()
+        return str(self._content["images"][case_id])
 
     @cached_property
     def hashes(self) -> dict[str, dict[str, str]]:
@@ -124,13 +137,15 @@ class NnunetDataset:
         """
         notes = [] if source is None else self._import(Path(source))
         self.raw.json, self.raw.classes  # noqa: B018 - a broken dataset.json shows before anything is made
+        if self._find_prepared() is not None:
+            self._read_again()
         found = self._find_prepared()
-        if found is not None:
-            return [*notes, f"{self.folder} {self.configuration} is prepared in {found}"]
-        target = self._storage.new_prepared / self.folder / self._key
-        with locked(target.parent / ".lock"):
-            found = self._find_prepared()  # another process may have made it while this one waited
-            return [*notes, *(self._make(target, say) if found is None else [f"prepared in {found}"])]
+        if found is not None and read_noted(found / "prepared.json") is not None:
+            mended = self._made(found, self._plans).mend(say)
+            told = [f"{self.folder} {self.configuration} is prepared in {found}", *mended]
+        else:
+            told = self._make(self._storage.new_prepared / self.folder / self._key, say)
+        return [*notes, *told, *(f"note: {caveat}" for caveat in self.caveats)]
 
     def ready(self, say: Say | None = None) -> list[str]:
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
@@ -139,70 +154,47 @@ class NnunetDataset:
         return told(self.prepare(say=say), say)
 
     def _make(self, target: Path, say: Say | None) -> list[str]:
+        """Check all cases, plan and preprocess, unless another process has just done so."""
         from atso_bench.datasets import _plan
-        from atso_bench.datasets._prepare import each, size_of
+        from atso_bench.datasets._check import check
 
-        for leftover in target.rglob(".*.partial"):
-            leftover.unlink()
-        looks = self._check(say)
-        own = user_plans(self.folder)
-        visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
-        plans = _plan.read_plans(own) if own else _plan.make_plans(self.raw, visible)
-        configuration = _plan.configuration_of(plans, self.configuration)
-        preprocessing = self._preprocessing(plans)
-        cases = list(self.raw.cases.values())
-        labelled = [case for case in cases if case.label is not None]
-        write_label = partial(preprocessing.label, folder=target / "labels", ignore=self.raw.ignore)
-        each(write_label, labelled, size_of(cases), "labels", say)
-        if not _plan.needs_intensities(plans, self.configuration):
-            write_image = partial(preprocessing.image, folder=target / "images")
-            each(write_image, cases, size_of(cases), "images", say)
-        write_json(target / "prepared.json", {"plans": plans, "identity": self.identity, "format": FORMAT})
+        with locked(target.parent / ".lock"):
+            if read_noted(target / "prepared.json") is not None:
+                return [f"prepared in {target}"]
+            for leftover in target.rglob(".*.partial"):
+                leftover.unlink()
+            looks, notes = check(self.raw, say)
+            own = user_plans(self.folder)
+            visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
+            plans = _plan.read_plans(own, self.raw) if own else _plan.make_plans(self.raw, visible)
+            configuration = _plan.configuration_of(plans, self.configuration)
+            self._made(target, plans).write(say)
+            images = {name: look.content for name, look in looks.items()}
+            content = {"plans": plans, "identity": self.identity, "images": images, "notes": notes, "format": FORMAT}
+            write_noted(target / "prepared.json", content)
+        self._forget()
         return [
-            f"checked {len(cases)} cases of {self.folder}: {len(self.pool)} to learn from, {len(self.test)} for test, "
+            f"checked {len(looks)} cases of {self.folder}: {len(self.pool)} to learn from, {len(self.test)} for test, "
             f"{len(self.unlabelled)} without label",
             f"{'plans from ' + str(own) if own else 'planned by nnU-Net'}: {self.configuration}, "
             f"patch {'x'.join(map(str, configuration['patch_size']))}, batch {configuration['batch_size']}",
             f"preprocessed into {target}",
         ]
 
-    def _check(self, say: Say | None) -> dict[str, Look]:
-        """Read every case once.
+    def _made(self, folder: Path, plans: dict[str, Any]) -> Made:
+        from atso_bench.datasets._made import Made
 
-        Raises:
-            ValueError: naming every bad case.
-        """
-        from atso_bench.datasets._prepare import each, size_of
+        return Made(folder, self._preprocessing(plans), self.raw.cases, self.raw.ignore)
 
-        problems = self.raw.listing_problems()
-        cases = list(self.raw.cases.values())
-        looks: dict[str, Look] = {}
-        if cases:
-            values = [*range(len(self.raw.classes)), *([] if self.raw.ignore is None else [self.raw.ignore])]
-            channels = len(self.raw.json["channel_names"])
-            look = partial(examine, channels=channels, labels=values, reader=self._reader())
-            found = each(look, cases, size_of(cases), "check", say)
-            looks = {case.id: result for case, result in zip(cases, found, strict=True)}
-        problems += [f"{name}: {problem}" for name, result in looks.items() for problem in result.problems]
-        if problems:
-            listed = "\n  ".join(problems)
-            raise ValueError(f"{self.raw.folder} has {len(problems)} problem(s):\n  {listed}")
-        return looks
+    def _read_again(self) -> None:
+        """Hash all files anew: one may have changed and kept its size and its time."""
+        before = self.hashes
+        if self.raw.hashes([], self._storage.new_prepared / self.folder / "hashes.json") != before:
+            self._forget()
 
-    def _reader(self) -> Any:
-        from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-
-        first = next(iter(self.raw.cases.values()))
-        readable = first.images and first.images[0].is_file()
-        example = str(first.images[0]) if readable else None
-        try:
-            with (
-                quiet(),
-                contextlib.redirect_stderr(io.StringIO()),
-            ):  # nnU-Net prints a traceback for a file that it cannot read
-                return determine_reader_writer_from_dataset_json(self.raw.json, example, verbose=False)()
-        except RuntimeError:
-            return determine_reader_writer_from_dataset_json(self.raw.json, None, verbose=False)()
+    def _forget(self) -> None:
+        for cached in ("raw", "hashes", "identity", "_key", "_plans", "_content"):
+            self.__dict__.pop(cached, None)
 
     def _import(self, source: Path) -> list[str]:
         target = self._storage.new_raw / self.folder
@@ -216,8 +208,7 @@ class NnunetDataset:
                     shutil.copytree(source, partial_folder, dirs_exist_ok=True)
                 else:
                     self.convert(source, partial_folder)
-        for cached in ("raw", "hashes", "identity", "_key", "_plans"):
-            self.__dict__.pop(cached, None)
+        self._forget()
         return [f"imported {source} to {target}"]
 
     # -- what a run asks for -----------------------------------------------------------------------------------------
@@ -228,7 +219,6 @@ class NnunetDataset:
         """Make the task that S allows; see ``Dataset.task``."""
         from atso_bench.datasets import _plan
         from atso_bench.datasets._nnunet_task import NnunetTask
-        from atso_bench.datasets._prepare import each, size_of
 
         self._known(labelled, {**self.raw.labelled, **self.raw.own_test}, "labelled")
         self._known(visible, self.raw.cases, "visible")
@@ -239,10 +229,9 @@ class NnunetDataset:
             plans = _plan.with_intensities(plans, self._intensities(labelled))
             key = digest(plans["foreground_intensity_properties_per_channel"])
             images = self._storage.new_prepared / self.folder / f"{folder.name}-ct-{key}"
-            missing = [name for name in visible if not (images / f"{name}.json").is_file()]
-            cases = [self.raw.cases[name] for name in missing]
-            each(partial(self._preprocessing(plans).image, folder=images), cases, size_of(cases))
+            self._made(folder, plans).complete(images, visible)
         return NnunetTask(
+            dataset=self.name,
             plans=plans,
             configuration=self.configuration,
             dataset_json=self._dataset_json,
@@ -261,8 +250,8 @@ class NnunetDataset:
         from atso_bench.benchmark.task import IGNORE, Reference
 
         case = self._labelled_case(case_id)
-        reader = self._preprocessing(self._plans).reader
-        label, properties = reader.read_seg(str(case.label))
+        with _readable(case_id):
+            label, properties = self._preprocessing(self._plans).reader.read_seg(str(case.label))
         classes = label[0].astype(np.uint8)
         if self.raw.ignore is not None:
             classes[label[0] == self.raw.ignore] = IGNORE
@@ -271,15 +260,16 @@ class NnunetDataset:
     def picture(self, case_id: str) -> np.ndarray:
         """The first channel in the original geometry; see ``Dataset.picture``."""
         images = [str(path) for path in self.raw.cases[case_id].images]
-        channels: np.ndarray = self._preprocessing(self._plans).reader.read_images(images)[0]
+        with _readable(case_id):
+            channels: np.ndarray = self._preprocessing(self._plans).reader.read_images(images)[0]
         return channels[0]
 
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry; see ``Dataset.hidden_label``."""
-        from atso_bench.datasets._prepare import open_array
+        from atso_bench.datasets._volumes import TrueLabels
 
-        array: np.ndarray = open_array(self._prepared / "labels" / f"{self._labelled_case(case_id).id}.b2nd")[:]
-        return array
+        name = self._labelled_case(case_id).id
+        return np.array(TrueLabels(self._prepared / "labels", (name,), self.name)[name])
 
     # -- folders -----------------------------------------------------------------------------------------------------
 
@@ -312,8 +302,17 @@ class NnunetDataset:
         return found
 
     @cached_property
+    def _content(self) -> dict[str, Any]:
+        """What was noted when the data was prepared."""
+        path = self._prepared / "prepared.json"
+        content: dict[str, Any] | None = read_noted(path)
+        if content is None:
+            raise OSError(f"{path} is damaged; `atso-bench prepare {self.name}` makes it anew")
+        return content
+
+    @property
     def _plans(self) -> dict[str, Any]:
-        plans: dict[str, Any] = json.loads((self._prepared / "prepared.json").read_text(encoding="utf-8"))["plans"]
+        plans: dict[str, Any] = self._content["plans"]
         return plans
 
     @property
@@ -331,10 +330,11 @@ class NnunetDataset:
 
         key = digest([[name, self.hashes[name]] for name in sorted(labelled)])
         path = self._storage.new_prepared / self.folder / "intensities" / f"{key}.json"
-        if not path.is_file():
+        found: dict[str, dict[str, float]] | None = read_noted(path)
+        if found is None:
             reader = type(self._preprocessing(self._plans).reader)
-            write_json(path, intensities([self.raw.cases[name] for name in sorted(labelled)], reader))
-        found: dict[str, dict[str, float]] = json.loads(path.read_text())
+            found = intensities([self.raw.cases[name] for name in sorted(labelled)], reader)
+            write_noted(path, found)
         return found
 
     def _labelled_case(self, case_id: str) -> Case:
@@ -351,10 +351,20 @@ class NnunetDataset:
             )
 
 
+@contextlib.contextmanager
+def _readable(case_id: str) -> Iterator[None]:
+    """What a reader says of a raw file that was there when the data was prepared, and is not any more."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
+        told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise OSError(f"{case_id} cannot be read ({told[-1]}); is its raw data still there, and as it was?") from error
+
+
 def _is_raw(folder: Path) -> bool:
     """Whether the folder is in nnU-Net's raw layout, not MSD's."""
     description = folder / "dataset.json"
-    return description.is_file() and "file_ending" in json.loads(description.read_text(encoding="utf-8"))
+    return description.is_file() and "file_ending" in read_object(description)
 
 
 def write_description(

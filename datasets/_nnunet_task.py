@@ -63,6 +63,7 @@ class NnunetTask:
     def __init__(
         self,
         *,
+        dataset: str,
         plans: Plans,
         configuration: str,
         dataset_json: Mapping[str, Any],
@@ -83,8 +84,8 @@ class NnunetTask:
         self.ignore = ignore
         self.recipe, own = _recipe(configuration_of(plans, configuration), budget, overrides)
         self.plans = _adapted(plans, configuration, self.recipe, own["width"])
-        self.images: Mapping[str, Image] = Images(images, tuple(visible))
-        self.labels: Labels = TrueLabels(labels, tuple(labelled))
+        self.images: Mapping[str, Image] = Images(images, tuple(visible), dataset)
+        self.labels: Labels = TrueLabels(labels, tuple(labelled), dataset)
         plan = configuration_of(self.plans, configuration)
         self.details = {
             "configuration": configuration,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,30 @@ class Opened(Mapping[str, Any]):
 
     Attributes:
         what: the cases in words, for the error that names them.
+        dataset: the name by which ``prepare`` makes them anew.
     """
 
     what = "cases that this task was opened for"
 
-    def __init__(self, folder: Path, ids: tuple[str, ...]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, ids: tuple[str, ...], dataset: str) -> None:
+        self._folder, self.dataset = folder, dataset
         self.ids = dict.fromkeys(ids)
 
     def check(self, case_id: str) -> None:
         """Raise a ``KeyError`` for a case that is not open here."""
         if case_id not in self.ids:
             raise KeyError(f"{case_id!r} is not among the {len(self.ids)} {self.what}")
+
+    @contextmanager
+    def whole(self, case_id: str) -> Iterator[None]:
+        """Read a file of a case in here: one that is missing or damaged is named with the remedy, as an ``OSError``."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError, LookupError) as error:
+            raise OSError(
+                f"{case_id}: its prepared file is missing or damaged ({error}, in {self._folder}); "
+                f"`atso-bench prepare {self.dataset}` makes it anew"
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)

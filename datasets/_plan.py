@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from atso_bench.datasets._raw import READERS, Case, Look, RawDataset
+from atso_bench.datasets._description import READERS
+from atso_bench.datasets._examine import Look
+from atso_bench.datasets._raw import Case, RawDataset
 from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
 
 Plans = dict[str, Any]
@@ -74,7 +76,7 @@ def make_plans(raw: RawDataset, looks: Mapping[str, Look]) -> Plans:
     return plans
 
 
-def read_plans(path: Path) -> Plans:
+def read_plans(path: Path, raw: RawDataset) -> Plans:
     """The user's own plans, after a look at every name in them that nnU-Net would import."""
     try:
         plans: Plans = json.loads(path.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from atso_bench.benchmark.record import atomic, write_json
+from atso_bench.datasets._noted import sums_of
 from atso_bench.datasets._plan import Plans, configuration_of
 from atso_bench.datasets._raw import Case
 
@@ -42,19 +44,26 @@ class Preprocessing:
     def reader(self) -> Any:
         return self._manager.image_reader_writer_class()
 
-    def image(self, case: Case, folder: Path) -> None:
+    def image(self, case: Case, folder: Path) -> dict[str, str]:
         """Write ``CASE.b2nd`` (normalised image), ``CASE.json`` (its geometry), and ``CASE.outside.b2nd`` where the
-        normalisation leaves out the voxels around the nonzero region. The label is not opened.
+        normalisation leaves out the voxels around the nonzero region. The label is not opened. Returns the files'
+        checksums.
         """
         image, properties = self._read(case)
         image, outside, properties = self._run(image, None, properties, self._for_images)
+        made = [folder / f"{case.id}.b2nd", folder / f"{case.id}.json"]
         if any(self._for_images.use_mask_for_norm):
-            write_array(folder / f"{case.id}.outside.b2nd", outside[0] < 0, self._patch)
-        write_array(folder / f"{case.id}.b2nd", image, self._patch)
-        write_json(folder / f"{case.id}.json", json.loads(json.dumps(properties, default=_plain)))
+            made.append(folder / f"{case.id}.outside.b2nd")
+            write_array(made[-1], outside[0] < 0, self._patch)
+        write_array(made[0], image, self._patch)
+        write_json(made[1], json.loads(json.dumps(properties, default=_plain)))
+        return sums_of(*made)
 
-    def label(self, case: Case, folder: Path, ignore: int | None) -> None:
-        """Write ``CASE.b2nd``, class indices in the image's geometry; nnU-Net's ignore label becomes ``IGNORE``."""
+    def label(self, case: Case, folder: Path, ignore: int | None) -> dict[str, str]:
+        """Write ``CASE.b2nd``, class indices in the image's geometry; nnU-Net's ignore label becomes ``IGNORE``.
+
+        Returns the file's checksum.
+        """
         from atso_bench.benchmark.task import IGNORE
 
         image, properties = self._read(case)
@@ -63,7 +72,9 @@ class Preprocessing:
         classes = np.maximum(label, 0).astype(np.uint8)  # nnU-Net writes -1 outside the nonzero region
         if ignore is not None:
             classes[label == ignore] = IGNORE
-        write_array(folder / f"{case.id}.b2nd", classes, self._patch)
+        made = folder / f"{case.id}.b2nd"
+        write_array(made, classes, self._patch)
+        return sums_of(made)
 
     @cached_property
     def _manager(self) -> Any:
@@ -118,10 +129,24 @@ def write_array(path: Path, array: np.ndarray, patch: Sequence[int]) -> None:
 
 
 def open_array(path: Path) -> Any:
-    """A blosc2 array that decompresses what is sliced."""
-    import blosc2
+    """A blosc2 array that decompresses what is sliced.
 
-    return blosc2.open(urlpath=str(path), mode="r", dparams={"nthreads": 1})
+    Raises:
+        OSError: if there is none, or something else than plain numbers. A file can ask ``blosc2.open`` for other files,
+            for addresses on the network, and for Python code that it holds; what is used here knows numbers alone.
+    """
+    from blosc2 import NDArray, blosc2_ext
+
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    try:
+        array = blosc2_ext.open(str(path), "r", 0, dparams={"nthreads": 1})
+        plain = isinstance(array, NDArray) and set(array.schunk.meta.keys()) <= {"b2nd"}
+    except (RuntimeError, ValueError) as error:
+        raise OSError(f"{path} is damaged: {error}") from error
+    if not plain:
+        raise OSError(f"{path} holds something else than an array of numbers, and is not opened")
+    return array
 
 
 def each(
@@ -137,7 +162,7 @@ def each(
 
 def size_of(cases: Iterable[Case]) -> int:
     """Bytes of the raw files."""
-    files = (path for case in cases for path in (*case.images, case.label) if path is not None)
+    files = (path for case in cases for path in case.files)
     return sum(path.stat().st_size for path in files if path.is_file())
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from atso_bench.benchmark.record import write_json
-from atso_bench.datasets._storage import quiet
+from atso_bench.datasets._description import class_names, listed_files, read_description
+from atso_bench.datasets._names import name_problems
+from atso_bench.datasets._noted import read_noted, sha256, write_noted
+from atso_bench.datasets._patients import patient_problems, read_patients
 
 TEST_PERCENT = 20
 TEST_SEED = 20200317
-READERS = (
-    "SimpleITKIO",
-    "SimpleITKIOWithReorient",
-    "NibabelIO",
-    "NibabelIOWithReorient",
-    "Tiff3DIO",
-    "NaturalImage2DIO",
-)
 
 
 @dataclass(frozen=True)
@@ -38,28 +29,15 @@ class Case:
     images: tuple[Path, ...]
     label: Path | None = None
 
-
-@dataclass(frozen=True)
-class Look:
-    """What one reading of a case showed.
-
-    Attributes:
-        problems: what is wrong, and what to do.
-        shape: voxels by axis after cropping to the nonzero region.
-        spacing: millimetres by axis.
-        kept: share of the voxels that cropping keeps.
-    """
-
-    problems: tuple[str, ...]
-    shape: tuple[int, ...] = ()
-    spacing: tuple[float, ...] = ()
-    kept: float = 1.0
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*self.images, *(() if self.label is None else (self.label,)))
 
 
 @dataclass(frozen=True)
 class RawDataset:
     """A folder ``DatasetXXX_Name`` with ``dataset.json``, ``imagesTr`` and ``labelsTr``, and perhaps ``imagesTs`` with
-    ``labelsTs`` (a labelled test set) and ``imagesUn`` (images without labels).
+    ``labelsTs`` (a labelled test set), ``imagesUn`` (images without labels) and ``patients.json`` (who is who).
     """
 
     folder: Path
@@ -67,51 +45,17 @@ class RawDataset:
 
     @cached_property
     def json(self) -> dict[str, Any]:
-        path = self.folder / "dataset.json"
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is no valid JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} has to hold an object with labels, channel_names and file_ending")
-        content.setdefault("channel_names", content.get("modality"))
-        missing = [key for key in ("labels", "channel_names", "file_ending") if not content.get(key)]
-        if missing:
-            raise ValueError(
-                f"{path} lacks {', '.join(missing)}; nnU-Net's documentation/dataset_format.md tells what they are"
-            )
-        for key, kind, example in (
-            ("labels", dict, '{"background": 0, "organ": 1}'),
-            ("channel_names", dict, '{"0": "MRI"}'),
-            ("file_ending", str, '".nii.gz"'),
-        ):
-            if not isinstance(content[key], kind):
-                raise ValueError(f"{path}: {key} has to look like {example}, got {content[key]!r}")
-        if (reader := content.get("overwrite_image_reader_writer", "None")) not in ("None", *READERS):
-            raise ValueError(f"{path}: overwrite_image_reader_writer is one of {', '.join(READERS)}, got {reader!r}")
-        return content
+        return read_description(self.folder / "dataset.json")
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names in the order of the label values, background first, without nnU-Net's ignore label."""
-        labels = self.json["labels"]
-        path = self.folder / "dataset.json"
-        if any(isinstance(value, list) and len(value) > 1 for value in labels.values()):
-            raise ValueError(
-                f"{path} defines regions (lists of labels), which are not supported: give each class one label"
-            )
-        try:
-            values = {name: int(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
-        except (ValueError, TypeError, IndexError) as error:
-            raise ValueError(f"{path}: labels has to give each name a number, got {labels}") from error
-        if values.get("background") != 0:
-            raise ValueError(f"{path}: label 0 has to be called 'background', got {labels}")
-        names = sorted(values, key=lambda name: values[name])
-        if [values[name] for name in names] != list(range(len(names))) or names.index("background"):
-            raise ValueError(f"{path}: labels have to be 0, 1, 2 ... without a gap, got {labels}")
-        if "ignore" in names and names[-1] != "ignore":
-            raise ValueError(f"{path}: the ignore label has to be the highest, got {labels}")
-        return tuple(name for name in names if name != "ignore")
+        return class_names(self.json["labels"], self.folder / "dataset.json")
+
+    @cached_property
+    def patients(self) -> dict[str, str]:
+        """Case -> patient, where the user has told it; see ``read_patients``."""
+        return read_patients(self.folder)
 
     @property
     def ignore(self) -> int | None:
@@ -122,15 +66,8 @@ class RawDataset:
     def labelled(self) -> dict[str, Case]:
         if "dataset" not in self.json:
             return self._cases("imagesTr", "labelsTr")
-        listed = self.json["dataset"]
-        try:
-            return {
-                name: Case(name, tuple(self._expand(image) for image in files["images"]), self._expand(files["label"]))
-                for name, files in sorted(listed.items())
-            }
-        except (AttributeError, KeyError, TypeError) as error:
-            form = '{"CASE": {"images": [FILE, ...], "label": FILE}, ...}'
-            raise ValueError(f"{self.folder / 'dataset.json'}: dataset has to look like {form}") from error
+        listed = listed_files(self.json["dataset"], self.folder)
+        return {name: Case(name, images, label) for name, (images, label) in listed.items()}
 
     @cached_property
     def own_test(self) -> dict[str, Case]:
@@ -178,7 +115,7 @@ class RawDataset:
         """
         known: dict[str, list[Any]] = {}
         for cache in caches:
-            known.update(json.loads(cache.read_text()) if cache.is_file() else {})
+            known.update(read_noted(cache) or {})
         fresh: dict[str, list[Any]] = {}
 
         def sha(path: Path) -> str:
@@ -187,7 +124,7 @@ class RawDataset:
             status = path.stat()
             stamp = [status.st_size, status.st_mtime_ns]
             old = known.get(str(path))
-            digest = old[2] if old and old[:2] == stamp else _sha256(path)
+            digest = old[2] if old and old[:2] == stamp else sha256(path)
             fresh[str(path)] = [*stamp, digest]
             return str(digest)
 
@@ -198,38 +135,44 @@ class RawDataset:
         result = {name: case(files) for name, files in sorted(self.cases.items())}
         if fresh != known:
             with contextlib.suppress(OSError):  # a cache: without it the files are read again
-                write_json(store, fresh)
+                write_noted(store, fresh)
         return result
 
     def listing_problems(self) -> list[str]:
-        """What the names of the files alone show."""
+        """What ``dataset.json``, ``patients.json`` and the names of the files alone show."""
         problems = []
-        parts: list[tuple[str, dict[str, Case]]] = [("imagesTr", self.labelled), ("imagesTs", self.own_test)]
-        parts.append(("imagesUn", self.unlabelled))
+        parts = {"imagesTr": self.labelled, "imagesTs": self.own_test, "imagesUn": self.unlabelled}
         seen: dict[str, str] = {}
-        for name, cases in parts:
+        for name, cases in parts.items():
             problems += [
                 f"{case}: in {seen[case]} and in {name}; remove it from one of them" for case in cases if case in seen
             ]
             seen.update(dict.fromkeys(cases, name))
-        if not self.labelled:
+        count, told = len(self.labelled), self.json.get("numTraining")
+        if not count:
             problems.append("imagesTr: no image; expected CASE_0000" + self.json["file_ending"])
+        if told not in (None, count):
+            problems.append(f"dataset.json: numTraining is {told!r}, there are {count} labelled cases; correct it")
+        problems += name_problems(self.cases)
+        train, test = ({name: self.group(name) for name in cases} for cases in (self.labelled, self.own_test))
+        problems += patient_problems(self.patients, self.cases, train, test)
+        return [*problems, *self._stray_files(parts)]
+
+    def _stray_files(self, parts: Mapping[str, Mapping[str, Case]]) -> Iterator[str]:
+        """Files that would be left out without a word because of their names."""
         ending = self.json["file_ending"]
-        used = [name for name, cases in parts if cases and not ("dataset" in self.json and name == "imagesTr")]
-        problems += [
-            f"{name}/{path.name}: the name does not end in a channel, as in CASE_0000{ending}; rename it"
-            for name in used
-            for path in _files(self.folder / name, ending)
-            if not re.search(r"_\d{4}$", path.name.removesuffix(ending))
-        ]
-        for images, labels, cases in (("imagesTr", "labelsTr", self.labelled), ("imagesTs", "labelsTs", self.own_test)):
+        for images, cases in parts.items():
             if "dataset" in self.json and images == "imagesTr":
                 continue
-            stray = {path.name.removesuffix(ending) for path in _files(self.folder / labels, ending)} - set(cases)
-            problems += [
-                f"{case}: a label in {labels}, but no image in {images}; add or remove" for case in sorted(stray)
-            ]
-        return problems
+            for path in _files(self.folder / images, ending) if cases else ():
+                if not re.search(r"_\d{4}$", path.name.removesuffix(ending)):
+                    yield (
+                        f"{images}/{path.name}: the name does not end in a channel, as in CASE_0000{ending}; rename it"
+                    )
+            labels = images.replace("images", "labels")
+            files = _files(self.folder / labels, ending) if images != "imagesUn" else ()
+            for case in sorted({path.name.removesuffix(ending) for path in files} - set(cases)):
+                yield f"{case}: a label in {labels}, but no image in {images}; add or remove"
 
     def _cases(self, images: str, labels: str | None) -> dict[str, Case]:
         ending = self.json["file_ending"]
@@ -241,91 +184,7 @@ class RawDataset:
             for name, paths in sorted(channels.items())
         }
 
-    def _expand(self, path: str) -> Path:
-        return self.folder / os.path.expandvars(path)
-
-
-def examine(case: Case, channels: int, labels: Sequence[int], reader: Any, reference: str = "imagesUn/") -> Look:
-    """Read a case once: what is wrong with it, and the numbers that planning needs. The label adds problems only."""
-    missing = [path for path in (*case.images, case.label) if path is not None and not path.is_file()]
-    if case.label in missing:
-        return Look((f"no label at {case.label}; add it, or move the image to {reference} if it has none",))
-    if missing:
-        return Look((f"missing: {', '.join(map(str, missing))}",))
-    if len(case.images) != channels:
-        wanted = f"_0000 to _{channels - 1:04d}" if channels > 1 else "_0000"
-        return Look(
-            (f"{len(case.images)} channel file(s); dataset.json names {channels} channel(s), expected {wanted}",)
-        )
-    try:
-        with quiet():
-            image, geometry = reader.read_images([str(path) for path in case.images])
-    except Exception as error:
-        return Look(
-            (f"cannot read its image ({_first_line(error)}); replace the file, its channels must share one geometry",)
-        )
-    problems = []
-    if not np.isfinite(image).all():
-        problems.append(f"{int((~np.isfinite(image)).sum())} voxels of the image are NaN or infinite; replace them")
-    if case.label is not None:
-        problems += _label_problems(case.label, image.shape[1:], geometry, labels, reader)
-    if len(image) != channels:
-        problems.append(f"{len(image)} channels, but dataset.json names {channels}")
-    if not image.any():
-        return Look((*problems, "the image is zero everywhere; replace the file"))
-    from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
-
-    cropped = crop_to_nonzero(image)[0]
-    spacing = tuple(float(value) for value in geometry["spacing"])
-    return Look(tuple(problems), cropped.shape[1:], spacing, cropped.size / image.size)
-
-
-def _label_problems(
-    path: Path, shape: tuple[int, ...], geometry: Any, labels: Sequence[int], reader: Any
-) -> Iterable[str]:
-    try:
-        with quiet():
-            label, label_geometry = reader.read_seg(str(path))
-    except Exception as error:
-        return [f"cannot read its label ({_first_line(error)}); replace the file"]
-    problems = []
-    if label.shape[1:] != shape:
-        problems.append(f"the label has shape {label.shape[1:]}, the image {shape}; resample one of them")
-    else:
-        names = _geometry_differences(geometry, label_geometry)
-        if names:
-            problems.append(f"image and label differ in {', '.join(names)}; correct the header that is wrong")
-    unknown = sorted(set(np.unique(label).tolist()) - set(labels))
-    if unknown:
-        shown = ", ".join(f"{value:g}" for value in unknown[:6]) + (" ..." if len(unknown) > 6 else "")
-        problems.append(f"label values {shown} are not in dataset.json, which names {list(labels)}")
-    return problems
-
-
-def _geometry_differences(one: Any, other: Any, name: str = "") -> list[str]:
-    """Names of the entries (spacing, origin, direction, affine) in which two readers' properties differ."""
-    if isinstance(one, dict):
-        parts = (_geometry_differences(one[key], other.get(key), key) for key in one)
-        return list(dict.fromkeys(difference for part in parts for difference in part))
-    if one is None or isinstance(one, str):
-        return [] if one == other else [name]
-    same = np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=1e-3, atol=1e-3)
-    return [] if same else [name]
-
 
 def _files(folder: Path, ending: str) -> list[Path]:
     found = folder.glob(f"*{ending}") if folder.is_dir() else ()
     return sorted(path for path in found if not path.name.startswith("."))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        whole = hashlib.sha256()
-        while block := file.read(1 << 20):
-            whole.update(block)
-    return whole.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

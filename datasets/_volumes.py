@@ -26,15 +26,16 @@ class MaskedImage(Image):
 class Images(Opened):
     """Preprocessed images by case id; kept in memory while they fit into ``CACHE_BYTES``, else read by the slice."""
 
-    def __init__(self, folder: Path, ids: tuple[str, ...]) -> None:
-        super().__init__(folder, ids)
+    def __init__(self, folder: Path, ids: tuple[str, ...], dataset: str) -> None:
+        super().__init__(folder, ids, dataset)
         self._cache: dict[str, Image] = {}
         self._bytes = 0
 
     def __getitem__(self, case_id: str) -> Image:
         self.check(case_id)
         if case_id not in self._cache:
-            self._cache[case_id] = self._load(case_id)
+            with self.whole(case_id):
+                self._cache[case_id] = self._load(case_id)
         return self._cache[case_id]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -61,14 +62,15 @@ class TrueLabels(Opened):
 
     what = "labelled cases of this task"
 
-    def __init__(self, folder: Path, ids: tuple[str, ...]) -> None:
-        super().__init__(folder, ids)
+    def __init__(self, folder: Path, ids: tuple[str, ...], dataset: str) -> None:
+        super().__init__(folder, ids, dataset)
         self._cache: dict[str, np.ndarray] = {}
 
     def __getitem__(self, case_id: str) -> np.ndarray:
         self.check(case_id)
         if case_id not in self._cache:
-            self._cache[case_id] = _read_only(open_array(self._folder / f"{case_id}.b2nd")[:])
+            with self.whole(case_id):
+                self._cache[case_id] = _read_only(open_array(self._folder / f"{case_id}.b2nd")[:])
         return self._cache[case_id]
 
 

@@ -23,8 +23,9 @@ import torch
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Pool
 from atso_bench.datasets import _storage
+from atso_bench.datasets._examine import examine
 from atso_bench.datasets._plan import check_names, needs_intensities
-from atso_bench.datasets._raw import Case, examine
+from atso_bench.datasets._raw import Case
 from atso_bench.datasets.nnunet import Nnunet
 from atso_bench.datasets.phantom import Phantom
 

@@ -26,9 +26,13 @@ class Cases:
     name: str = "cases"
     groups: dict[str, str] = field(default_factory=dict)
     groupings: tuple[str, ...] = ("patient",)
+    images: dict[str, str] = field(default_factory=dict)
 
     def group(self, case_id: str, by: str = "") -> str:
         return self.groups.get(case_id, case_id.split("-")[0])
+
+    def content(self, case_id: str) -> str:
+        return self.images.get(case_id, case_id)
 
 
 def cases_of(sizes: list[int], **more: Any) -> Cases:

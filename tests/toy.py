@@ -66,6 +66,9 @@ class ToyDataset:
     def group(self, case_id: str, by: str = "") -> str:
         return case_id
 
+    def content(self, case_id: str) -> str:
+        return digest(self.load(case_id)[0].tolist())
+
     def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         return dict(recipe)
 

@@ -1,0 +1,94 @@
+"""All that is wrong with a raw dataset, found in one reading of every case."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from atso_bench.datasets._examine import Look, examine, label_notes
+from atso_bench.datasets._image_files import file_problem
+from atso_bench.datasets._raw import RawDataset
+from atso_bench.datasets._storage import quiet
+from atso_bench.datasets._twins import twins
+
+if TYPE_CHECKING:
+    from atso_bench.datasets._prepare import Say
+
+
+def check(raw: RawDataset, say: Say | None = None) -> tuple[dict[str, Look], list[str]]:
+    """Read every case once.
+
+    Returns:
+        What each case showed, and what ought to be known of them all.
+
+    Raises:
+        ValueError: naming every bad case, what is wrong with it and what to do.
+    """
+    from atso_bench.datasets._prepare import each, size_of
+
+    problems = raw.listing_problems()
+    cases = list(raw.cases.values())
+    looks: dict[str, Look] = {}
+    if cases:
+        values = [*range(len(raw.classes)), *([] if raw.ignore is None else [raw.ignore])]
+        look = partial(examine, channels=len(raw.json["channel_names"]), labels=values, reader=_reader(raw))
+        looks = dict(zip(raw.cases, each(look, cases, size_of(cases), "check", say), strict=True))
+    problems += [f"{name}: {problem}" for name, result in looks.items() for problem in result.problems]
+    wrong, notes = _together(raw, {name: look for name, look in looks.items() if not look.problems})
+    problems += wrong
+    if problems:
+        listed = "\n  ".join(map(_shown, problems))
+        raise ValueError(f"{raw.folder} has {len(problems)} problem(s):\n  {listed}")
+    return looks, notes
+
+
+def _together(raw: RawDataset, looks: dict[str, Look]) -> tuple[list[str], list[str]]:
+    """What the sound cases show beside each other: problems, and notes."""
+    labelled = {name: look for name, look in looks.items() if raw.cases[name].label is not None}
+    try:
+        pool, test = raw.pool, raw.test
+    except ValueError as error:  # too few cases for a test set
+        return [str(error)], []
+    inner = range(1, len(raw.classes))
+    if labelled and not any(value in inner for name in pool if name in looks for value in looks[name].values):
+        return [f"none of the {len(pool)} masks to learn from has foreground; are they the right files?"], []
+    places = {**dict.fromkeys(pool, "pool"), **dict.fromkeys(test, "test")}
+    problems, notes = twins(
+        {name: look.content for name, look in looks.items()},
+        lambda name: places.get(name, "unlabelled"),
+        raw.group,
+        "remove all but one, or say in patients.json that they belong to one patient",
+    )
+    return problems, [*notes, *label_notes(labelled, raw.classes)]
+
+
+def _reader(raw: RawDataset) -> Any:
+    """nnU-Net's reader for these files."""
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+    images = next(iter(raw.cases.values())).images[:1]
+    example = next((str(path) for path in images if path.is_file() and not file_problem(path)), None)
+    try:
+        # nnU-Net prints a traceback for a file that it cannot read
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):
+            return determine_reader_writer_from_dataset_json(raw.json, example, verbose=False)()
+    except RuntimeError:
+        return _by_ending(raw)
+
+
+def _by_ending(raw: RawDataset) -> Any:
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+    try:
+        with quiet():
+            return determine_reader_writer_from_dataset_json(raw.json, None, verbose=False)()
+    except RuntimeError as error:
+        ending = raw.json["file_ending"]
+        raise ValueError(f"{raw.folder / 'dataset.json'}: nnU-Net has no reader for file_ending {ending!r}") from error
+
+
+def _shown(line: str) -> str:
+    """A line that stays one: names may hold anything until they are refused."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
