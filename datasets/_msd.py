@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
-import tarfile
 import tempfile
-import zlib
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from atso_bench.datasets._archive import unpack
 from atso_bench.datasets._nnunet import NnunetDataset
+from atso_bench.datasets._read_json import read_object
 from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
 
 CITATION = "M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022)"
@@ -30,10 +29,11 @@ class MsdDataset(NnunetDataset):
 
 
 def convert_msd(source: Path, target: Path, md5: str = "") -> None:
-    """Convert a decathlon folder or tar into the empty folder ``target``.
+    """Convert a decathlon folder or archive into the empty folder ``target``.
 
     Raises:
-        ValueError: if the tar's checksum differs from the published one, or this is no decathlon task.
+        ValueError: if the archive's checksum differs from the published one, if it is not one to unpack, or if this is
+            no decathlon task.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         if source.is_file():
@@ -42,7 +42,7 @@ def convert_msd(source: Path, target: Path, md5: str = "") -> None:
                     f"{source} has MD5 {found}, published is {md5}: the download is damaged or of another release; "
                     "fetch it again, or unpack it yourself and give the folder"
                 )
-            source = _unpack(source, Path(scratch, "unpacked"))
+            source = unpack(source, Path(scratch, "unpacked"))
         _convert_folder(source, target, Path(scratch))
 
 
@@ -68,7 +68,7 @@ def _convert_folder(source: Path, target: Path, scratch: Path) -> None:
             (staged / name).symlink_to((source / name).absolute())
         else:
             (staged / name).mkdir()
-    description = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    description = _description(source / "dataset.json")
     whole = {"training": [], "test": [], **description, "numTraining": len(list((staged / "imagesTr").glob("[!._]*")))}
     (staged / "dataset.json").write_text(json.dumps(whole), encoding="utf-8")
     large = sum(path.stat().st_size for path in (staged / "imagesTr").iterdir()) > 256 << 20
@@ -79,13 +79,27 @@ def _convert_folder(source: Path, target: Path, scratch: Path) -> None:
         path.rename(target / path.name)
 
 
-def _unpack(archive: Path, folder: Path) -> Path:
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")  # refuses paths and links that lead out of the folder
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:  # also one that was cut off
-        raise ValueError(f"{archive} cannot be unpacked: {error}") from error
-    return folder
+def _description(path: Path) -> dict[str, Any]:
+    """The decathlon's ``dataset.json``.
+
+    Raises:
+        ValueError: if it is none; nnU-Net's own layout has labels the other way round.
+    """
+    content = read_object(path)
+    labels, modality = (
+        {} if not isinstance(content.get(key), dict) else content[key] for key in ("labels", "modality")
+    )
+    names = [*labels.values(), *modality.values()]
+    if not labels or not modality or not all(number.isdecimal() for number in labels) or not all(map(_is_name, names)):
+        form = '{"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "organ"}}'
+        raise ValueError(f"{path} is not as the decathlon writes it; it has to look like {form}")
+    if len(set(labels.values())) < len(labels):
+        raise ValueError(f"{path} gives two labels one name: {labels}")
+    return content
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _md5(path: Path) -> str:

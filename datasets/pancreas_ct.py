@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-import zipfile
 from pathlib import Path
 
+from atso_bench.datasets._archive import unpack
 from atso_bench.datasets._nnunet import NnunetDataset, write_description
 
 
@@ -30,8 +30,8 @@ class PancreasCt(NnunetDataset):
     def convert(self, source: Path, target: Path) -> None:
         series = {match[1]: path for path in sorted(source.rglob("*")) if (match := _patient(path))}
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            for archive in sorted(source.rglob("*labels*.zip")):
-                _unzip(archive, scratch)
+            for place, archive in enumerate(sorted(source.rglob("*labels*.zip"))):
+                unpack(archive, Path(scratch, str(place)))
             found = sorted((*source.rglob("label*.nii.gz"), *Path(scratch).rglob("label*.nii.gz")))
             labels = {path.name[5:9]: path for path in found}
             both = sorted(set(series) & set(labels))
@@ -45,13 +45,6 @@ class PancreasCt(NnunetDataset):
             for number in both:
                 _convert_case(series[number], labels[number], target, f"pancreas_{number}")
         write_description(target, "PancreasCT", {"0": "CT"}, {"background": 0, "pancreas": 1}, len(both))
-
-
-def _unzip(archive: Path, folder: str) -> None:
-    try:
-        zipfile.ZipFile(archive).extractall(folder)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive} cannot be unpacked: {error}; fetch it again") from error
 
 
 def _patient(path: Path) -> re.Match[str] | None:
