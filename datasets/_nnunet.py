@@ -166,7 +166,7 @@ class NnunetDataset:
             looks, notes = check(self.raw, say)
             own = user_plans(self.folder)
             visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
-            plans = _plan.read_plans(own, self.raw) if own else _plan.make_plans(self.raw, visible)
+            plans = _plan.read_plans(own, self.raw, self.configuration) if own else _plan.make_plans(self.raw, visible)
             configuration = _plan.configuration_of(plans, self.configuration)
             self._made(target, plans).write(say)
             images = {name: look.content for name, look in looks.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,33 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from atso_bench.datasets._description import READERS
 from atso_bench.datasets._examine import Look
+from atso_bench.datasets._fit import check_fit
+from atso_bench.datasets._image_files import memory_bytes
 from atso_bench.datasets._raw import Case, RawDataset
+from atso_bench.datasets._read_json import read_object
 from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
+from atso_bench.datasets._trusted import check_plans
 
 Plans = dict[str, Any]
-_NETWORK = re.compile(
-    r"dynamic_network_architectures\.architectures\.(unet|residual_unet)\.(PlainConvUNet|ResidualEncoderUNet)"
-)
-_LAYER = re.compile(
-    r"torch\.nn(\.modules\.(conv|instancenorm|batchnorm|normalization|dropout|activation))?\."
-    r"(Conv[123]d|InstanceNorm[123]d|BatchNorm[123]d|GroupNorm|LayerNorm|Dropout[123]?d?|LeakyReLU|ReLU|PReLU|ELU|GELU|SiLU|Mish)"
-)
-_IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
-_RESAMPLING = (
-    "resample_data_or_seg_to_shape",
-    "resample_torch_simple",
-    "resample_torch_fornnunet",
-    "no_resampling_hack",
-)
-_NORMALISATIONS = (
-    "ZScoreNormalization",
-    "CTNormalization",
-    "NoNormalization",
-    "RescaleTo01Normalization",
-    "RGBTo01Normalization",
-)
 _INTENSITY_VOXELS = 100_000_000  # nnU-Net's 10e7 over the dataset; at most a hundredth of them from one case
 
 
@@ -76,54 +57,24 @@ def make_plans(raw: RawDataset, looks: Mapping[str, Look]) -> Plans:
     return plans
 
 
-def read_plans(path: Path, raw: RawDataset) -> Plans:
-    """The user's own plans, after a look at every name in them that nnU-Net would import."""
-    try:
-        plans: Plans = json.loads(path.read_text(encoding="utf-8"))
-        check_names(plans)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
-    return plans
-
-
-def check_names(plans: Plans) -> None:
-    """Refuse plans that name anything but known networks, layers and functions: nnU-Net imports what they name.
+def read_plans(path: Path, raw: RawDataset, configuration: str) -> Plans:
+    """The user's own plans, after a look at all that nnU-Net would import, call or believe.
 
     Raises:
-        ValueError: naming the entry.
+        ValueError: if they hold anything that is not known, or do not fit the dataset or this machine.
     """
-    _check("image_reader_writer", plans["image_reader_writer"], READERS)
-    _check("label_manager", plans.get("label_manager", "LabelManager"), ("LabelManager",))
-    for name, configuration in plans["configurations"].items():
-        for key, allowed in (
-            ("preprocessor_name", ("DefaultPreprocessor",)),
-            ("resampling_fn_data", _RESAMPLING),
-            ("resampling_fn_seg", _RESAMPLING),
-            ("resampling_fn_probabilities", _RESAMPLING),
-            ("UNet_class_name", ("PlainConvUNet", "ResidualEncoderUNet")),
-        ):
-            if key in configuration:
-                _check(f"{name}.{key}", configuration[key], allowed)
-        for scheme in configuration.get("normalization_schemes", ()):
-            _check(f"{name}.normalization_schemes", scheme, _NORMALISATIONS)
-        if "architecture" in configuration:
-            _check_architecture(name, configuration["architecture"])
-
-
-def _check_architecture(name: str, architecture: Mapping[str, Any]) -> None:
-    _check(f"{name}.network_class_name", architecture["network_class_name"], _NETWORK)
-    for key in architecture["_kw_requires_import"]:
-        _check(f"{name}._kw_requires_import", key, _IMPORTED)
-    for key, value in architecture["arch_kwargs"].items():
-        if isinstance(value, str):
-            _check(f"{name}.{key}", value, _LAYER)
-
-
-def _check(entry: str, value: Any, allowed: Sequence[str] | re.Pattern[str]) -> None:
-    known = allowed.fullmatch(str(value)) if isinstance(allowed, re.Pattern) else value in allowed
-    if not known:
-        wanted = allowed.pattern if isinstance(allowed, re.Pattern) else ", ".join(allowed)
-        raise ValueError(f"{entry} is {value!r}, which is none of the names that are trusted: {wanted}")
+    plans: Plans = read_object(path)
+    try:
+        check_plans(plans)
+        if plans["dataset_name"] != raw.folder.name:
+            raise ValueError(f"dataset_name is {plans['dataset_name']!a}; it was made for another dataset")
+        check_fit(configuration_of(plans, configuration), len(raw.json["channel_names"]), memory_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} cannot be used: {error}; plan {raw.folder.name} again with nnU-Net, correct the entry, or unset "
+            f"{PREPROCESSED} to have it planned here"
+        ) from error
+    return plans
 
 
 def configuration_of(plans: Plans, name: str) -> dict[str, Any]:
@@ -136,7 +87,10 @@ def configuration_of(plans: Plans, name: str) -> dict[str, Any]:
         raise ValueError(f"configuration {name!r} is not in the plans; they have {', '.join(plans['configurations'])}")
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    content: dict[str, Any] = PlansManager(plans).get_configuration(name).configuration
+    try:
+        content: dict[str, Any] = PlansManager(plans).get_configuration(name).configuration
+    except (RuntimeError, LookupError) as error:  # a circle, or an old plan that lacks something
+        raise ValueError(f"configuration {name!r} cannot be put together: {error}") from error
     if content.get("previous_stage"):
         raise ValueError(
             f"configuration {name!r} is a stage of a cascade, which is not supported; take 2d or 3d_fullres"

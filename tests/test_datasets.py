@@ -24,8 +24,9 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Pool
 from atso_bench.datasets import _storage
 from atso_bench.datasets._examine import examine
-from atso_bench.datasets._plan import check_names, needs_intensities
+from atso_bench.datasets._plan import needs_intensities
 from atso_bench.datasets._raw import Case
+from atso_bench.datasets._trusted import check_plans
 from atso_bench.datasets.nnunet import Nnunet
 from atso_bench.datasets.phantom import Phantom
 
@@ -522,13 +523,13 @@ def test_a_dataset_is_found_by_id_and_the_users_own_plans_are_used(
 )
 def test_plans_that_name_unknown_things_are_refused(tiny: Any, entry: tuple[str, ...], value: Any) -> None:
     plans = copy.deepcopy(tiny._plans)
-    check_names(plans)
+    check_plans(plans)
     place = plans["configurations"]["2d"]
     for key in entry[:-1]:
         place = place[key]
     place[entry[-1]] = value
     with pytest.raises(ValueError, match="trusted"):
-        check_names(plans)
+        check_plans(plans)
 
 
 def test_unknown_configurations_are_refused() -> None:
