@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -336,3 +337,63 @@ def test_the_real_acdc_and_la_lists_make_the_peers_splits() -> None:
     atria = Cases((*la[0], *la[1]), test=("unused",))
     made = split(atria, 20, lists={"pool": list(la[0]), "test": list(la[1])})
     assert made.labelled == tuple(sorted(la[0])[:16])
+
+
+# -- the same image under two names -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("twins", "percent", "parts"),
+    [
+        (("g00-0", "t-0"), 20, "'t-0' (test)"),
+        (("u-0", "t-0"), 20, "'t-0' (test) and 'u-0' (unlabelled)"),
+        (("g00-0", "g01-0", "g02-0", "g03-0", "g04-0"), 20, "(labelled)"),
+        (("g00-0", "u-0"), 100, "'g00-0' (labelled) and 'u-0' (unlabelled)"),
+    ],
+)
+def test_an_image_in_two_parts_is_an_error_that_names_both_and_says_what_to_do(
+    twins: tuple[str, ...], percent: int, parts: str
+) -> None:
+    dataset = cases_of([1] * 5, unlabelled=("u-0",), images=dict.fromkeys(twins, "one image"))
+    with pytest.raises(ValueError, match="the same image is in") as refused:
+        split(dataset, percent, seed=2)
+    assert all(repr(name) in str(refused.value) for name in twins)
+    assert parts in str(refused.value)
+    assert "remove one of them from cases, or put both into one group" in str(refused.value)
+
+
+def test_an_image_in_training_and_validation_is_an_error() -> None:
+    dataset = cases_of([1] * 10, images=dict.fromkeys((f"g{g:02}-0" for g in range(10)), "one image"))
+    with pytest.raises(ValueError, match=r"\(validation\)"):
+        split(dataset, 100, validation=10)
+
+
+def test_an_image_twice_in_one_part_or_in_one_group_divides_nothing() -> None:
+    dataset = cases_of([1, 1], unlabelled=("u-0", "v-0"), images={"u-0": "x", "v-0": "x", "t-0": "y", "t-1": "y"})
+    assert split(dataset, 50).unlabelled[-2:] == ("u-0", "v-0")
+    together = cases_of([2, 2, 2], images={"g00-0": "x", "g00-1": "x"})
+    for seed in range(4):
+        split(together, 30, seed)
+
+
+def test_lists_of_the_users_that_part_two_equal_test_images_are_refused() -> None:
+    dataset = Cases(("a-0", "b-0"), test=("x-0", "y-0"), images={"x-0": "same", "y-0": "same"})
+    split(dataset, 50)
+    with pytest.raises(ValueError, match=r"'x-0' \(\w+\) and 'y-0' \(test\)"):
+        split(dataset, 100, lists={"test": ["y-0"]})
+
+
+@given(sizes, st.data(), percents, seeds, st.sampled_from([0.0, 20.0]))
+def test_no_split_that_is_made_holds_an_image_in_two_parts(
+    sizes: list[int], data: st.DataObject, percent: float, seed: int, validation: float
+) -> None:
+    dataset = cases_of([*sizes, 1], unlabelled=("u-0", "u-1"))
+    every = (*dataset.pool, *dataset.unlabelled, *dataset.test)
+    dataset.images = {case: str(data.draw(st.integers(0, 40))) for case in every}
+    made = None
+    with contextlib.suppress(ValueError):
+        made = split(dataset, percent, seed, validation=validation)
+    if made is not None:
+        parts = (made.labelled, made.unlabelled, made.validation, made.test)
+        images = [{dataset.content(case) for case in part} for part in parts]
+        assert sum(map(len, images)) == len(set().union(*images))
