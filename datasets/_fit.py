@@ -38,7 +38,11 @@ def check_fit(configuration: Mapping[str, Any], channels: int, available: int) -
     if missing := [key for key in _NEEDED if key not in configuration]:
         raise ValueError(f"the configuration lacks {', '.join(missing)}")
     arguments, patch = configuration["architecture"]["arch_kwargs"], configuration["patch_size"]
-    if missing := [key for key in _ARGUMENTS if key not in arguments]:
+    plain = configuration["architecture"]["network_class_name"].endswith("PlainConvUNet")
+    blocks, others = ("n_conv_per_stage", "n_blocks_per_stage")[:: 1 if plain else -1]
+    if others in arguments:
+        raise ValueError(f"arch_kwargs has {others}, which this network does not take")
+    if missing := [key for key in (*_ARGUMENTS, blocks) if key not in arguments]:
         raise ValueError(f"arch_kwargs lacks {', '.join(missing)}")
     axes, stages = len(patch), arguments["n_stages"]
     for key in ("normalization_schemes", "use_mask_for_norm"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import re
@@ -16,6 +15,7 @@ PACKED = 1100
 _SLACK = 64 << 20  # headers and their extensions, bytes
 _COPIES = 3  # of the voxels as float32 that a reader and a check hold at once
 _HEADER = 1 << 16
+_GZIP, _ZLIB = 31, 15
 
 
 def file_problem(path: Path) -> str:
@@ -25,6 +25,8 @@ def file_problem(path: Path) -> str:
     file was cut off or a bit has changed. So size, length and checksums are looked at first.
     """
     try:
+        if not path.stat().st_size:
+            return "it is empty; replace it"
         if other := _elsewhere(path):
             return f"its header names another file, {other!r}; save image and header in one file"
         claimed = _claimed_bytes(path)
@@ -76,9 +78,8 @@ def _damaged(path: Path, claimed: int | None) -> str:
     if path.suffix == ".png":
         return _reason(lambda: _verify_png(path))
     with path.open("rb") as file:
-        if not _seek_gzip(file, path):
-            return ""
-        return _reason(lambda: _unpack(file, claimed))
+        wbits = _seek_packed(file, path)
+        return _reason(lambda: _unpack(file, wbits, claimed)) if wbits else ""
 
 
 def _reason(check: Callable[[], str | None]) -> str:
@@ -88,29 +89,36 @@ def _reason(check: Callable[[], str | None]) -> str:
         return f"it is damaged or cut off ({str(error).strip() or type(error).__name__}); replace it"
 
 
-def _unpack(file: IO[bytes], claimed: int | None) -> str:
+def _unpack(file: IO[bytes], wbits: int, claimed: int | None) -> str:
     """Read to the end, where the checksum is; stop where a file goes on and on."""
     most = _SLACK + (claimed if claimed is not None else memory_bytes() // _COPIES)
-    total = 0
-    with gzip.GzipFile(fileobj=file) as stream:
-        while block := stream.read(1 << 20):
-            total += len(block)
-            if total > most:
-                return f"it unpacks to more than {most:,} bytes, and its header promises fewer; replace it"
+    total, stream = 0, zlib.decompressobj(wbits)
+    while block := stream.unconsumed_tail or file.read(1 << 20):
+        total += len(stream.decompress(block, 1 << 20))
+        if total > most:
+            return f"it unpacks to more than {most:,} bytes, and its header promises fewer; replace it"
+        if stream.eof:
+            break
+    if not stream.eof:
+        raise EOFError("its packed part has no end")
     if claimed is not None and total < claimed:
         return f"it is cut off: its header promises {claimed:,} bytes of voxels, it holds {total:,}; replace it"
     return ""
 
 
-def _seek_gzip(file: Any, path: Path) -> bool:
-    """Go to where packed bytes begin: at the start, or behind the text that heads a NRRD file."""
-    if path.suffix == ".nrrd":
-        text, found, _ = file.read(_HEADER).partition(b"\n\n")
-        file.seek(len(text) + 2)
-        return bool(found) and re.search(rb"(?im)^encoding:\s*gz", text) is not None
-    magic: bytes = file.read(2)
+def _seek_packed(file: Any, path: Path) -> int:
+    """Go to where packed bytes begin, at the start or behind a header of text; returns how (zlib's ``wbits``), or 0."""
+    start: bytes = file.read(_HEADER)
     file.seek(0)
-    return magic == b"\x1f\x8b"
+    if path.suffix == ".nrrd":
+        text, _, _ = start.partition(b"\n\n")
+        file.seek(len(text) + 2)
+        return _GZIP if re.search(rb"(?im)^encoding:\s*gz", text) else 0
+    if path.suffix == ".mha":
+        local = re.search(rb"(?m)^ElementDataFile[ \t]*=[ \t]*LOCAL\r?\n", start)
+        file.seek(local.end() if local else 0)
+        return _ZLIB if local and re.search(rb"(?im)^CompressedData\s*=\s*true", start[: local.end()]) else 0
+    return _GZIP if start[:2] == b"\x1f\x8b" else 0
 
 
 def _elsewhere(path: Path) -> str:
