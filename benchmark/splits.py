@@ -140,9 +140,12 @@ def read_list(path: Path) -> tuple[str, ...]:
     line ends and a byte-order mark are tolerated.
 
     Raises:
-        ValueError: if a line is neither, if a case occurs twice, or if there is none.
+        ValueError: if a line is neither, if a case occurs twice, or if there is none; or if it is no text.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no list of cases: {error}; save it as UTF-8 text") from error
     ids = tuple(_case_id(line, path) for line in lines if line)
     if twice := _twice(ids):
         raise ValueError(f"{path} names {_named(twice)} more than once")
