@@ -242,6 +242,8 @@ class NnunetDataset:
             missing = [name for name in visible if not (images / f"{name}.json").is_file()]
             cases = [self.raw.cases[name] for name in missing]
             each(partial(self._preprocessing(plans).image, folder=images), cases, size_of(cases))
+        else:  # the user's own plans hold those below all labels, of R and T too
+            plans = _plan.with_intensities(plans, _plan.no_intensities(len(self.raw.json["channel_names"])))
         return NnunetTask(
             plans=plans,
             configuration=self.configuration,
