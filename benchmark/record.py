@@ -47,6 +47,7 @@ class Phase:
         joules: what the whole device drew in these seconds, others' work included: the GPU, or on a CPU its packages;
             None where no counter can be read, or where it moves too slowly for stretches so short.
         warm_up: seconds of the first step in which torch.compile worked, a part of ``seconds``; None without it.
+        nondeterministic: with ``--deterministic`` the operations of which torch has no deterministic way here.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Phase:
     losses: dict[str, list[float]] = field(default_factory=dict)
     joules: float | None = None
     warm_up: float | None = None
+    nondeterministic: list[str] = field(default_factory=list)
 
     @property
     def steps_per_second(self) -> float:
