@@ -25,6 +25,7 @@ SCHEMA = 1
 _LIBRARIES = (
     *("torch", "numpy", "scipy"),
     *("nnunetv2", "batchgeneratorsv2", "dynamic-network-architectures", "blosc2"),
+    *("batchgenerators", "acvl-utils", "scikit-image", "SimpleITK", "nibabel"),  # what nnU-Net computes and reads with
     *("segmentation-models-pytorch", "timm", "pillow", "cityscapesscripts"),
 )
 
