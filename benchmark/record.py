@@ -157,7 +157,7 @@ class Record:
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]
             return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is not a readable record: {error}") from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from atso_bench.benchmark.asked import FOLDER, Asked, Wanted
 from atso_bench.benchmark.asked import read as read_asked
 from atso_bench.reports.frame import Frames
+from atso_bench.reports.listing import check, named
 from atso_bench.reports.rows import Failure
 
 AFRESH = (
@@ -94,8 +95,9 @@ def _read(results: Path) -> tuple[dict[str, Asked], list[Failure]]:
     """What was asked for, by file, the oldest first."""
     found, failures = {}, []
     for file in sorted((results / FOLDER).glob("*.json")):
-        path = file.relative_to(results).as_posix()
+        path = named(file, results)
         try:
+            check(file, results)
             found[path] = read_asked(file)
         except ValueError as error:
             message = str(error).replace(str(file), path)
