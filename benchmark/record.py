@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import traceback
@@ -182,8 +183,9 @@ def failure_path(results: Path, spec: RunSpec) -> Path:
 def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException) -> Path:
     """Keep what went wrong beside the records; a later success removes it."""
     path = failure_path(results, spec)
-    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": str(error)}
-    facts = {"traceback": traceback.format_exception(error), "environment": environment()}
+    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": discreet(str(error))}
+    told = [discreet(text) for text in traceback.format_exception(error)]
+    facts = {"traceback": told, "environment": environment()}
     write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, **facts})
     return path
 
@@ -222,8 +224,18 @@ def environment() -> dict[str, Any]:
         "cuda": torch.version.cuda if torch and gpu else None,
         "versions": versions(),
         "commit": _commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(discreet, sys.argv[1:])],
     }
+
+
+def discreet(text: str) -> str:
+    """Text for a record: ``~`` for the user's home, which has their name in it, and URLs without user and password."""
+    text = re.sub(r"(\w://)[^/\s?#]*@", r"\1", text)
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    for folder in {home.rstrip("/"), os.path.realpath(home)}:
+        if folder.count("/") and folder.startswith("/") and folder != "/":
+            text = re.sub(rf"(?<![\w.-]){re.escape(folder)}(?![\w-])", "~", text)
+    return text
 
 
 @functools.cache

@@ -103,7 +103,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         diagnostics=diagnostics,
-        warnings=[*dataset.caveats, *trainer.warnings, *album.notes],
+        warnings=[*map(record.discreet, (*dataset.caveats, *trainer.warnings, *album.notes))],
         environment={
             **record.environment(),
             "device": bench.device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -132,7 +133,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
             [f"Python {environment.get('python', '?')}", *(f"{name} {versions[name]}" for name in sorted(versions))]
         ),
         "machine": _machine(environment),
-        "command": shlex.join(str(word) for word in environment.get("command") or []),
+        "command": shell(environment.get("command") or []),
     }
 
 
@@ -244,12 +245,24 @@ def read_failure(file: Path, path: str, results: Path) -> Failure:
     try:
         check(file, results)
         raw = orjson.loads(file.read_bytes())  # json would let half a character through, which no file can hold
-        command = shlex.join(str(word) for word in raw["environment"].get("command") or [])
+        command = shell(raw["environment"].get("command") or [])
         cause = f"{raw['error']}: {raw['message']}"
         title = RunSpec.from_json(raw["spec"]).title
         return Failure(path, title, str(raw["phase"]), cause, f"{again} {command}".strip())
     except (OSError, *MALFORMED) as error:
         return Failure(path, path, "reading the failure", str(error).replace(str(file), path), again)
+
+
+def shell(words: Iterable[Any]) -> str:
+    """The command, ready for a shell; the home that a record has as ``~`` is the reader's."""
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    if word.startswith("~/"):
+        return f"~/{shlex.quote(word[2:])}" if word[2:] else word
+    name, there, rest = word.partition("=~/")  # a shell knows ~ at a word's beginning alone
+    return f'{shlex.quote(name + "=")}"$HOME"/{shlex.quote(rest)}' if there else shlex.quote(word)
 
 
 def _machine(environment: dict[str, Any]) -> str:
