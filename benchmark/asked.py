@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from atso_bench.benchmark.record import environment, write_json
 from atso_bench.benchmark.spec import RunSpec, digest
 
@@ -87,7 +89,7 @@ def read(path: Path) -> Asked:
         ValueError: if the file is something else, or was written by another version of the schema.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = orjson.loads(path.read_bytes())
         if raw["schema"] != SCHEMA:
             raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}")
         time = datetime.fromisoformat(raw["time"])
@@ -95,7 +97,7 @@ def read(path: Path) -> Asked:
             raise ValueError(f"its time needs a time zone, got {raw['time']}")
         runs = [_wanted({**raw["shared"], **run}, raw["lists"]) for run in raw["runs"]]
         return Asked([str(word) for word in raw["command"]], time, runs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} does not say what was asked for: {error}") from error
 
 

@@ -60,6 +60,13 @@ def run(
             "--compile", help="Train with torch.compile: its first step takes up to minutes, which are shown."
         ),
     ] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="On a GPU: what torch can do, slower; the record names what it cannot. A CPU always is.",
+        ),
+    ] = False,
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
@@ -72,10 +79,12 @@ def run(
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler; install g++, or leave --compile out")
         _make_ready(specs)
+        from atso_bench.benchmark.execution import Execution
         from atso_bench.benchmark.grid import run_grid
 
         workers = grid_options.workers_for(devices)
-        failed = run_grid(specs, out, devices, workers, fresh=fresh, profile=profile, compiled=compile_)
+        execution = Execution(compiled=compile_, deterministic=deterministic)
+        failed = run_grid(specs, out, devices, workers, fresh=fresh, profile=profile, execution=execution)
         if failed < len(specs):
             from atso_bench.reports.build import build
 

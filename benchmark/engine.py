@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from atso_bench.benchmark import loop
+from atso_bench.benchmark.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.loop import Job, Means, Step, Training
 from atso_bench.benchmark.profiling import Parts, Profile
 from atso_bench.benchmark.progress import Progress, silent
@@ -86,13 +87,13 @@ class Trainer:
         workers: int = 0,
         progress: Progress | None = None,
         profile: Profile | None = None,
-        compiled: bool = False,
+        execution: Execution = PLAIN,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
-        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, compiled)
+        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, execution)
         self.spent = 0
         self.phases: list[Phase] = []
         self.observations: list[Observation] = []
@@ -221,7 +222,7 @@ class Trainer:
         times = self.profile.timeline(self.device, Parts(missing=missing))
         clock = Stopwatch(self.device, seconds, joules)
         saved = time.monotonic()
-        with self.progress.phase(phase.name, len(pool.ids), self._cases) as bar:
+        with noticing() as unsure, self.progress.phase(phase.name, len(pool.ids), self._cases) as bar:
             for index, case_id in enumerate(pool.ids):
                 if case_id not in labels:
                     with clock.running():
@@ -240,6 +241,7 @@ class Trainer:
             joules=clock.joules,
             device_bytes=clock.device_bytes,
             process_bytes=process_bytes(),
+            nondeterministic=unsure,
         )
         times.save(folder)
         self.stages.finish(folder, done)
@@ -311,7 +313,7 @@ class Trainer:
             "software": versions(),
             "device": self.device.type,
             "task": self.task.identity,
-            **({"compiled": True} if self.means.compiled else {}),
+            **{name: True for name, on in asdict(self.means.execution).items() if on},
         }
 
     def _pool_identity(self, pool: Pool) -> dict[str, Any]:

@@ -165,8 +165,8 @@ def write_csv(path: Path, cases: Mapping[str, Mapping[str, metrics.Scores]]) -> 
 
 
 def harmless(name: str) -> str:
-    """The name with ``'`` before it if a spreadsheet would take it for a formula."""
-    return "'" + name if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name
+    """The name with ``'`` before it if a spreadsheet would take it for a formula; some read full-width signs so too."""
+    return "'" + name if name.startswith(tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")) else name
 
 
 def _cell(value: float | int | str) -> float | int | str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atso_bench.benchmark import asked, registry
+from atso_bench.benchmark.execution import PLAIN, Execution, settled
 from atso_bench.benchmark.progress import Lines, Progress, on
 from atso_bench.benchmark.record import Record, failure_path, write_failure
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
@@ -156,7 +157,7 @@ def work(
     began: float = math.inf,
     shown: Progress | None = None,
     profile: bool = False,
-    compiled: bool = False,
+    execution: Execution = PLAIN,
 ) -> int:
     """Do the runs that are not done, one after the other; returns how many failed.
 
@@ -166,18 +167,23 @@ def work(
     """
     from atso_bench.benchmark.run import Bench
 
-    settle(device, threads)
-    bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile, compiled)
+    with settled(execution):
+        settle(device, threads)
+        bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile, execution)
+        return _do_all(specs, bench, began)
+
+
+def _do_all(specs: Sequence[RunSpec], bench: Bench, began: float) -> int:
     failed, busy, identity = 0, [], remembered()
     for number, spec in enumerate(specs, start=1):
-        with _claim(results, spec, wait=False) as free:
+        with _claim(bench.results, spec, wait=False) as free:
             if free:
                 failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began, identity)
             else:
                 busy.append((number, spec))
     for number, spec in busy:
         bench.progress.note(f"[{number}/{len(specs)}] {spec.title}: waiting for another process")
-        with _claim(results, spec, wait=True):
+        with _claim(bench.results, spec, wait=True):
             failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began, identity)
     return failed
 
@@ -224,7 +230,7 @@ def run_grid(
     *,
     fresh: bool,
     profile: bool = False,
-    compiled: bool = False,
+    execution: Execution = PLAIN,
 ) -> int:
     """Do the runs on all devices, a process for each; returns how many failed.
 
@@ -236,11 +242,11 @@ def run_grid(
     began = time.time()
     since = began if fresh else 0.0
     if len(devices) == 1:
-        return work(specs, results, devices[0], workers, since, threads, profile=profile, compiled=compiled)
+        return work(specs, results, devices[0], workers, since, threads, profile=profile, execution=execution)
     import multiprocessing
 
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    each = functools.partial(work, profile=profile, compiled=compiled)
+    each = functools.partial(work, profile=profile, execution=execution)
     parts = [
         functools.partial(each, own_first(specs, k, len(devices)), results, device, workers, since, threads, began)
         for k, device in enumerate(devices)

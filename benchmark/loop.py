@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from atso_bench.benchmark.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.profiling import Parts, Profile, Timeline, Unmeasured
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase
@@ -80,7 +81,7 @@ class Means:
     workers: int
     progress: Progress
     profile: Profile = field(default_factory=Profile)
-    compiled: bool = False
+    execution: Execution = PLAIN
 
 
 class Training:
@@ -114,12 +115,13 @@ class Training:
         job.model.train()
         with (
             self._batches() as drawn,
+            noticing() as unsure,
             times.watching(self),
-            compiled(job.models if self.means.compiled else ()),
+            compiled(job.models if self.means.execution.compiled else ()),
             self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,
         ):
             batches = times.fetching(drawn)
-            if self.means.compiled and self.done < job.steps:
+            if self.means.execution.compiled and self.done < job.steps:
                 self._warm_up(batches, clock)
                 bar.advance(1)
             while self.done < job.steps:
@@ -147,6 +149,7 @@ class Training:
             losses=self.losses.means,
             joules=clock.joules,
             warm_up=self.warm_up,
+            nondeterministic=unsure,
         )
         times.save(folder)
         Stages.finish(folder, phase)

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import traceback
@@ -25,6 +26,7 @@ SCHEMA = 1
 _LIBRARIES = (
     *("torch", "numpy", "scipy"),
     *("nnunetv2", "batchgeneratorsv2", "dynamic-network-architectures", "blosc2"),
+    *("batchgenerators", "acvl-utils", "scikit-image", "SimpleITK", "nibabel"),  # what nnU-Net computes and reads with
     *("segmentation-models-pytorch", "timm", "pillow", "cityscapesscripts"),
 )
 
@@ -47,6 +49,7 @@ class Phase:
         joules: what the whole device drew in these seconds, others' work included: the GPU, or on a CPU its packages;
             None where no counter can be read, or where it moves too slowly for stretches so short.
         warm_up: seconds of the first step in which torch.compile worked, a part of ``seconds``; None without it.
+        nondeterministic: with ``--deterministic`` the operations of which torch has no deterministic way here.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Phase:
     losses: dict[str, list[float]] = field(default_factory=dict)
     joules: float | None = None
     warm_up: float | None = None
+    nondeterministic: list[str] = field(default_factory=list)
 
     @property
     def steps_per_second(self) -> float:
@@ -154,7 +158,7 @@ class Record:
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]
             return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is not a readable record: {error}") from error
 
 
@@ -179,8 +183,9 @@ def failure_path(results: Path, spec: RunSpec) -> Path:
 def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException) -> Path:
     """Keep what went wrong beside the records; a later success removes it."""
     path = failure_path(results, spec)
-    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": str(error)}
-    facts = {"traceback": traceback.format_exception(error), "environment": environment()}
+    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": discreet(str(error))}
+    told = [discreet(text) for text in traceback.format_exception(error)]
+    facts = {"traceback": told, "environment": environment()}
     write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, **facts})
     return path
 
@@ -219,8 +224,18 @@ def environment() -> dict[str, Any]:
         "cuda": torch.version.cuda if torch and gpu else None,
         "versions": versions(),
         "commit": _commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(discreet, sys.argv[1:])],
     }
+
+
+def discreet(text: str) -> str:
+    """Text for a record: ``~`` for the user's home, which has their name in it, and URLs without user and password."""
+    text = re.sub(r"(\w://)[^/\s?#]*@", r"\1", text)
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    for folder in {home.rstrip("/"), os.path.realpath(home)}:
+        if folder.count("/") and folder.startswith("/") and folder != "/":
+            text = re.sub(rf"(?<![\w.-]){re.escape(folder)}(?![\w-])", "~", text)
+    return text
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from torch import nn
 from atso_bench.benchmark import metrics, record, registry
 from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.frame_scores import scorer
 from atso_bench.benchmark.pictures import Album
 from atso_bench.benchmark.profiling import Profile
@@ -36,7 +37,7 @@ class Bench:
         progress: where progress is shown.
         since: phases stored before this time are computed again; 0 for none.
         profile: write where the time of each run went.
-        compiled: train with torch.compile.
+        execution: how torch carries out the work.
     """
 
     results: Path
@@ -45,7 +46,7 @@ class Bench:
     progress: Progress
     since: float = 0.0
     profile: bool = False
-    compiled: bool = False
+    execution: Execution = PLAIN
 
     @property
     def stages(self) -> Stages:
@@ -70,13 +71,16 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         workers=bench.workers,
         progress=bench.progress,
         profile=profile,
-        compiled=bench.compiled,
+        execution=bench.execution,
     )
 
     model = method.fit(trainer, data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
     with Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture) as album:
         cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
+    phases = [*trainer.phases, evaluation]
+    if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
+        trainer.warn(f"torch has no deterministic {', '.join(unsure)} here: the same run may end in other weights")
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
     with profile.part("diagnostics"):
         diagnostics = diagnose(trainer.observations, judge)
@@ -93,18 +97,19 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         split=split.to_json(),
         pool_size=len({*split.labelled, *split.unlabelled} & {*dataset.pool, *dataset.test}),
         data=dataset.identity,
-        phases=[*trainer.phases, evaluation],
+        phases=phases,
         spent_steps=trainer.spent,
         teacher_patches=trainer.teacher_patches,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         diagnostics=diagnostics,
-        warnings=[*dataset.caveats, *trainer.warnings, *album.notes],
+        warnings=[*map(record.discreet, (*dataset.caveats, *trainer.warnings, *album.notes))],
         environment={
             **record.environment(),
             "device": bench.device,
             "workers": bench.workers,
-            "compiled": bench.compiled,
+            **asdict(bench.execution),
+            "nondeterministic": unsure,
         },
     )
     result.write(bench.results)
@@ -134,7 +139,7 @@ def score(
     clock, times = Stopwatch(device), profile.timeline(device)
     scores = scorer(exam.metric, exam.classes)
     unit = "frames" if exam.track == "natural" else "cases"
-    with bench.progress.phase("evaluation", len(part), unit) as bar:
+    with noticing() as unsure, bench.progress.phase("evaluation", len(part), unit) as bar:
         for case_id in part:
             with clock.running():
                 with times.part("prediction"):
@@ -159,6 +164,7 @@ def score(
         device_bytes=clock.device_bytes,
         process_bytes=process_bytes(),
         joules=clock.joules,
+        nondeterministic=unsure,
     )
     profile.add(phase, parts)
     return scores.cases, summary, phase

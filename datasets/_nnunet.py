@@ -230,6 +230,8 @@ class NnunetDataset:
             key = digest(plans["foreground_intensity_properties_per_channel"])
             images = self._storage.new_prepared / self.folder / f"{folder.name}-ct-{key}"
             self._made(folder, plans).complete(images, visible)
+        else:  # the user's own plans hold those below all labels, of R and T too
+            plans = _plan.with_intensities(plans, _plan.no_intensities(len(self.raw.json["channel_names"])))
         return NnunetTask(
             dataset=self.name,
             plans=plans,

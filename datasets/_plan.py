@@ -32,11 +32,10 @@ def make_plans(raw: RawDataset, looks: Mapping[str, Look]) -> Plans:
     """
     from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
-    channels = {str(channel): dict.fromkeys(_INTENSITY_KEYS, 0.0) for channel in range(len(raw.json["channel_names"]))}
     fingerprint = {
         "spacings": [look.spacing for look in looks.values()],
         "shapes_after_crop": [look.shape for look in looks.values()],
-        "foreground_intensity_properties_per_channel": channels,
+        "foreground_intensity_properties_per_channel": no_intensities(len(raw.json["channel_names"])),
         "median_relative_size_after_cropping": float(np.median([look.kept for look in looks.values()])),
     }
     listing = {name: {"images": [str(path) for path in raw.cases[name].images], "label": "none"} for name in looks}
@@ -108,6 +107,11 @@ def with_intensities(plans: Plans, intensities: Mapping[str, Any]) -> Plans:
     plans.pop("foreground_intensity_properties_by_modality", None)
     plans["foreground_intensity_properties_per_channel"] = dict(intensities)
     return plans
+
+
+def no_intensities(channels: int) -> dict[str, dict[str, float]]:
+    """What stands in plans where normalisation needs none; nnU-Net looks for the entries all the same."""
+    return {str(channel): dict.fromkeys(_INTENSITY_KEYS, 0.0) for channel in range(channels)}
 
 
 _INTENSITY_KEYS = ("mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5")

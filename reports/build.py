@@ -46,12 +46,14 @@ def build(results: Path) -> Path:
         The path of ``index.html``.
 
     Raises:
-        ValueError: if there is neither a record nor a failure.
+        ValueError: if there is neither a record nor a failure, or no folder to write to.
     """
     folder = results / "report"
     for path in (results, folder):
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; a report is made from a results folder, and into its folder report/")
+    if folder.is_symlink() and not folder.resolve().is_relative_to(results.resolve()):
+        raise ValueError(f"{folder} is a link that leads out of {results}; remove it, for a report writes there")
     with workers(record_files(results)) as pooled:
         frames = read(results, pooled or map)
         gone, unreadable = missing(results, frames)

@@ -253,10 +253,7 @@ def _changes(pairs: pd.DataFrame) -> list[str]:
         before, after = (sorted(set(pairs[f"{name}{side}"])) for side in ("_old", "_new"))
         if before != after:
             said.append(f"{name}: {_some(before)}, now {_some(after)}")
-    made_by, made_now = (_versions(pairs[f"versions{side}"]) for side in ("_old", "_new"))
-    for library in sorted({*made_by, *made_now}):
-        was, now = made_by.get(library, []), made_now.get(library, [])
-        said += [f"{library}: {_some(was)}, now {_some(now)}"] if was != now else []
+    said += _versions(pairs)
     for method, runs in pairs.groupby("method"):
         for name in sorted({name for options in [*runs["options_old"], *runs["options_new"]] for name in options}):
             was, now = (sorted({plain(each.get(name)) for each in runs[f"options{side}"]}) for side in ("_old", "_new"))
@@ -264,13 +261,16 @@ def _changes(pairs: pd.DataFrame) -> list[str]:
     return said
 
 
-def _versions(texts: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, set[str]] = {}
-    for text in set(texts):
-        for part in text.split(", "):
-            name, _, version = part.rpartition(" ")
-            found.setdefault(name, set()).add(version)
-    return {name: sorted(versions) for name, versions in found.items()}
+def _versions(pairs: pd.DataFrame) -> list[str]:
+    """The libraries whose version is not the same in both runs of some pair, with those pairs' versions."""
+    texts = dict.fromkeys(zip(pairs["versions_old"], pairs["versions_new"], strict=True))
+    made = [tuple(dict(part.rpartition(" ")[::2] for part in text.split(", ")) for text in pair) for pair in texts]
+    said = []
+    for library in sorted({name for pair in made for versions in pair for name in versions}):
+        both = [(old.get(library), new.get(library)) for old, new in made if old.get(library) != new.get(library)]
+        was, now = ([*dict.fromkeys(filter(None, side))] for side in zip(*both, strict=True)) if both else ([], [])
+        said += [f"{library}: {_some(was)}, now {_some(now)}"] if both else []
+    return said
 
 
 def _some(values: list[str]) -> str:

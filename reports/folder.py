@@ -40,7 +40,13 @@ class Files(dict[str, bytes]):
         """Write all, each whole or not at all; what was left of records that are gone is removed.
 
         It would be taken for some of this report's.
+
+        Raises:
+            ValueError: if a folder is a link, for this writes and removes files in it.
         """
+        for inner in (folder / "figures", folder / "tables"):
+            if inner.is_symlink():
+                raise ValueError(f"{inner} is a link; remove it, for a report writes there and removes old figures")
         for name, content in self.items():
             with atomic(folder / name) as partial:
                 partial.write_bytes(content)

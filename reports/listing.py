@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
 def record_files(results: Path) -> list[Path]:
     """The files of all runs, finished or failed, in the order of their paths."""
     return sorted((results / "records").rglob("seed*.json"))
+
+
+def named(file: Path, results: Path) -> str:
+    """The file's path below the results folder, for people and links; what is no UTF-8 in it is replaced."""
+    return os.fsencode(file.relative_to(results).as_posix()).decode("utf-8", "replace")
+
+
+def check(file: Path, results: Path) -> None:
+    """Refuse what is no plain file below the results folder: a pipe never ends, and a link may lead anywhere.
+
+    Raises:
+        ValueError: saying which.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file} is no file that can be read")
+    if file.is_symlink() and not file.resolve().is_relative_to(results.resolve()):
+        raise ValueError(f"{file} is a link that leads out of the results folder; put a copy in its place")
 
 
 def size(file: Path) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from atso_bench.benchmark.asked import FOLDER, Asked, Wanted
 from atso_bench.benchmark.asked import read as read_asked
 from atso_bench.reports.frame import Frames
-from atso_bench.reports.rows import Failure
+from atso_bench.reports.listing import check, named
+from atso_bench.reports.rows import Failure, shell
 
 AFRESH = (
     "A command with --fresh makes all its runs again, and without --fresh it takes records from before for done. To "
@@ -66,7 +66,7 @@ def missing(results: Path, frames: Frames) -> tuple[list[Missing], list[Failure]
         if not any(not asked.fresh or _made(results / file) >= asked.time.timestamp() for file in there):
             note = ("to be made afresh" + "; what is here is from before" * bool(there)) * asked.fresh
             time = asked.time.isoformat(timespec="seconds")
-            gone.append(Missing(key, run.spec.title, path, time, shlex.join(asked.command), note))
+            gone.append(Missing(key, run.spec.title, path, time, shell(asked.command), note))
     return gone, failures
 
 
@@ -94,8 +94,9 @@ def _read(results: Path) -> tuple[dict[str, Asked], list[Failure]]:
     """What was asked for, by file, the oldest first."""
     found, failures = {}, []
     for file in sorted((results / FOLDER).glob("*.json")):
-        path = file.relative_to(results).as_posix()
+        path = named(file, results)
         try:
+            check(file, results)
             found[path] = read_asked(file)
         except ValueError as error:
             message = str(error).replace(str(file), path)

@@ -153,7 +153,7 @@ def _seen(
 ) -> list[Tile]:
     try:
         return _tiles(group, case, ground, kept, scores) if ground is not None else []
-    except ValueError as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # arrays of any kind and shape
         damaged.append(str(error))
         return []
 

@@ -12,7 +12,7 @@ from typing import Any
 from atso_bench.benchmark.record import Record
 from atso_bench.reports import rows
 from atso_bench.reports.columns import Columns
-from atso_bench.reports.listing import size
+from atso_bench.reports.listing import check, named, size
 from atso_bench.reports.rows import Failure
 from atso_bench.reports.workers import Map
 
@@ -93,11 +93,12 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
     found = Rows()
     once: dict[Any, Any] = {}
     for file in files:
-        path = file.relative_to(results).as_posix()
+        path = named(file, results)
         if file.name.endswith(".failed.json"):
-            found.failures[path] = rows.read_failure(file, path)
+            found.failures[path] = rows.read_failure(file, path, results)
             continue
         try:
+            check(file, results)
             record = Record.read(file)
             run = rows.run_row(record, path)
             key = run["key"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.reports.columns import VALUE, WORD, typed
+from atso_bench.reports.listing import check
 
 COUNTS = ("tp", "fp", "fn")
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
@@ -48,8 +50,11 @@ DIAGNOSTICS = {"entry": "q", **dict.fromkeys(ENTRY, VALUE), **dict.fromkeys(("ca
 """``entry`` is the place of a pseudo-labelling among those of its run."""
 CLASSES = {"entry": "q", "rate": WORD, "class": WORD, "value": "d"}
 """Of ``DIAGNOSTICS`` the rates in ``BY_CLASS`` by class."""
-MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What a file of the wrong shape may raise on its way to rows."""
+MOST = 1e15
+"""No score, second, joule or byte of a run comes near; larger numbers make sums infinite and axes without end."""
+TOO_LARGE = f"a number is beyond {MOST:.0e}"
 _PLAIN = {int, float, type(None)}
 
 
@@ -66,9 +71,12 @@ class Failure:
 
 def run_row(record: Record, path: str) -> dict[str, Any]:
     spec, environment = record.spec, record.environment
-    _expect(path, metric=(record.metric, str), track=(record.track, str), seed=(spec.seed, int))
-    if abs(spec.seed) >= 2**63:
-        raise ValueError(f"{path} has a seed that no file can hold, {spec.seed}")
+    words = {"metric": record.metric, "track": record.track, "budget": spec.budget.name, "parity": spec.budget.parity}
+    wholes = {"seed": spec.seed, "steps": spec.budget.steps, "spent_steps": record.spent_steps}
+    _expect(path, **{name: (word, str) for name, word in words.items()})
+    _expect(path, **{name: (whole, int) for name, whole in wholes.items()})
+    if max(map(abs, wholes.values())) > MOST:
+        raise ValueError(f"{path} has a seed or steps beyond {MOST:.0e}")
     facts = {
         "dataset": str(spec.dataset),
         "track": record.track,
@@ -125,7 +133,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
             [f"Python {environment.get('python', '?')}", *(f"{name} {versions[name]}" for name in sorted(versions))]
         ),
         "machine": _machine(environment),
-        "command": shlex.join(str(word) for word in environment.get("command") or []),
+        "command": shell(environment.get("command") or []),
     }
 
 
@@ -171,8 +179,11 @@ def score_columns(record: Record) -> tuple[int, list[Any]]:
     if not {*map(type, values)} <= _PLAIN:
         values = [number(value) for value in values]
     numbers = np.array(values, dtype=float).reshape(len(entries), len(NUMBERS))  # None becomes NaN
-    if (numbers[:, : len(COUNTS)] % 1 > 0).any():
+    counts = numbers[:, : len(COUNTS)]
+    if (counts % 1 > 0).any():
         raise ValueError("a count must be a whole number")
+    if (abs(numbers) > MOST).any():
+        raise ValueError(TOO_LARGE)
     cases = list(chain.from_iterable(map(repeat, record.cases, map(len, record.cases.values()))))
     classes = list(chain.from_iterable(record.cases.values()))
     return len(entries), [cases, classes, *numbers.T, [str(each.get("empty") or "") for each in entries]]
@@ -192,6 +203,8 @@ def phase_columns(record: Record) -> tuple[int, list[Any]]:
         counts = {name: (getattr(phase, name), int) for name in ("steps", "samples", "process_bytes")}
         words = {name: (getattr(phase, name), str) for name in ("name", "kind", "key")}
         _expect(f"phase {phase.name!r}", **words, **counts)
+        for count, _ in counts.values():
+            number(count)
         times = (number(phase.seconds), number(phase.joules))
         memory = (number(phase.device_bytes), phase.process_bytes)
         row = (phase.name, phase.kind, *times, phase.steps, phase.samples, *memory, bool(phase.reused), phase.key)
@@ -227,16 +240,29 @@ def _measured(record: Record, rate: str) -> str:
     return f"pseudo_{record.metric}" if rate == "pseudo_score" else rate  # pseudo_dice or pseudo_miou
 
 
-def read_failure(file: Path, path: str) -> Failure:
+def read_failure(file: Path, path: str, results: Path) -> Failure:
     again = "Run the same command again; phases that were finished are kept."
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-        command = shlex.join(str(word) for word in raw["environment"].get("command") or [])
+        check(file, results)
+        raw = orjson.loads(file.read_bytes())  # json would let half a character through, which no file can hold
+        command = shell(raw["environment"].get("command") or [])
         cause = f"{raw['error']}: {raw['message']}"
         title = RunSpec.from_json(raw["spec"]).title
         return Failure(path, title, str(raw["phase"]), cause, f"{again} {command}".strip())
     except (OSError, *MALFORMED) as error:
         return Failure(path, path, "reading the failure", str(error).replace(str(file), path), again)
+
+
+def shell(words: Iterable[Any]) -> str:
+    """The command, ready for a shell; the home that a record has as ``~`` is the reader's."""
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    if word.startswith("~/"):
+        return f"~/{shlex.quote(word[2:])}" if word[2:] else word
+    name, there, rest = word.partition("=~/")  # a shell knows ~ at a word's beginning alone
+    return f'{shlex.quote(name + "=")}"$HOME"/{shlex.quote(rest)}' if there else shlex.quote(word)
 
 
 def _machine(environment: dict[str, Any]) -> str:
@@ -247,10 +273,16 @@ def _machine(environment: dict[str, Any]) -> str:
 
 
 def number(value: Any) -> float:
-    """A float; NaN for what is undefined or no number; the mean over classes of a dictionary of numbers."""
+    """A float; NaN for what is undefined or no number; the mean over classes of a dictionary of numbers.
+
+    Raises:
+        ValueError: if it is larger than anything that is measured.
+    """
     if isinstance(value, dict):
         defined = [item for item in map(number, value.values()) if not math.isnan(item)]
         return sum(defined) / len(defined) if defined else math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
+    if abs(value) > MOST:
+        raise ValueError(TOO_LARGE)
     return float(value)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.execution import Execution
 from atso_bench.benchmark.record import read_all
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.splits import make_split
@@ -28,7 +29,7 @@ def fit(folder: Path, *, compiled: bool) -> tuple[Any, Trainer]:
     spec = RunSpec(TOY.name, "mean-teacher", "10", 0, Budget.parse("28"))
     split = make_split(TOY, spec)
     task = TOY.task(split.labelled, (*split.labelled, *split.unlabelled), spec.budget, {})
-    trainer = Trainer(task, spec.budget, 0, Stages(folder), compiled=compiled)
+    trainer = Trainer(task, spec.budget, 0, Stages(folder), execution=Execution(compiled=compiled))
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
     return registry.method("mean-teacher", {}).fit(trainer, data), trainer
 
