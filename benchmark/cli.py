@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from atso_bench import __version__
+from atso_bench.benchmark import stopping
 from atso_bench.benchmark.options import CONFIGURATION, GridOptions, takes_grid
 from atso_bench.benchmark.spec import RunSpec
 
@@ -247,15 +248,16 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Wrong input ends in a message and exit code 2, without a traceback."""
+    """Wrong input ends in a message and exit code 2, a signal in one and 130 or 143; without a traceback."""
     try:
-        yield
+        with stopping.at_once():
+            yield
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    except stopping.Interrupted as stop:
+        typer.echo(str(stop), err=True)
+        raise typer.Exit(stop.code) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atso_bench.benchmark import loop
+from atso_bench.benchmark import loop, stopping
 from atso_bench.benchmark.loop import Job, Means, Step, Training
 from atso_bench.benchmark.profiling import Parts, Profile
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.stages import PseudoLabels, Stages, hard, weights_digest
+from atso_bench.benchmark.stopping import Stop
 from atso_bench.benchmark.task import Pool, Task, TrainData
 from atso_bench.benchmark.timing import Stopwatch, process_bytes
 
@@ -176,7 +177,8 @@ class Trainer:
             if done is None:
                 with self.profile.part("set-up"):
                     training = Training(self.means, job, ordinal)
-                done = training.run(folder, key)
+                with stopping.held(f"after phase {job.phase!r}") as stop:
+                    done = training.run(folder, key, stop)
             else:
                 self.stages.load_models(folder, job.models)
         self._note(replace(done, name=job.phase), folder)
@@ -198,7 +200,8 @@ class Trainer:
             done = self.stages.finished(folder)
             if done is None:
                 facts = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
-                done = self._label(model, pool, folder, facts, soft)
+                with stopping.held(f"after phase {phase!r}") as stop:
+                    done = self._label(model, pool, folder, facts, soft, stop)
             labels, *_ = self.stages.read_labels(folder)
         self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
@@ -212,7 +215,7 @@ class Trainer:
                 )
         return written
 
-    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool) -> Phase:
+    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool, stop: Stop) -> Phase:
         """Write the labels of the cases of ``pool`` that ``folder`` lacks, and the phase's facts."""
         mirror = self.task.recipe.mirror_pseudo
         labels, seconds, joules = self.stages.read_labels(folder)
@@ -229,10 +232,12 @@ class Trainer:
                             logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
                         with times.part("writing"):
                             labels[case_id] = self.stages.write_label(folder, index, as_label(logits, soft))
-                if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
+                bar.advance(1)
+                if stop.asked or time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
                     self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                     saved = time.monotonic()
-                bar.advance(1)
+                    if len(labels) < len(pool.ids):
+                        stop.check(f"in phase {phase.name!r} at {index + 1} of {len(pool.ids)} {self._cases}")
         self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
         done = replace(
             phase,

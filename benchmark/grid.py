@@ -17,12 +17,14 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import asked, registry
+from atso_bench.benchmark import asked, registry, stopping
 from atso_bench.benchmark.progress import Lines, Progress, on
 from atso_bench.benchmark.record import Record, failure_path, write_failure
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from atso_bench.benchmark.run import Bench
 
 UPPER_BOUND = ("supervised", "100")
@@ -246,31 +248,44 @@ def run_grid(
         for k, device in enumerate(devices)
     ]
     names = [f"{number} ({device})" for number, device in enumerate(devices, start=1)]
-    processes = [spawn.Process(target=_part, args=each) for each in zip(names, parts, strict=True)]
-    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is this process's business, which ends the others
+    _together([spawn.Process(target=_part, args=each) for each in zip(names, parts, strict=True)])
+    identity = remembered()
+    return sum(finished(results, spec, since, identity) is None for spec in specs)  # also those of a process that died
+
+
+def _together(processes: Sequence[BaseProcess]) -> None:
+    """Start them and wait for their end; a stop that this process is asked for is passed on to them, and they save."""
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # else the first start would end the postponement of signals
     try:
-        for process in processes:
-            process.start()
-    finally:
-        signal.signal(signal.SIGINT, ours)
-    try:
+        with stopping.postponed():
+            for process in processes:
+                process.start()
         for process in processes:
             process.join()
     except KeyboardInterrupt:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+        try:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join()
+        except KeyboardInterrupt:  # once more: no more time to save
+            for process in processes:
+                process.kill()
         raise
-    identity = remembered()
-    return sum(finished(results, spec, since, identity) is None for spec in specs)  # also those of a process that died
 
 
 def _part(name: str, do: Callable[..., int]) -> None:
     """One process of several: its lines begin with its name, as they mix with those of the others."""
     shown = Lines(lambda line: print(f"{name}: {line}", flush=True))
     try:
-        do(shown=shown)
+        with stopping.at_once():
+            stopping.leave_to_parent(signal.SIGINT)  # which passes it on as SIGTERM
+            do(shown=shown)
+    except stopping.Interrupted as stop:
+        shown.note(str(stop))
+        sys.exit(stop.code)
     except Exception as error:
         shown.note(f"stopped: {type(error).__name__}: {error}")
         sys.exit(1)

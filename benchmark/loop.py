@@ -20,6 +20,7 @@ from atso_bench.benchmark.profiling import Parts, Profile, Timeline, Unmeasured
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.stopping import SIGNALS, Stop, leave_to_parent, postponed
 from atso_bench.benchmark.task import Draw, Pool, Task
 from atso_bench.benchmark.timing import Stopwatch, process_bytes, seconds_of
 
@@ -105,8 +106,14 @@ class Training:
         self.done = 0
         self.warm_up: float | None = None
 
-    def run(self, folder: Path, key: str) -> Phase:
-        """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there."""
+    def run(self, folder: Path, key: str, stop: Stop | None = None) -> Phase:
+        """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there.
+
+        Raises:
+            FloatingPointError: if a loss or a weight is not finite; the checkpoint before stays.
+            Interrupted: if ``stop`` was asked for and the training was not at its end; the checkpoint was written.
+        """
+        stop = stop or Stop()
         job, device = self.job, self.means.device
         state = Stages.load(folder / "progress.pt")
         times = self.times = self.means.profile.timeline(device, _parts(state))
@@ -128,11 +135,12 @@ class Training:
                     while True:
                         self._one_step(next(batches))
                         bar.advance(1, loss=self.losses.last)
-                        if self.done == job.steps or time.monotonic() >= due:
+                        if self.done == job.steps or stop.asked or time.monotonic() >= due:
                             break
                 if self.done < job.steps:
                     with times.part("checkpoints"):
                         self._save(folder, clock)
+                    stop.check(f"in phase {job.phase!r} at step {self.done} of {job.steps}")
         with times.part("checkpoints"):
             Stages.save(folder / "model.pt", {"models": [module.state_dict() for module in job.models]})
         phase = Phase(
@@ -238,13 +246,17 @@ class Training:
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=self.means.device.type == "cuda",
+            worker_init_fn=_leave_to_parent,
         )
-        batches = iter(loader)
+        with postponed():
+            batches = iter(loader)
         try:
             yield batches
         finally:
             # left to the garbage collector, the workers' end would swallow a Ctrl-C that comes meanwhile
             getattr(batches, "_shutdown_workers", lambda: None)()
+            for process in getattr(batches, "_workers", ()):
+                process.kill()  # one that hangs would not hear torch's SIGTERM
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
         Stages.save(folder / "progress.pt", self.state(clock.seconds, clock.joules))
@@ -322,6 +334,11 @@ class _Batches:
     def __getitem__(self, step: int) -> dict[str, Any]:
         seed_everything(self.seed, self.ordinal, step, stream=0)
         return {name: draw() if self.whole else draw.read() for name, draw in self.draws.items()}
+
+
+def _leave_to_parent(worker: int) -> None:
+    """A loader's process that a signal to all of them ends would take the training along."""
+    leave_to_parent(*SIGNALS)
 
 
 def batch_shares(batch: int, names: Sequence[str]) -> dict[str, int]:
