@@ -20,7 +20,7 @@ from atso_bench.benchmark.profiling import Parts, Profile
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.benchmark.stages import PseudoLabels, Stages, hard, weights_digest
+from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, hard, weights_digest
 from atso_bench.benchmark.stopping import Stop
 from atso_bench.benchmark.task import Pool, Task, TrainData
 from atso_bench.benchmark.timing import Stopwatch, process_bytes
@@ -93,7 +93,7 @@ class Trainer:
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
-        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, compiled)
+        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, compiled, self.warn)
         self.spent = 0
         self.phases: list[Phase] = []
         self.observations: list[Observation] = []
@@ -173,15 +173,25 @@ class Trainer:
     def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
         """Train, or take the weights from the store."""
         with self._claim(key, job.phase) as folder:
-            done = self.stages.finished(folder)
+            done = self._found(folder, job.phase, lambda: self.stages.load_models(folder, job.models))
             if done is None:
                 with self.profile.part("set-up"):
                     training = Training(self.means, job, ordinal)
                 with stopping.held(f"after phase {job.phase!r}") as stop:
                     done = training.run(folder, key, stop)
-            else:
-                self.stages.load_models(folder, job.models)
         self._note(replace(done, name=job.phase), folder)
+
+    def _found(self, folder: Path, phase: str, take: Callable[[], object]) -> Phase | None:
+        """The facts of a finished phase, when ``take`` could read what it left; else it is to be made again."""
+        try:
+            done = self.stages.finished(folder)
+            if done is not None:
+                take()
+            return done
+        except DamagedError as error:
+            self.warn(f"{phase}: {error}; it was made again")
+            self.stages.forget(folder)
+            return None
 
     def predict(
         self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"
@@ -197,7 +207,7 @@ class Trainer:
         """
         key = self._predict_key(model, pool, soft)
         with self._claim(key, phase) as folder:
-            done = self.stages.finished(folder)
+            done = self._found(folder, phase, lambda: self._all_labels(folder, pool))
             if done is None:
                 facts = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
                 with stopping.held(f"after phase {phase!r}") as stop:
@@ -215,10 +225,15 @@ class Trainer:
                 )
         return written
 
+    def _all_labels(self, folder: Path, pool: Pool) -> None:
+        labels, *_ = self.stages.read_labels(folder)
+        if missing := [case_id for case_id in pool.ids if case_id not in labels]:
+            raise DamagedError(folder / "labels", f"of {len(missing)} {self._cases}, {missing[0]} for one")
+
     def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool, stop: Stop) -> Phase:
         """Write the labels of the cases of ``pool`` that ``folder`` lacks, and the phase's facts."""
         mirror = self.task.recipe.mirror_pseudo
-        labels, seconds, joules = self.stages.read_labels(folder)
+        labels, seconds, joules = self.stages.read_labels(folder, self.warn)
         self._check_room(pool, soft, len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {self._cases}, labelled before an interruption" if labels else ""
         times = self.profile.timeline(self.device, Parts(missing=missing))

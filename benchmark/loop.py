@@ -82,6 +82,7 @@ class Means:
     progress: Progress
     profile: Profile = field(default_factory=Profile)
     compiled: bool = False
+    warn: Callable[[str], object] = lambda text: None
 
 
 class Training:
@@ -115,7 +116,7 @@ class Training:
         """
         stop = stop or Stop()
         job, device = self.job, self.means.device
-        state = Stages.load(folder / "progress.pt")
+        state = Stages.load_progress(folder, self.means.warn)
         times = self.times = self.means.profile.timeline(device, _parts(state))
         clock = Stopwatch(device, *self._resume(state))
         job.model.train()
@@ -259,7 +260,7 @@ class Training:
                 process.kill()  # one that hangs would not hear torch's SIGTERM
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
-        Stages.save(folder / "progress.pt", self.state(clock.seconds, clock.joules))
+        Stages.save_progress(folder, self.state(clock.seconds, clock.joules))
 
     def state(self, seconds: float, joules: float | None) -> dict[str, Any]:
         """What a training goes on from, after so many seconds and joules."""

@@ -188,7 +188,7 @@ def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException
 def write_json(path: Path, value: Any) -> None:
     """Write JSON by rename: NaN becomes null, a reader never sees half a file."""
     with atomic(path) as partial:
-        text = json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(finite(value), indent=1, allow_nan=False, ensure_ascii=False)
         partial.write_text(text, encoding="utf-8")
 
 
@@ -202,8 +202,19 @@ def atomic(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        _flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    """A file's new name is on disk only when its folder is."""
+    with contextlib.suppress(OSError):  # some network file systems refuse it
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def environment() -> dict[str, Any]:
@@ -249,11 +260,12 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value as JSON can hold it: null where a number is not finite, keys as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
