@@ -245,6 +245,7 @@ class Trainer:
                     with clock.running():
                         with times.part("prediction"):
                             logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
+                            check_prediction(logits, case_id)
                         with times.part("writing"):
                             labels[case_id] = self.stages.write_label(folder, index, as_label(logits, soft))
                 bar.advance(1)
@@ -365,12 +366,18 @@ class Trainer:
 
     @contextmanager
     def _claim(self, key: str, phase: str) -> Iterator[Path]:
-        try:
-            with self.stages.claim(key) as folder:
-                yield folder
-        except Exception as error:
-            error.phase = getattr(error, "phase", phase)  # type: ignore[attr-defined]
-            raise
+        with in_phase(phase), self.stages.claim(key) as folder:
+            yield folder
+
+
+@contextmanager
+def in_phase(name: str) -> Iterator[None]:
+    """What fails in the block failed in this phase, as the failure's record will say."""
+    try:
+        yield
+    except Exception as error:
+        error.phase = getattr(error, "phase", name)  # type: ignore[attr-defined]
+        raise
 
 
 def _only_class(labels: PseudoLabels) -> int | None:
@@ -382,6 +389,23 @@ def _only_class(labels: PseudoLabels) -> int | None:
         if len(found) > 1:
             return None
     return found.pop() if found else None
+
+
+def check_prediction(logits: Tensor, case_id: str) -> None:
+    """Of values that are not finite the class would be the first, and nobody would see it.
+
+    Args:
+        logits: ``(K, *spatial)``; a class that is impossible may have minus infinity.
+        case_id: of which case.
+
+    Raises:
+        FloatingPointError: if a pixel has no largest value.
+    """
+    if not logits.amax(0).isfinite().all():
+        raise FloatingPointError(
+            f"the model's prediction of {case_id} is not finite; lower recipe.lr (--option recipe.lr=...), or look for "
+            "NaN voxels with `atso-bench prepare`"
+        )
 
 
 def as_label(logits: Tensor, soft: bool) -> np.ndarray:

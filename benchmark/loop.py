@@ -143,6 +143,7 @@ class Training:
                         self._save(folder, clock)
                     stop.check(f"in phase {job.phase!r} at step {self.done} of {job.steps}")
         with times.part("checkpoints"):
+            self._check_finite()
             Stages.save(folder / "model.pt", {"models": [module.state_dict() for module in job.models]})
         phase = Phase(
             job.phase,
@@ -260,7 +261,16 @@ class Training:
                 process.kill()  # one that hangs would not hear torch's SIGTERM
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
+        self._check_finite()
         Stages.save_progress(folder, self.state(clock.seconds, clock.joules))
+
+    def _check_finite(self) -> None:
+        """No loss has seen what the last update left behind, and losses are looked at once a window."""
+        tensors = [tensor for module in self.job.models for tensor in module.state_dict().values()]
+        tensors += self.losses.pending
+        finite = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+        if not torch.stack(finite).all():  # note: a CPU-GPU sync point
+            raise not_finite("a loss or a weight", self.job.phase, self.done)
 
     def state(self, seconds: float, joules: float | None) -> dict[str, Any]:
         """What a training goes on from, after so many seconds and joules."""
@@ -310,10 +320,12 @@ class _LossLog:
         self.last = sum(values[-1] for name, values in self.means.items() if name != "step")
         self._sums, self._count = {}, 0
         if not np.isfinite(self.last):
-            raise FloatingPointError(
-                f"the loss of phase {phase!r} is not finite by step {step}; lower recipe.lr "
-                f"(--option recipe.lr=...) or look for NaN voxels with `atso-bench prepare`"
-            )
+            raise not_finite("the loss", phase, step)
+
+    @property
+    def pending(self) -> list[Tensor]:
+        """Sums of the window that is not full yet; they have not been read from the device."""
+        return list(self._sums.values())
 
     def state(self) -> dict[str, Any]:
         return {"means": self.means, "sums": self._sums, "count": self._count, "last": self.last}
@@ -335,6 +347,13 @@ class _Batches:
     def __getitem__(self, step: int) -> dict[str, Any]:
         seed_everything(self.seed, self.ordinal, step, stream=0)
         return {name: draw() if self.whole else draw.read() for name, draw in self.draws.items()}
+
+
+def not_finite(what: str, phase: str, step: int) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} of phase {phase!r} is not finite by step {step}; lower recipe.lr "
+        f"(--option recipe.lr=...) or look for NaN voxels with `atso-bench prepare`"
+    )
 
 
 def _leave_to_parent(worker: int) -> None:

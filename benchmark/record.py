@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from atso_bench.benchmark.remedies import message
 from atso_bench.benchmark.spec import RunSpec, digest
 
 SCHEMA = 1
@@ -179,7 +180,7 @@ def failure_path(results: Path, spec: RunSpec) -> Path:
 def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException) -> Path:
     """Keep what went wrong beside the records; a later success removes it."""
     path = failure_path(results, spec)
-    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": str(error)}
+    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": message(error)}
     facts = {"traceback": traceback.format_exception(error), "environment": environment()}
     write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, **facts})
     return path

@@ -12,7 +12,7 @@ from torch import nn
 
 from atso_bench.benchmark import metrics, record, registry
 from atso_bench.benchmark.diagnostics import Judge, diagnose
-from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.engine import Trainer, check_prediction, in_phase
 from atso_bench.benchmark.frame_scores import scorer
 from atso_bench.benchmark.pictures import Album
 from atso_bench.benchmark.profiling import Profile
@@ -75,10 +75,11 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
 
     model = method.fit(trainer, data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
-    with Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture) as album:
+    pictures = Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture)
+    with in_phase("evaluation"), pictures as album:
         cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
-    with profile.part("diagnostics"):
+    with in_phase("diagnostics"), profile.part("diagnostics"):
         diagnostics = diagnose(trainer.observations, judge)
 
     result = Record(
@@ -140,6 +141,7 @@ def score(
                 with times.part("prediction"):
                     image = exam.images[case_id]
                     logits = exam.predict(model, image, device, mirror=exam.recipe.mirror)
+                    check_prediction(logits, case_id)
                 with times.part("restoring"):
                     prediction = exam.restore(image, logits)
             with times.part("scoring"):
