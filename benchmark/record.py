@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import importlib.metadata
 import json
 import math
 import os
 import platform
+import secrets
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -197,7 +200,8 @@ def write_json(path: Path, value: Any) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """A path to write to; it is flushed to disk and renamed to ``path`` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # no process id: two containers on one folder may have the same
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -206,6 +210,20 @@ def atomic(path: Path) -> Iterator[Path]:
         _flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep(*paths: Path, older: float = 0.0) -> None:
+    """Remove what killed processes left of these files.
+
+    Args:
+        paths: files that no other process may write now.
+        older: seconds that the rest has to be old, where another process may be writing.
+    """
+    for path in paths:
+        for rest in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - rest.stat().st_mtime >= older:
+                    rest.unlink()
 
 
 def _flush(folder: Path) -> None:

@@ -14,8 +14,8 @@ from atso_bench.benchmark import metrics, record, registry
 from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer, check_prediction, in_phase
 from atso_bench.benchmark.frame_scores import scorer
-from atso_bench.benchmark.pictures import Album
-from atso_bench.benchmark.profiling import Profile
+from atso_bench.benchmark.pictures import Album, ground_file, predictions_file
+from atso_bench.benchmark.profiling import Profile, profile_path
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
@@ -60,6 +60,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         method = registry.method(spec.method, spec.options)
         split = make_split(dataset, spec)
         task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
+        _sweep(spec, dataset, split, bench.results)
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
     trainer = Trainer(
         task,
@@ -113,6 +114,13 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         path = profile.write(bench.results, spec, bench.device)
         bench.progress.note("\n".join([*profile.lines(), f"    see {path}"]))
     return result
+
+
+def _sweep(spec: RunSpec, dataset: Dataset, split: Split, results: Path) -> None:
+    """Remove halves of files that an earlier process left when it was killed in this run."""
+    own = (results / "records" / spec.path, profile_path(results, spec), model_file(results, spec))
+    record.sweep(*own, record.failure_path(results, spec), predictions_file(results, spec.key, dataset.identity))
+    record.sweep(ground_file(results, dataset.identity, scored_cases(spec, split)), older=86400)  # of other runs too
 
 
 def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[str]) -> Task:
