@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from atso_bench import __version__
+from atso_bench.benchmark import remedies, stopping
 from atso_bench.benchmark.options import CONFIGURATION, GridOptions, takes_grid
 from atso_bench.benchmark.spec import RunSpec
 
@@ -76,6 +77,7 @@ def run(
     with _plainly():
         specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
+        _check_writable(out)
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler; install g++, or leave --compile out")
         _make_ready(specs)
@@ -256,45 +258,27 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Wrong input ends in a message and exit code 2, without a traceback."""
+    """Wrong input ends in a message and exit code 2, a signal in one and 130 or 143; without a traceback."""
     try:
-        yield
+        with stopping.at_once():
+            yield
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+    except stopping.Interrupted as stop:
+        typer.echo(str(stop), err=True)
+        raise typer.Exit(stop.code) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
         if os.environ.get("ATSO_BENCH_TRACEBACK"):
             raise
         if isinstance(error, ValueError | LookupError | OSError):
-            typer.echo(f"error: {_with_remedy(error)}", err=True)
+            typer.echo(f"error: {remedies.message(error)}", err=True)
             raise typer.Exit(2) from None
         hint = "if the input is right, this is a fault of the program; ATSO_BENCH_TRACEBACK=1 shows where"
         typer.echo(f"error: {type(error).__name__}: {error} ({hint})", err=True)
         raise typer.Exit(1) from None
-
-
-def _with_remedy(error: Exception) -> str:
-    """The message; what the system says of a file, with the file and what to do."""
-    if not isinstance(error, OSError) or error.errno is None:
-        return str(error)
-    path = Path(str(error.filename)) if error.filename else None
-    if path is not None and path.name.endswith(".partial"):  # how files are written before they have their name
-        path = path.parent
-    remedy = {
-        errno.ENOSPC: "free some room, or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a larger disk",
-        errno.EROFS: "set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a folder that can be written",
-        errno.EACCES: "change its permissions, or choose another place (--out, ATSO_BENCH_DATA, ATSO_BENCH_CACHE)",
-        errno.ENOENT: "check the spelling",
-        errno.ENOTDIR: "a part of this path is a file; choose another place",
-        errno.EEXIST: "choose another place",
-    }.get(error.errno, "")
-    said = f"{path}: {error.strerror}" if path else f"{error.strerror}"
-    return f"{said}; {remedy}" if remedy else said
 
 
 def _check_folder(out: Path) -> None:
@@ -302,6 +286,17 @@ def _check_folder(out: Path) -> None:
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise ValueError(f"--out {out}: {nearest} is a file; name a folder, which need not exist yet")
+
+
+def _check_writable(out: Path) -> None:
+    """A results folder that cannot be written to is an error before anything is trained."""
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    inside = [path for path in nearest.iterdir() if path.is_dir()] if nearest == out.absolute() else []
+    for folder in (nearest, *inside):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(
+                f"--out {out}: {folder} cannot be written to; change its permissions, or choose another folder"
+            )
 
 
 def _make_ready(specs: Sequence[RunSpec]) -> None:

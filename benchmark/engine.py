@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atso_bench.benchmark import loop
+from atso_bench.benchmark import loop, stopping
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.loop import Job, Means, Step, Training
 from atso_bench.benchmark.profiling import Parts, Profile
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.benchmark.stages import PseudoLabels, Stages, hard, weights_digest
+from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, hard, weights_digest
+from atso_bench.benchmark.stopping import Stop
 from atso_bench.benchmark.task import Pool, Task, TrainData
 from atso_bench.benchmark.timing import Stopwatch, process_bytes
 
@@ -93,7 +94,7 @@ class Trainer:
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
-        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, execution)
+        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, execution, self.warn)
         self.spent = 0
         self.phases: list[Phase] = []
         self.observations: list[Observation] = []
@@ -173,14 +174,25 @@ class Trainer:
     def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
         """Train, or take the weights from the store."""
         with self._claim(key, job.phase) as folder:
-            done = self.stages.finished(folder)
+            done = self._found(folder, job.phase, lambda: self.stages.load_models(folder, job.models))
             if done is None:
                 with self.profile.part("set-up"):
                     training = Training(self.means, job, ordinal)
-                done = training.run(folder, key)
-            else:
-                self.stages.load_models(folder, job.models)
+                with stopping.held(f"after phase {job.phase!r}") as stop:
+                    done = training.run(folder, key, stop)
         self._note(replace(done, name=job.phase), folder)
+
+    def _found(self, folder: Path, phase: str, take: Callable[[], object]) -> Phase | None:
+        """The facts of a finished phase, when ``take`` could read what it left; else it is to be made again."""
+        try:
+            done = self.stages.finished(folder)
+            if done is not None:
+                take()
+            return done
+        except DamagedError as error:
+            self.warn(f"{phase}: {error}; it was made again")
+            self.stages.forget(folder)
+            return None
 
     def predict(
         self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"
@@ -196,10 +208,11 @@ class Trainer:
         """
         key = self._predict_key(model, pool, soft)
         with self._claim(key, phase) as folder:
-            done = self.stages.finished(folder)
+            done = self._found(folder, phase, lambda: self._all_labels(folder, pool))
             if done is None:
                 facts = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
-                done = self._label(model, pool, folder, facts, soft)
+                with stopping.held(f"after phase {phase!r}") as stop:
+                    done = self._label(model, pool, folder, facts, soft, stop)
             labels, *_ = self.stages.read_labels(folder)
         self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
@@ -213,10 +226,15 @@ class Trainer:
                 )
         return written
 
-    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool) -> Phase:
+    def _all_labels(self, folder: Path, pool: Pool) -> None:
+        labels, *_ = self.stages.read_labels(folder)
+        if missing := [case_id for case_id in pool.ids if case_id not in labels]:
+            raise DamagedError(folder / "labels", f"of {len(missing)} {self._cases}, {missing[0]} for one")
+
+    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool, stop: Stop) -> Phase:
         """Write the labels of the cases of ``pool`` that ``folder`` lacks, and the phase's facts."""
         mirror = self.task.recipe.mirror_pseudo
-        labels, seconds, joules = self.stages.read_labels(folder)
+        labels, seconds, joules = self.stages.read_labels(folder, self.warn)
         self._check_room(pool, soft, len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {self._cases}, labelled before an interruption" if labels else ""
         times = self.profile.timeline(self.device, Parts(missing=missing))
@@ -228,12 +246,15 @@ class Trainer:
                     with clock.running():
                         with times.part("prediction"):
                             logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
+                            check_prediction(logits, case_id)
                         with times.part("writing"):
                             labels[case_id] = self.stages.write_label(folder, index, as_label(logits, soft))
-                if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
+                bar.advance(1)
+                if stop.asked or time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
                     self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                     saved = time.monotonic()
-                bar.advance(1)
+                    if len(labels) < len(pool.ids):
+                        stop.check(f"in phase {phase.name!r} at {index + 1} of {len(pool.ids)} {self._cases}")
         self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
         done = replace(
             phase,
@@ -347,12 +368,18 @@ class Trainer:
 
     @contextmanager
     def _claim(self, key: str, phase: str) -> Iterator[Path]:
-        try:
-            with self.stages.claim(key) as folder:
-                yield folder
-        except Exception as error:
-            error.phase = getattr(error, "phase", phase)  # type: ignore[attr-defined]
-            raise
+        with in_phase(phase), self.stages.claim(key) as folder:
+            yield folder
+
+
+@contextmanager
+def in_phase(name: str) -> Iterator[None]:
+    """What fails in the block failed in this phase, as the failure's record will say."""
+    try:
+        yield
+    except Exception as error:
+        error.phase = getattr(error, "phase", name)  # type: ignore[attr-defined]
+        raise
 
 
 def _only_class(labels: PseudoLabels) -> int | None:
@@ -364,6 +391,23 @@ def _only_class(labels: PseudoLabels) -> int | None:
         if len(found) > 1:
             return None
     return found.pop() if found else None
+
+
+def check_prediction(logits: Tensor, case_id: str) -> None:
+    """Of values that are not finite the class would be the first, and nobody would see it.
+
+    Args:
+        logits: ``(K, *spatial)``; a class that is impossible may have minus infinity.
+        case_id: of which case.
+
+    Raises:
+        FloatingPointError: if a pixel has no largest value.
+    """
+    if not logits.amax(0).isfinite().all():
+        raise FloatingPointError(
+            f"the model's prediction of {case_id} is not finite; lower recipe.lr (--option recipe.lr=...), or look for "
+            "NaN voxels with `atso-bench prepare`"
+        )
 
 
 def as_label(logits: Tensor, soft: bool) -> np.ndarray:

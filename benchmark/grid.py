@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import gc
 import json
 import math
 import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import asked, registry
+from atso_bench.benchmark import asked, registry, remedies, stopping
 from atso_bench.benchmark.execution import PLAIN, Execution, settled
 from atso_bench.benchmark.progress import Lines, Progress, on
 from atso_bench.benchmark.record import Record, failure_path, write_failure
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from atso_bench.benchmark.run import Bench
 
 UPPER_BOUND = ("supervised", "100")
@@ -213,13 +217,36 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callabl
         if found and bench.profile and not profile_path(bench.results, spec).exists():
             bench.progress.note("    without a profile; --fresh runs it again, with one")
         found = found or execute(spec, bench)
+        failure.unlink(missing_ok=True)  # of a process that did not see the record
         score = "undefined" if math.isnan(found.score) else f"{found.score:.4f}"
         bench.progress.note(f"    {found.metric} {score} in {sum(found.seconds.values()):.0f} s")
     except Exception as error:
-        path = write_failure(bench.results, spec, getattr(error, "phase", "set-up"), error)
-        bench.progress.note(f"    failed: {type(error).__name__}: {error}\n    see {path}")
+        bench.progress.note(f"    failed: {_keep(error, spec, bench.results)}")
+        _let_go(error)
         return False
     return True
+
+
+def _keep(error: Exception, spec: RunSpec, results: Path) -> str:
+    """Write the failure's record; returns what there is to say."""
+    said = f"{type(error).__name__}: {remedies.message(error)}"
+    try:
+        path = write_failure(results, spec, getattr(error, "phase", "set-up"), error)
+    except OSError as other:
+        return f"{said}\n    nor could its record be written: {remedies.message(other)}"
+    return f"{said}\n    see {path}"
+
+
+def _let_go(error: BaseException) -> None:
+    """Release what the frames of a failed run hold, such as tensors on the device: the next run needs the room."""
+    torch = sys.modules.get("torch")
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen.__traceback__, seen = None, seen.__cause__ or seen.__context__
+    gc.collect()
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def run_grid(
@@ -252,31 +279,48 @@ def run_grid(
         for k, device in enumerate(devices)
     ]
     names = [f"{number} ({device})" for number, device in enumerate(devices, start=1)]
-    processes = [spawn.Process(target=_part, args=each) for each in zip(names, parts, strict=True)]
-    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is this process's business, which ends the others
+    _together([spawn.Process(target=_part, args=each) for each in zip(names, parts, strict=True)])
+    return sum(not _done(results, spec, since, data) for spec in specs)  # also those of a process that died
+
+
+def _done(results: Path, spec: RunSpec, since: float, data: Mapping[tuple[str, str], str]) -> bool:
+    """Whether the run has a record, made from the data as it was at first; it may be gone since."""
+    return finished(results, spec, since, lambda dataset, configuration: data[dataset, configuration]) is not None
+
+
+def _together(processes: Sequence[BaseProcess]) -> None:
+    """Start them and wait for their end; a stop that this process is asked for is passed on to them, and they save."""
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # else the first start would end the postponement of signals
     try:
-        for process in processes:
-            process.start()
-    finally:
-        signal.signal(signal.SIGINT, ours)
-    try:
+        with stopping.postponed():
+            for process in processes:
+                process.start()
         for process in processes:
             process.join()
     except KeyboardInterrupt:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+        try:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join()
+        except KeyboardInterrupt:  # once more: no more time to save
+            for process in processes:
+                process.kill()
         raise
-    identity = remembered()
-    return sum(finished(results, spec, since, identity) is None for spec in specs)  # also those of a process that died
 
 
 def _part(name: str, do: Callable[..., int]) -> None:
     """One process of several: its lines begin with its name, as they mix with those of the others."""
     shown = Lines(lambda line: print(f"{name}: {line}", flush=True))
     try:
-        do(shown=shown)
+        with stopping.at_once():
+            stopping.leave_to_parent(signal.SIGINT)  # which passes it on as SIGTERM
+            do(shown=shown)
+    except stopping.Interrupted as stop:
+        shown.note(str(stop))
+        sys.exit(stop.code)
     except Exception as error:
         shown.note(f"stopped: {type(error).__name__}: {error}")
         sys.exit(1)

@@ -21,6 +21,7 @@ from atso_bench.benchmark.profiling import Parts, Profile, Timeline, Unmeasured
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.stopping import SIGNALS, Stop, leave_to_parent, postponed
 from atso_bench.benchmark.task import Draw, Pool, Task
 from atso_bench.benchmark.timing import Stopwatch, process_bytes, seconds_of
 
@@ -82,6 +83,7 @@ class Means:
     progress: Progress
     profile: Profile = field(default_factory=Profile)
     execution: Execution = PLAIN
+    warn: Callable[[str], object] = lambda text: None
 
 
 class Training:
@@ -106,10 +108,16 @@ class Training:
         self.done = 0
         self.warm_up: float | None = None
 
-    def run(self, folder: Path, key: str) -> Phase:
-        """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there."""
+    def run(self, folder: Path, key: str, stop: Stop | None = None) -> Phase:
+        """Train to the end, from the last checkpoint in ``folder`` if there is one, and store the weights there.
+
+        Raises:
+            FloatingPointError: if a loss or a weight is not finite; the checkpoint before stays.
+            Interrupted: if ``stop`` was asked for and the training was not at its end; the checkpoint was written.
+        """
+        stop = stop or Stop()
         job, device = self.job, self.means.device
-        state = Stages.load(folder / "progress.pt")
+        state = Stages.load_progress(folder, self.means.warn)
         times = self.times = self.means.profile.timeline(device, _parts(state))
         clock = Stopwatch(device, *self._resume(state))
         job.model.train()
@@ -130,12 +138,14 @@ class Training:
                     while True:
                         self._one_step(next(batches))
                         bar.advance(1, loss=self.losses.last)
-                        if self.done == job.steps or time.monotonic() >= due:
+                        if self.done == job.steps or stop.asked or time.monotonic() >= due:
                             break
                 if self.done < job.steps:
                     with times.part("checkpoints"):
                         self._save(folder, clock)
+                    stop.check(f"in phase {job.phase!r} at step {self.done} of {job.steps}")
         with times.part("checkpoints"):
+            self._check_finite()
             Stages.save(folder / "model.pt", {"models": [module.state_dict() for module in job.models]})
         phase = Phase(
             job.phase,
@@ -241,16 +251,29 @@ class Training:
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=self.means.device.type == "cuda",
+            worker_init_fn=_leave_to_parent,
         )
-        batches = iter(loader)
+        with postponed():
+            batches = iter(loader)
         try:
             yield batches
         finally:
             # left to the garbage collector, the workers' end would swallow a Ctrl-C that comes meanwhile
             getattr(batches, "_shutdown_workers", lambda: None)()
+            for process in getattr(batches, "_workers", ()):
+                process.kill()  # one that hangs would not hear torch's SIGTERM
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
-        Stages.save(folder / "progress.pt", self.state(clock.seconds, clock.joules))
+        self._check_finite()
+        Stages.save_progress(folder, self.state(clock.seconds, clock.joules))
+
+    def _check_finite(self) -> None:
+        """No loss has seen what the last update left behind, and losses are looked at once a window."""
+        tensors = [tensor for module in self.job.models for tensor in module.state_dict().values()]
+        tensors += self.losses.pending
+        finite = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+        if not torch.stack(finite).all():  # note: a CPU-GPU sync point
+            raise not_finite("a loss or a weight", self.job.phase, self.done)
 
     def state(self, seconds: float, joules: float | None) -> dict[str, Any]:
         """What a training goes on from, after so many seconds and joules."""
@@ -300,10 +323,12 @@ class _LossLog:
         self.last = sum(values[-1] for name, values in self.means.items() if name != "step")
         self._sums, self._count = {}, 0
         if not np.isfinite(self.last):
-            raise FloatingPointError(
-                f"the loss of phase {phase!r} is not finite by step {step}; lower recipe.lr "
-                f"(--option recipe.lr=...) or look for NaN voxels with `atso-bench prepare`"
-            )
+            raise not_finite("the loss", phase, step)
+
+    @property
+    def pending(self) -> list[Tensor]:
+        """Sums of the window that is not full yet; they have not been read from the device."""
+        return list(self._sums.values())
 
     def state(self) -> dict[str, Any]:
         return {"means": self.means, "sums": self._sums, "count": self._count, "last": self.last}
@@ -325,6 +350,18 @@ class _Batches:
     def __getitem__(self, step: int) -> dict[str, Any]:
         seed_everything(self.seed, self.ordinal, step, stream=0)
         return {name: draw() if self.whole else draw.read() for name, draw in self.draws.items()}
+
+
+def not_finite(what: str, phase: str, step: int) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} of phase {phase!r} is not finite by step {step}; lower recipe.lr "
+        f"(--option recipe.lr=...) or look for NaN voxels with `atso-bench prepare`"
+    )
+
+
+def _leave_to_parent(worker: int) -> None:
+    """A loader's process that a signal to all of them ends would take the training along."""
+    leave_to_parent(*SIGNALS)
 
 
 def batch_shares(batch: int, names: Sequence[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from atso_bench.benchmark.probes import Probes
 from atso_bench.benchmark.run import open_task, scored_cases
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.splits import make_split
-from atso_bench.benchmark.stages import PseudoLabels, Stages, StoredLabel, weights_digest
+from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
 from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
 from atso_bench.benchmark.timing import process_bytes
 
@@ -119,10 +120,11 @@ class _Rehearsal(Trainer):
 
     def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
         folder = self.store.root / key
-        if (found := self.store.finished(folder)) and (folder / "model.pt").is_file():
-            self.stored[key] = found.seconds
-            self.store.load_models(folder, job.models)
-            return
+        with contextlib.suppress(DamagedError):
+            if found := self.store.finished(folder):
+                self.store.load_models(folder, job.models)
+                self.stored[key] = found.seconds
+                return
         kind = [*self.kind, dict(identity), sorted(job.pools)]
         probed = replace(job, steps=loop.PROBED)
         cost = self.measured.once(
@@ -138,9 +140,10 @@ class _Rehearsal(Trainer):
         self.cases += len(pool.ids)
         folder = self.store.root / key
         labels, *_ = self.store.read_labels(folder)
-        if found := self.store.finished(folder):
-            self.stored[key] = found.seconds
-            return PseudoLabels(labels)
+        with contextlib.suppress(DamagedError):
+            if (found := self.store.finished(folder)) and set(pool.ids) <= set(labels):
+                self.stored[key] = found.seconds
+                return PseudoLabels(labels)
         probe = [*self.kind, _size(model), soft]
         case = self.measured.once(
             [*probe, "label"],

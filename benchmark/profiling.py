@@ -282,11 +282,11 @@ def profile_path(results: Path, spec: RunSpec) -> Path:
 
 
 def _stored(folder: Path) -> Parts | None:
-    file = folder / "profile.json"
-    if not file.exists():
+    try:
+        raw = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
+        return Parts(raw["seconds"], raw["waited"], raw["missing"]) if raw["schema"] == SCHEMA else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
         return None
-    raw = json.loads(file.read_text(encoding="utf-8"))
-    return Parts(raw["seconds"], raw["waited"], raw["missing"]) if raw["schema"] == SCHEMA else None
 
 
 def _notes(phase: Mapping[str, Any]) -> str:

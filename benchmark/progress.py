@@ -66,7 +66,8 @@ class Lines:
             bar.draw(bar)
 
     def note(self, text: str) -> None:
-        self.write(_plain(text))
+        with contextlib.suppress(OSError):  # a log on a full disk, or nobody who listens, ends no run
+            self.write(_plain(text))
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Live:
                 bar.draw(bar)
 
     def note(self, text: str) -> None:
-        self.console.print(_plain(text), markup=False, highlight=False)
+        with contextlib.suppress(OSError):
+            self.console.print(_plain(text), markup=False, highlight=False)
 
 
 Progress = Lines | Live

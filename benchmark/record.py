@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import importlib.metadata
 import json
 import math
 import os
 import platform
 import re
+import secrets
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from atso_bench.benchmark.remedies import message
 from atso_bench.benchmark.spec import RunSpec, digest
 
 SCHEMA = 1
@@ -183,7 +187,7 @@ def failure_path(results: Path, spec: RunSpec) -> Path:
 def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException) -> Path:
     """Keep what went wrong beside the records; a later success removes it."""
     path = failure_path(results, spec)
-    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": discreet(str(error))}
+    cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": discreet(message(error))}
     told = [discreet(text) for text in traceback.format_exception(error)]
     facts = {"traceback": told, "environment": environment()}
     write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, **facts})
@@ -193,7 +197,7 @@ def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException
 def write_json(path: Path, value: Any) -> None:
     """Write JSON by rename: NaN becomes null, a reader never sees half a file."""
     with atomic(path) as partial:
-        text = json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(finite(value), indent=1, allow_nan=False, ensure_ascii=False)
         partial.write_text(text, encoding="utf-8")
 
 
@@ -201,14 +205,40 @@ def write_json(path: Path, value: Any) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """A path to write to; it is flushed to disk and renamed to ``path`` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # no process id: two containers on one folder may have the same
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        _flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep(*paths: Path, older: float = 0.0) -> None:
+    """Remove what killed processes left of these files.
+
+    Args:
+        paths: files that no other process may write now.
+        older: seconds that the rest has to be old, where another process may be writing.
+    """
+    for path in paths:
+        for rest in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - rest.stat().st_mtime >= older:
+                    rest.unlink()
+
+
+def _flush(folder: Path) -> None:
+    """A file's new name is on disk only when its folder is."""
+    with contextlib.suppress(OSError):  # some network file systems refuse it
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def environment() -> dict[str, Any]:
@@ -264,11 +294,12 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value as JSON can hold it: null where a number is not finite, keys as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

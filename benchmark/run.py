@@ -12,11 +12,11 @@ from torch import nn
 
 from atso_bench.benchmark import metrics, record, registry
 from atso_bench.benchmark.diagnostics import Judge, diagnose
-from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.engine import Trainer, check_prediction, in_phase
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.frame_scores import scorer
-from atso_bench.benchmark.pictures import Album
-from atso_bench.benchmark.profiling import Profile
+from atso_bench.benchmark.pictures import Album, ground_file, predictions_file
+from atso_bench.benchmark.profiling import Profile, profile_path
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
@@ -61,6 +61,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         method = registry.method(spec.method, spec.options)
         split = make_split(dataset, spec)
         task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
+        _sweep(spec, dataset, split, bench.results)
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
     trainer = Trainer(
         task,
@@ -76,13 +77,14 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
 
     model = method.fit(trainer, data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
-    with Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture) as album:
+    pictures = Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture)
+    with in_phase("evaluation"), pictures as album:
         cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
     phases = [*trainer.phases, evaluation]
     if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
         trainer.warn(f"torch has no deterministic {', '.join(unsure)} here: the same run may end in other weights")
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
-    with profile.part("diagnostics"):
+    with in_phase("diagnostics"), profile.part("diagnostics"):
         diagnostics = diagnose(trainer.observations, judge)
 
     result = Record(
@@ -119,6 +121,13 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     return result
 
 
+def _sweep(spec: RunSpec, dataset: Dataset, split: Split, results: Path) -> None:
+    """Remove halves of files that an earlier process left when it was killed in this run."""
+    own = (results / "records" / spec.path, profile_path(results, spec), model_file(results, spec))
+    record.sweep(*own, record.failure_path(results, spec), predictions_file(results, spec.key, dataset.identity))
+    record.sweep(ground_file(results, dataset.identity, scored_cases(spec, split)), older=86400)  # of other runs too
+
+
 def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[str]) -> Task:
     """The task that S allows, opened for the images of ``visible``."""
     return dataset.task(split.labelled, visible, spec.budget, spec.recipe)
@@ -145,6 +154,7 @@ def score(
                 with times.part("prediction"):
                     image = exam.images[case_id]
                     logits = exam.predict(model, image, device, mirror=exam.recipe.mirror)
+                    check_prediction(logits, case_id)
                 with times.part("restoring"):
                     prediction = exam.restore(image, logits)
             with times.part("scoring"):

@@ -6,14 +6,18 @@ training, self-learning and ATSO share M0 where it is the same phase.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -21,7 +25,7 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.cache import ByteCache
-from atso_bench.benchmark.record import Phase, atomic, write_json
+from atso_bench.benchmark.record import Phase, atomic, finite, write_json
 
 
 def weights_digest(*models: nn.Module) -> str:
@@ -34,22 +38,58 @@ def weights_digest(*models: nn.Module) -> str:
     return total.hexdigest()
 
 
+class DamagedError(ValueError):
+    """A file of the store is not what was written."""
+
+    def __init__(self, file: Path, why: object) -> None:
+        super().__init__(f"{file} is damaged ({why})")
+
+
+_UNREADABLE = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What reading a damaged archive raises; a disk that does not answer is an OSError, and another matter."""
+
+
 @dataclass(frozen=True)
 class StoredLabel:
-    """A case's pseudo labels on disk."""
+    """A case's pseudo labels on disk.
+
+    Attributes:
+        file: where they are.
+        digest: hash of the labels.
+        check: hash of the file; empty in manifests from before there were any.
+    """
 
     file: Path
     digest: str
+    check: str = ""
+
+    def whole(self) -> bool:
+        """Whether the file is there, as it was written."""
+        try:
+            return self.check in ("", _hash(self.file.read_bytes()))
+        except FileNotFoundError:
+            return False
 
 
 _read_labels = ByteCache(budget=1 << 30)
 
 
 def read_label(file: Path) -> np.ndarray:
-    """What ``Stages.write_label`` wrote."""
-    with np.load(file, allow_pickle=False) as archive:
-        label: np.ndarray = archive["label"]
+    """What ``Stages.write_label`` wrote.
+
+    Raises:
+        DamagedError: if the file is not what was written.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            label: np.ndarray = archive["label"]
+    except _UNREADABLE as error:
+        raise DamagedError(file, error) from error
     return label
+
+
+def _hash(content: bytes | memoryview) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 class PseudoLabels(Mapping[str, np.ndarray]):
@@ -114,66 +154,152 @@ class Stages:
 
     @staticmethod
     def finished(folder: Path) -> Phase | None:
-        """The phase's facts if it was finished: they are written last."""
-        file = folder / "phase.json"
-        if not file.exists():
-            return None
-        return Phase(**{**json.loads(file.read_text(encoding="utf-8"))["phase"], "reused": True})
+        """The phase's facts if it was finished: they are written last.
+
+        Raises:
+            DamagedError: if they are not what was written.
+        """
+        raw = _read_checked(folder / "phase.json")
+        return None if raw is None else Phase(**{**raw["phase"], "reused": True})
 
     @staticmethod
     def finish(folder: Path, phase: Phase) -> None:
-        write_json(folder / "phase.json", {"phase": asdict(phase)})
-        (folder / "progress.pt").unlink(missing_ok=True)
+        _write_checked(folder / "phase.json", {"phase": asdict(phase)})
+        for name in _PROGRESS:
+            (folder / name).unlink(missing_ok=True)
 
     @staticmethod
-    def save(file: Path, state: Any) -> None:
-        """Write tensors and plain values by rename."""
+    def forget(folder: Path) -> None:
+        """The phase counts as not finished."""
+        (folder / "phase.json").unlink(missing_ok=True)
+
+    @staticmethod
+    def save(file: Path, state: Any, predecessor: Path | None = None) -> None:
+        """Write tensors and plain values by rename; the file that was there before becomes ``predecessor``."""
         buffer = io.BytesIO()  # torch.save to a full disk raises an error without errno; a plain write does not
         torch.save(state, buffer)
         with atomic(file) as partial:
             partial.write_bytes(buffer.getbuffer())
+            if predecessor is not None and file.exists():
+                file.replace(predecessor)
 
     @staticmethod
     def load(file: Path) -> Any:
-        """Read what ``save`` wrote, on the CPU; None where there is nothing."""
+        """Read what ``save`` wrote, on the CPU; None where there is nothing.
+
+        Raises:
+            DamagedError: if the file is not what was written. torch itself does not look at the checksums in it.
+        """
         if not file.exists():
             return None
-        return torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                wrong = archive.testzip()
+            if wrong is None:
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except (*_UNREADABLE, UnpicklingError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # it looks before the file's beginning
+                raise
+            raise DamagedError(file, error) from error
+        raise DamagedError(file, f"the checksum of {wrong} is another")
 
     @staticmethod
     def load_models(folder: Path, models: Sequence[nn.Module]) -> None:
-        """Give ``models`` the weights of a finished training."""
+        """Give ``models`` the weights of a finished training.
+
+        Raises:
+            DamagedError: if they are not what was written, or gone.
+        """
         state = Stages.load(folder / "model.pt")
+        if state is None:
+            raise DamagedError(folder / "model.pt", "it is gone")
         for module, weights in zip(models, state["models"], strict=True):
             module.load_state_dict(weights)
 
     @staticmethod
+    def save_progress(folder: Path, state: Any) -> None:
+        """Write a checkpoint; the one before stays as well."""
+        newest, previous = (folder / name for name in _PROGRESS)
+        Stages.save(newest, state, previous)
+
+    @staticmethod
+    def load_progress(folder: Path, warn: Callable[[str], object]) -> Any:
+        """The last checkpoint, or the one before if that is damaged; None if there is no good one."""
+        for name in _PROGRESS:
+            try:
+                state = Stages.load(folder / name)
+            except DamagedError as error:  # noqa: PERF203 - there are two
+                warn(f"{error}; the training goes on from an earlier step")
+            else:
+                if state is not None:
+                    return state
+        return None
+
+    @staticmethod
     def steps_done(folder: Path) -> int:
         """Steps of an unfinished training up to its last checkpoint."""
-        state = Stages.load(folder / "progress.pt")
+        state = Stages.load_progress(folder, lambda text: None)
         return 0 if state is None else int(state["done"])
 
     @staticmethod
     def write_label(folder: Path, index: int, label: np.ndarray) -> StoredLabel:
         file = folder / "labels" / f"{index:06d}.npz"
-        with atomic(file) as partial, partial.open("wb") as stream:
-            np.savez_compressed(stream, label=label)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, label=label)
+        with atomic(file) as partial:
+            partial.write_bytes(buffer.getbuffer())
         content = f"{label.dtype}{label.shape}".encode() + label.tobytes()
-        return StoredLabel(file, hashlib.blake2b(content, digest_size=16).hexdigest())
+        return StoredLabel(file, _hash(content), _hash(buffer.getbuffer()))
 
     @staticmethod
     def write_manifest(folder: Path, labels: Mapping[str, StoredLabel], seconds: float, joules: float | None) -> None:
         """Name the label files that are whole, and the seconds and joules that they took."""
-        rows = {case_id: [stored.file.name, stored.digest] for case_id, stored in labels.items()}
-        write_json(folder / "labels.json", {"seconds": seconds, "joules": joules, "labels": rows})
+        rows = {case_id: [stored.file.name, stored.digest, stored.check] for case_id, stored in labels.items()}
+        _write_checked(folder / "labels.json", {"seconds": seconds, "joules": joules, "labels": rows})
 
     @staticmethod
-    def read_labels(folder: Path) -> tuple[dict[str, StoredLabel], float, float | None]:
-        """Labels that were written so far, none at first, and the seconds and joules that they took."""
-        file = folder / "labels.json"
-        if not file.exists():
+    def read_labels(
+        folder: Path, warn: Callable[[str], object] = lambda text: None
+    ) -> tuple[dict[str, StoredLabel], float, float | None]:
+        """Labels that were written so far and are whole, none at first, and the seconds and joules that they took."""
+        try:
+            raw = _read_checked(folder / "labels.json")
+        except DamagedError as error:
+            warn(f"{error}; all of its labels are made again")
+            raw = None
+        if raw is None:
             return {}, 0.0, 0.0
-        raw = json.loads(file.read_text(encoding="utf-8"))
-        rows = raw["labels"].items()
-        labels = {case_id: StoredLabel(folder / "labels" / name, digest) for case_id, (name, digest) in rows}
+        labels = {case_id: StoredLabel(folder / "labels" / row[0], *row[1:]) for case_id, row in raw["labels"].items()}
+        for case_id in [case_id for case_id, stored in labels.items() if not stored.whole()]:
+            warn(f"{labels.pop(case_id).file}, the labels of {case_id}, is damaged; it is made again")
         return labels, raw["seconds"], raw.get("joules")  # older manifests have no joules
+
+
+_PROGRESS = ("progress.pt", "progress-before.pt")
+
+
+def _write_checked(file: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with a hash of itself."""
+    write_json(file, {**content, "check": _check(content)})
+
+
+def _read_checked(file: Path) -> dict[str, Any] | None:
+    """What ``_write_checked`` wrote, None where there is nothing; files from before there were hashes have none.
+
+    Raises:
+        DamagedError: if the file is not what was written.
+    """
+    if not file.exists():
+        return None
+    try:
+        raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = raw.pop("check", None)
+    except (ValueError, AttributeError) as error:
+        raise DamagedError(file, error) from error
+    if found is not None and found != _check(raw):
+        raise DamagedError(file, "its checksum is another")
+    return raw
+
+
+def _check(content: Mapping[str, Any]) -> str:
+    return _hash(json.dumps(finite(content), sort_keys=True).encode())
