@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from atso_bench.benchmark import loop
+from atso_bench.benchmark.labels import as_label
 from atso_bench.benchmark.loop import Job, Means, Step, Training
-from atso_bench.benchmark.profiling import Parts, Profile
+from atso_bench.benchmark.profiling import Parts, Profile, in_part
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
@@ -226,9 +227,12 @@ class Trainer:
                 if case_id not in labels:
                     with clock.running():
                         with times.part("prediction"):
-                            logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
+                            image = pool.images[case_id]
+                            slabs = self.task.slabs(model, image, self.device, mirror=mirror)
                         with times.part("writing"):
-                            labels[case_id] = self.stages.write_label(folder, index, as_label(logits, soft))
+                            slabs = in_part(times, "prediction", slabs)
+                            label = as_label(slabs, image.array.shape[1:], len(self.task.classes), soft)
+                            labels[case_id] = self.stages.write_label(folder, index, label)
                 if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
                     self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                     saved = time.monotonic()
@@ -362,10 +366,3 @@ def _only_class(labels: PseudoLabels) -> int | None:
         if len(found) > 1:
             return None
     return found.pop() if found else None
-
-
-def as_label(logits: Tensor, soft: bool) -> np.ndarray:
-    """Logits ``(K, *spatial)`` as pseudo labels: uint8 ``(*spatial)``, or soft float16 ``(K, *spatial)``."""
-    if soft:
-        return logits.float().softmax(0).half().cpu().numpy()
-    return logits.argmax(0).to(torch.uint8).cpu().numpy()

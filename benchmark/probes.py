@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.diagnostics import Judge, diagnose
-from atso_bench.benchmark.engine import Observation, as_label
+from atso_bench.benchmark.engine import Observation
 from atso_bench.benchmark.frame_scores import scorer
+from atso_bench.benchmark.labels import as_label
 from atso_bench.benchmark.loop import CHECKPOINT_SECONDS, Training
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.stages import Stages, read_label
@@ -87,7 +88,9 @@ def labelling(measured: Probes, task: Task, model: nn.Module, pool: Pool, device
     """Seconds to predict one case of ``pool``, as pseudo labels."""
 
     def once(case_id: str) -> None:
-        as_label(task.predict(model, pool.images[case_id], device, mirror=task.recipe.mirror_pseudo), soft)
+        image = pool.images[case_id]
+        slabs = task.slabs(model, image, device, mirror=task.recipe.mirror_pseudo)
+        as_label(slabs, image.array.shape[1:], len(task.classes), soft)
 
     return _mean(measured, once, pool.images, pool.ids, device)
 
@@ -112,7 +115,7 @@ def evaluation(
 
     def once(case_id: str) -> None:
         image = exam.images[case_id]
-        exam.restore(image, exam.predict(model, image, device, mirror=exam.recipe.mirror))
+        exam.restore(image, exam.slabs(model, image, device, mirror=exam.recipe.mirror))
 
     def score(case_id: str) -> None:
         reference = dataset.reference(case_id)

@@ -15,7 +15,7 @@ from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.frame_scores import scorer
 from atso_bench.benchmark.pictures import Album
-from atso_bench.benchmark.profiling import Profile
+from atso_bench.benchmark.profiling import Profile, in_part
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
@@ -139,9 +139,9 @@ def score(
             with clock.running():
                 with times.part("prediction"):
                     image = exam.images[case_id]
-                    logits = exam.predict(model, image, device, mirror=exam.recipe.mirror)
+                    slabs = exam.slabs(model, image, device, mirror=exam.recipe.mirror)
                 with times.part("restoring"):
-                    prediction = exam.restore(image, logits)
+                    prediction = exam.restore(image, in_part(times, "prediction", slabs))
             with times.part("scoring"):
                 reference = dataset.reference(case_id)
                 scores.add(case_id, prediction, reference)
