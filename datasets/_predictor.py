@@ -72,8 +72,7 @@ class BatchedPredictor(nnUNetPredictor):
         for places in in_parts(self._internal_get_sliding_window_slicers(padded.shape[1:]), self._tiles):
             tiles = self._logits(torch.stack([data[place] for place in places]).to(self.device), sums)
             gaussian = compute_gaussian(self._patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=sums.device)
-            weighted = tiles.to(sums.device) * gaussian
-            for place, tile in zip(places, weighted, strict=True):
+            for place, tile in zip(places, tiles.to(sums.device).mul_(gaussian), strict=True):
                 yield from sums.whole_before(place[1])
                 sums.add(place[1:], tile, gaussian)
         yield from sums.whole_before(None)

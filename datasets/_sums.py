@@ -13,6 +13,9 @@ ROOM = 1 << 28
 PIECE = 1 << 26
 """Bytes of the logits that are handed out at once; at least one plane."""
 
+LARGE = 1 << 18
+"""Logits of a tile that are added class by class on a CPU: at once, torch copies the sums in single precision."""
+
 
 class Sums:
     """The sums of nnU-Net over a volume's tiles, in its order and precision, of the planes that tiles still come to.
@@ -52,9 +55,9 @@ class Sums:
 
     @staticmethod
     def needed(heads: int, shape: Sequence[int], patch: Sequence[int]) -> int:
-        """Bytes that the sums take, with the piece that is handed out."""
+        """Bytes that the sums take, with a tile's logits and their mirrored ones, and the piece that is handed out."""
         kept, step = _depths(heads, shape, patch)
-        return 2 * math.prod(shape[1:]) * ((heads + 1) * kept + heads * step)
+        return 2 * math.prod(shape[1:]) * ((heads + 1) * kept + heads * step) + 12 * heads * math.prod(patch)
 
     def _make(self, shape: tuple[int, ...], device: torch.device) -> None:
         self.total = torch.zeros(shape, dtype=torch.half, device=device)
@@ -68,10 +71,18 @@ class Sums:
         torch.cuda.empty_cache()
 
     def add(self, place: Sequence[int | slice], tile: Tensor, gaussian: Tensor) -> None:
-        """Add the weighted logits ``(K, *patch)`` of the tile at ``place``, for which there has to be room."""
+        """Add the weighted logits ``(K, *patch)`` of the tile at ``place``, for which there has to be room.
+
+        The logits may be overwritten.
+        """
         first = place[0]
         at = first - self.first if isinstance(first, int) else slice(first.start - self.first, first.stop - self.first)
-        self.total[(slice(None), at, *place[1:])] += tile
+        room = self.total[(slice(None), at, *place[1:])]
+        if self.device.type == "cpu" and tile.numel() > LARGE:
+            for summed, one in zip(room, tile, strict=True):
+                summed.copy_(one.add_(summed))
+        else:
+            room += tile
         self.weights[(at, *place[1:])] += gaussian
 
     def whole_before(self, first: int | slice | None) -> Iterator[Tensor]:
