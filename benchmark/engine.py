@@ -28,6 +28,9 @@ from atso_bench.benchmark.timing import Stopwatch, process_bytes
 VERSION = 2
 """Version of the loop; a change that changes weights raises it, so that old stages are not taken for new ones."""
 
+MANIFEST_ROWS = 10_000
+"""Labelled cases up to which their manifest is written every ``CHECKPOINT_SECONDS``; it takes 0.1 s then."""
+
 OBSERVED_CASES = 12
 """Cases of a student's own subset that it predicts for the diagnostics alone."""
 
@@ -233,7 +236,8 @@ class Trainer:
                             slabs = in_part(times, "prediction", slabs)
                             label = as_label(slabs, image.array.shape[1:], len(self.task.classes), soft)
                             labels[case_id] = self.stages.write_label(folder, index, label)
-                if time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
+                # a manifest has a row for each case: the more there are, the longer the next one waits
+                if time.monotonic() - saved > loop.CHECKPOINT_SECONDS * max(1.0, len(labels) / MANIFEST_ROWS):
                     self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                     saved = time.monotonic()
                 bar.advance(1)

@@ -99,7 +99,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
     """Seconds to write and read back one case's pseudo labels: true labels, as noise would not compress."""
 
     def once(index: int) -> None:
-        label = _as_predicted(task.labels[ids[index]])
+        label = _as_predicted(task.labels[ids[index]][:])
         classes = np.arange(len(task.classes)).reshape(-1, *[1] * label.ndim)
         stored = Stages.write_label(folder, index, (label == classes).astype(np.float16) if soft else label)
         read_label(stored.file)
@@ -129,7 +129,7 @@ def evaluation(
 
 def diagnosis(task: Task, dataset: Dataset) -> float:
     """Seconds to compare one case's labels with their predecessor and with the truth."""
-    known: Any = {case_id: _as_predicted(task.labels[case_id]) for case_id in tuple(task.labels)[:CASES]}
+    known: Any = {case_id: _as_predicted(task.labels[case_id][:]) for case_id in tuple(task.labels)[:CASES]}
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset(known))
     seen = Observation("", 1, 1, before=known, after=known, inside=())
     diagnose([seen], judge)

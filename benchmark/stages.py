@@ -42,7 +42,7 @@ class StoredLabel:
     digest: str
 
 
-_read_labels = ByteCache(budget=1 << 30)
+_read_labels: ByteCache[np.ndarray] = ByteCache(budget=1 << 30, size=lambda label: label.nbytes)
 
 
 def read_label(file: Path) -> np.ndarray:
@@ -158,8 +158,9 @@ class Stages:
         file = folder / "labels" / f"{index:06d}.npz"
         with atomic(file) as partial, partial.open("wb") as stream:
             np.savez_compressed(stream, label=label)
-        content = f"{label.dtype}{label.shape}".encode() + label.tobytes()
-        return StoredLabel(file, hashlib.blake2b(content, digest_size=16).hexdigest())
+        content = hashlib.blake2b(f"{label.dtype}{label.shape}".encode(), digest_size=16)
+        content.update(np.ascontiguousarray(label).reshape(-1).view(np.uint8).data)
+        return StoredLabel(file, content.hexdigest())
 
     @staticmethod
     def write_manifest(folder: Path, labels: Mapping[str, StoredLabel], seconds: float, joules: float | None) -> None:

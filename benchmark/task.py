@@ -78,7 +78,10 @@ class Recipe:
 
 
 Labels = Mapping[str, np.ndarray]
-"""Case id -> hard labels ``(*spatial)`` integer, or soft labels ``(K, *spatial)`` float, in the image's geometry."""
+"""Case id -> hard labels ``(*spatial)`` integer, or soft labels ``(K, *spatial)`` float, in the image's geometry.
+
+Where there are many, they may be arrays that decompress what is sliced: ``label[:]`` is a NumPy array in any case.
+"""
 
 
 @dataclass(frozen=True)
