@@ -1,35 +1,36 @@
-"""Arrays kept in memory up to a number of bytes."""
+"""What was used last, kept in memory up to a number of bytes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
-import numpy as np
+Kept = TypeVar("Kept")
 
 
-class ByteCache:
-    """The arrays used last, up to ``budget`` bytes; an array larger than that is not kept.
+class ByteCache(Generic[Kept]):
+    """The values used last, up to ``budget`` bytes by ``size``; a value larger than that is not kept.
 
-    >>> cache = ByteCache(budget=16)
-    >>> cache.get("a", lambda: np.zeros(2)) is cache.get("a", lambda: np.ones(2))
+    >>> cache = ByteCache(budget=2, size=len)
+    >>> cache.get("a", lambda: "aa") is cache.get("a", lambda: "bb")
     True
     """
 
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
+    def __init__(self, budget: int, size: Callable[[Kept], int]) -> None:
+        self.budget, self.size = budget, size
         self.bytes = 0
-        self._arrays: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._values: OrderedDict[Hashable, Kept] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of ``key``, made anew if it is not here."""
-        if key in self._arrays:
-            self._arrays.move_to_end(key)
-            return self._arrays[key]
-        array = make()
-        if array.nbytes <= self.budget:
-            self._arrays[key] = array
-            self.bytes += array.nbytes
+    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """The value of ``key``, made anew if it is not here."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        value = make()
+        if self.size(value) <= self.budget:
+            self._values[key] = value
+            self.bytes += self.size(value)
             while self.bytes > self.budget:
-                self.bytes -= self._arrays.popitem(last=False)[1].nbytes
-        return array
+                self.bytes -= self.size(self._values.popitem(last=False)[1])
+        return value

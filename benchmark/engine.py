@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from atso_bench.benchmark import loop, stopping
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
+from atso_bench.benchmark.labels import as_label, finite
 from atso_bench.benchmark.loop import Job, Means, Step, Training
-from atso_bench.benchmark.profiling import Parts, Profile
+from atso_bench.benchmark.profiling import Parts, Profile, in_part
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
@@ -28,6 +29,9 @@ from atso_bench.benchmark.timing import Stopwatch, process_bytes
 
 VERSION = 2
 """Version of the loop; a change that changes weights raises it, so that old stages are not taken for new ones."""
+
+MANIFEST_ROWS = 10_000
+"""Labelled cases up to which their manifest is written every ``CHECKPOINT_SECONDS``; it takes 0.1 s then."""
 
 OBSERVED_CASES = 12
 """Cases of a student's own subset that it predicts for the diagnostics alone."""
@@ -245,12 +249,16 @@ class Trainer:
                 if case_id not in labels:
                     with clock.running():
                         with times.part("prediction"):
-                            logits = self.task.predict(model, pool.images[case_id], self.device, mirror=mirror)
-                            check_prediction(logits, case_id)
+                            image = pool.images[case_id]
+                            slabs = self.task.slabs(model, image, self.device, mirror=mirror)
                         with times.part("writing"):
-                            labels[case_id] = self.stages.write_label(folder, index, as_label(logits, soft))
+                            slabs = finite(in_part(times, "prediction", slabs), case_id)
+                            label = as_label(slabs, image.array.shape[1:], len(self.task.classes), soft)
+                            labels[case_id] = self.stages.write_label(folder, index, label)
                 bar.advance(1)
-                if stop.asked or time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
+                # a manifest has a row for each case: the more there are, the longer the next one waits
+                due = loop.CHECKPOINT_SECONDS * max(1.0, len(labels) / MANIFEST_ROWS)
+                if stop.asked or time.monotonic() - saved > due:
                     self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
                     saved = time.monotonic()
                     if len(labels) < len(pool.ids):
@@ -391,27 +399,3 @@ def _only_class(labels: PseudoLabels) -> int | None:
         if len(found) > 1:
             return None
     return found.pop() if found else None
-
-
-def check_prediction(logits: Tensor, case_id: str) -> None:
-    """Of values that are not finite the class would be the first, and nobody would see it.
-
-    Args:
-        logits: ``(K, *spatial)``; a class that is impossible may have minus infinity.
-        case_id: of which case.
-
-    Raises:
-        FloatingPointError: if a pixel has no largest value.
-    """
-    if not logits.amax(0).isfinite().all():
-        raise FloatingPointError(
-            f"the model's prediction of {case_id} is not finite; lower recipe.lr (--option recipe.lr=...), or look for "
-            "NaN voxels with `atso-bench prepare`"
-        )
-
-
-def as_label(logits: Tensor, soft: bool) -> np.ndarray:
-    """Logits ``(K, *spatial)`` as pseudo labels: uint8 ``(*spatial)``, or soft float16 ``(K, *spatial)``."""
-    if soft:
-        return logits.float().softmax(0).half().cpu().numpy()
-    return logits.argmax(0).to(torch.uint8).cpu().numpy()

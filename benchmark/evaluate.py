@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from atso_bench.benchmark import evaluate_frames, metrics, progress
 from atso_bench.benchmark.record import atomic
+from atso_bench.benchmark.voxels import blocks
 
 if TYPE_CHECKING:
     import SimpleITK
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
-_IGNORED = -1
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,16 @@ class Classes:
     values: Mapping[str, int]
     ignore: int | None
     source: str
+
+    @property
+    def kind(self) -> type[np.integer]:
+        """What labels are kept in: a byte if they fit."""
+        return np.uint8 if len(self.values) < np.iinfo(np.uint8).max else np.int32
+
+    @property
+    def left_out(self) -> int:
+        """The label of voxels that are ignored, which no class has."""
+        return int(np.iinfo(self.kind).max)
 
 
 def evaluate_folders(
@@ -102,7 +112,7 @@ def evaluate_folders(
                 _labels(true[case], reference, classes, ignore=True),
                 ("background", *classes.values),
                 reference.GetSpacing()[::-1],  # SimpleITK's axes are the array's backwards
-                ignore=_IGNORED,
+                ignore=classes.left_out,
                 tolerance_mm=tolerance_mm,
             )
             bar.advance()
@@ -209,27 +219,44 @@ def _read(path: Path) -> SimpleITK.Image:
     return image
 
 
-def _array(path: Path, image: SimpleITK.Image) -> NDArray[np.int64]:
-    """Integer labels ``(*spatial)``."""
+def _blocks(path: Path, image: SimpleITK.Image) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """The integer labels ``(*spatial)`` of a segmentation, some planes at a time, and where they are."""
     import SimpleITK
 
     array = SimpleITK.GetArrayViewFromImage(image)
-    labels = array.astype(np.int64)
-    if array.dtype.kind == "f" and not np.array_equal(labels, array):
-        raise ValueError(f"{path} holds values that are no integers; a segmentation holds class indices")
-    return labels
+    for block in blocks(array.shape):
+        labels = array[block].astype(np.int64)
+        if array.dtype.kind == "f" and not np.array_equal(labels, array[block]):
+            raise ValueError(f"{path} holds values that are no integers; a segmentation holds class indices")
+        yield block, labels
 
 
-def _labels(path: Path, image: SimpleITK.Image, classes: Classes, *, ignore: bool) -> NDArray[np.int64]:
-    """Labels 0, 1 .. K in the order of ``classes``, and ``_IGNORED`` where the value says so."""
-    array = _array(path, image)
+def _labels(path: Path, image: SimpleITK.Image, classes: Classes, *, ignore: bool) -> NDArray:
+    """Labels 0, 1 .. K in the order of ``classes``, and ``classes.left_out`` where the value says so."""
     new = {0: 0, **{value: index for index, value in enumerate(classes.values.values(), 1)}}
     if ignore and classes.ignore is not None:
-        new[classes.ignore] = _IGNORED
-    found, inverse = np.unique(array, return_inverse=True)
-    if unknown := [int(value) for value in found if int(value) not in new]:
-        raise ValueError(f"{path} holds {unknown[:5]}, which are no labels of {classes.source}: {dict(classes.values)}")
-    return np.array([new[int(value)] for value in found], np.int64)[inverse.reshape(array.shape)]
+        new[classes.ignore] = classes.left_out
+    result = np.zeros(image.GetSize()[::-1], classes.kind)
+    unknown: set[int] = set()
+    for block, labels in _blocks(path, image):
+        found, places = _distinct(labels)
+        unknown |= set(found) - set(new)
+        result[block] = np.array([new.get(value, 0) for value in found], classes.kind)[places]
+    if unknown:
+        named = f"{sorted(unknown)[:5]}, which are no labels of {classes.source}: {dict(classes.values)}"
+        raise ValueError(f"{path} holds {named}")
+    return result
+
+
+def _distinct(labels: NDArray[np.int64]) -> tuple[list[int], NDArray]:
+    """The values that occur, and for each element the place of its value among them."""
+    low, high = int(labels.min()), int(labels.max())
+    if high - low >= 1 << 16:
+        found, inverse = np.unique(labels, return_inverse=True)
+        return found.tolist(), inverse.reshape(labels.shape)
+    shifted = labels - low  # counted, not sorted
+    occurs = np.bincount(shifted.ravel()) > 0
+    return (np.flatnonzero(occurs) + low).tolist(), (np.cumsum(occurs) - 1)[shifted]
 
 
 def _check_geometry(case: str, prediction: SimpleITK.Image, reference: SimpleITK.Image) -> None:
@@ -268,7 +295,8 @@ def _found(paths: list[Path]) -> Classes:
     """Every value but 0 that occurs in a file is a class."""
     found: set[int] = set()
     for path in paths:
-        found |= set(np.unique(_array(path, _read(path))).tolist())
+        for _, labels in _blocks(path, _read(path)):
+            found |= set(_distinct(labels)[0])
     values = sorted(found - {0})
     if not values:
         raise ValueError("no file holds a label other than 0, and no dataset.json names the classes")

@@ -80,10 +80,12 @@ def view(reference: Reference) -> View:
         return View(None, 0, _step(label.shape), (spacing[0], spacing[1]))
     axis = next(each for each, size in enumerate(spacing) if size >= ALIKE * max(spacing))
     others = tuple(each for each in range(label.ndim) if each != axis)
+    planes = np.moveaxis(label, axis, 0)
+    areas = np.array([np.bincount(plane.ravel(), minlength=IGNORE + 1) for plane in planes])  # by slice and class
+    areas[:, [0, IGNORE]] = 0
     shares = np.zeros(label.shape[axis])
-    for value in set(np.unique(label).tolist()) - {0, IGNORE}:
-        areas = (label == value).sum(axis=others)
-        shares += areas / areas.sum()
+    for value in np.flatnonzero(areas.any(axis=0)):
+        shares += areas[:, value] / areas[:, value].sum()
     index = int(np.argmax(shares)) if shares.any() else label.shape[axis] // 2
     step = _step([label.shape[each] for each in others])
     return View(axis, index, step, (spacing[others[0]], spacing[others[1]]))

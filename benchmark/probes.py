@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.diagnostics import Judge, diagnose
-from atso_bench.benchmark.engine import Observation, as_label
+from atso_bench.benchmark.engine import Observation
 from atso_bench.benchmark.frame_scores import scorer
+from atso_bench.benchmark.labels import as_label
 from atso_bench.benchmark.loop import CHECKPOINT_SECONDS, Training
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.stages import Stages, read_label
@@ -87,7 +88,9 @@ def labelling(measured: Probes, task: Task, model: nn.Module, pool: Pool, device
     """Seconds to predict one case of ``pool``, as pseudo labels."""
 
     def once(case_id: str) -> None:
-        as_label(task.predict(model, pool.images[case_id], device, mirror=task.recipe.mirror_pseudo), soft)
+        image = pool.images[case_id]
+        slabs = task.slabs(model, image, device, mirror=task.recipe.mirror_pseudo)
+        as_label(slabs, image.array.shape[1:], len(task.classes), soft)
 
     return _mean(measured, once, pool.images, pool.ids, device)
 
@@ -96,7 +99,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
     """Seconds to write and read back one case's pseudo labels: true labels, as noise would not compress."""
 
     def once(index: int) -> None:
-        label = _as_predicted(task.labels[ids[index]])
+        label = _as_predicted(task.labels[ids[index]][:])
         classes = np.arange(len(task.classes)).reshape(-1, *[1] * label.ndim)
         stored = Stages.write_label(folder, index, (label == classes).astype(np.float16) if soft else label)
         read_label(stored.file)
@@ -112,7 +115,7 @@ def evaluation(
 
     def once(case_id: str) -> None:
         image = exam.images[case_id]
-        exam.restore(image, exam.predict(model, image, device, mirror=exam.recipe.mirror))
+        exam.restore(image, exam.slabs(model, image, device, mirror=exam.recipe.mirror))
 
     def score(case_id: str) -> None:
         reference = dataset.reference(case_id)
@@ -126,7 +129,7 @@ def evaluation(
 
 def diagnosis(task: Task, dataset: Dataset) -> float:
     """Seconds to compare one case's labels with their predecessor and with the truth."""
-    known: Any = {case_id: _as_predicted(task.labels[case_id]) for case_id in tuple(task.labels)[:CASES]}
+    known: Any = {case_id: _as_predicted(task.labels[case_id][:]) for case_id in tuple(task.labels)[:CASES]}
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset(known))
     seen = Observation("", 1, 1, before=known, after=known, inside=())
     diagnose([seen], judge)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -18,6 +18,8 @@ from atso_bench.benchmark.spec import RunSpec
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+Item = TypeVar("Item")
 
 SCHEMA = 1
 PARTS = {
@@ -170,6 +172,17 @@ class Timeline:
 
     def _add(self, part: str, seconds: float) -> None:
         self.parts.seconds[part] = self.parts.seconds.get(part, 0.0) + seconds
+
+
+def in_part(times: Timeline | Unmeasured, name: str, items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; the making of each is this part of the time."""
+    end = object()
+    while True:
+        with times.part(name):
+            item: Any = next(items, end)
+        if item is end:
+            return
+        yield item
 
 
 class _Passes:

@@ -12,11 +12,12 @@ from torch import nn
 
 from atso_bench.benchmark import metrics, record, registry
 from atso_bench.benchmark.diagnostics import Judge, diagnose
-from atso_bench.benchmark.engine import Trainer, check_prediction, in_phase
+from atso_bench.benchmark.engine import Trainer, in_phase
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.frame_scores import scorer
+from atso_bench.benchmark.labels import finite
 from atso_bench.benchmark.pictures import Album, ground_file, predictions_file
-from atso_bench.benchmark.profiling import Profile, profile_path
+from atso_bench.benchmark.profiling import Profile, in_part, profile_path
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
@@ -153,10 +154,9 @@ def score(
             with clock.running():
                 with times.part("prediction"):
                     image = exam.images[case_id]
-                    logits = exam.predict(model, image, device, mirror=exam.recipe.mirror)
-                    check_prediction(logits, case_id)
+                    slabs = exam.slabs(model, image, device, mirror=exam.recipe.mirror)
                 with times.part("restoring"):
-                    prediction = exam.restore(image, logits)
+                    prediction = exam.restore(image, finite(in_part(times, "prediction", slabs), case_id))
             with times.part("scoring"):
                 reference = dataset.reference(case_id)
                 scores.add(case_id, prediction, reference)

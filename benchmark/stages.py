@@ -71,7 +71,7 @@ class StoredLabel:
             return False
 
 
-_read_labels = ByteCache(budget=1 << 30)
+_read_labels: ByteCache[np.ndarray] = ByteCache(budget=1 << 30, size=lambda label: label.nbytes)
 
 
 def read_label(file: Path) -> np.ndarray:
@@ -244,12 +244,13 @@ class Stages:
     @staticmethod
     def write_label(folder: Path, index: int, label: np.ndarray) -> StoredLabel:
         file = folder / "labels" / f"{index:06d}.npz"
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, label=label)
         with atomic(file) as partial:
-            partial.write_bytes(buffer.getbuffer())
-        content = f"{label.dtype}{label.shape}".encode() + label.tobytes()
-        return StoredLabel(file, _hash(content), _hash(buffer.getbuffer()))
+            with partial.open("wb") as stream:
+                np.savez_compressed(stream, label=label)
+            written = _hash(partial.read_bytes())
+        content = hashlib.blake2b(f"{label.dtype}{label.shape}".encode(), digest_size=16)
+        content.update(np.ascontiguousarray(label).reshape(-1).view(np.uint8).data)
+        return StoredLabel(file, content.hexdigest(), written)
 
     @staticmethod
     def write_manifest(folder: Path, labels: Mapping[str, StoredLabel], seconds: float, joules: float | None) -> None:

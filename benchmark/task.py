@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -78,7 +78,10 @@ class Recipe:
 
 
 Labels = Mapping[str, np.ndarray]
-"""Case id -> hard labels ``(*spatial)`` integer, or soft labels ``(K, *spatial)`` float, in the image's geometry."""
+"""Case id -> hard labels ``(*spatial)`` integer, or soft labels ``(K, *spatial)`` float, in the image's geometry.
+
+Where there are many, they may be arrays that decompress what is sliced: ``label[:]`` is a NumPy array in any case.
+"""
 
 
 @dataclass(frozen=True)
@@ -176,12 +179,15 @@ class Task(Protocol):
         """What draws batches of ``size`` augmented patches from ``pool``."""
         ...
 
-    def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
-        """Logits ``(K, *spatial)`` in the image's geometry, on any device; ``mirror`` averages over mirrored inputs."""
+    def slabs(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Iterator[Tensor]:
+        """Logits ``(K, n, *rest)`` in the image's geometry, on any device; ``mirror`` averages over mirrored inputs.
+
+        They come piece by piece along the first spatial axis, as a large volume's do not fit into memory together.
+        """
         ...
 
-    def restore(self, image: Image, logits: Tensor) -> np.ndarray:
-        """Class indices in the original geometry, as ``Reference.label`` has them."""
+    def restore(self, image: Image, logits: Iterable[Tensor]) -> np.ndarray:
+        """Class indices in the original geometry, as ``Reference.label`` has them, from what ``slabs`` gives."""
         ...
 
     def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from cityscapesscripts.helpers.labels import name2label
 from torch import Tensor, nn
 
+from atso_bench.benchmark.labels import largest
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.street_labels import CLASSES
 from atso_bench.benchmark.task import Draw, Image, Labels, Pool
@@ -118,10 +119,13 @@ class CityscapesTask:
             mirror=mirror,
         )
 
-    def restore(self, image: Image, logits: Tensor) -> np.ndarray:
+    def slabs(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Iterator[Tensor]:
+        """The logits of the whole frame, in one piece."""
+        yield self.predict(model, image, device, mirror=mirror)
+
+    def restore(self, image: Image, logits: Tensor | Iterable[Tensor]) -> np.ndarray:
         """Train ids ``(H, W)``; the geometry is the original one."""
-        label: np.ndarray = logits.argmax(0).to(torch.uint8).cpu().numpy()
-        return label
+        return largest(logits if isinstance(logits, Tensor) else torch.cat(list(logits), 1))
 
     def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
         """Write ``weights.safetensors``, and ``model.json``, which says how to build the network.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +20,14 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
+from atso_bench.benchmark import memory
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import IGNORE, Draw, Image, Labels, Pool, Recipe
 from atso_bench.datasets._plan import Plans, configuration_of, needs_intensities
 from atso_bench.datasets._recipe import check, one_of, whole
+from atso_bench.datasets._restore import needed, restorer
 from atso_bench.datasets._storage import new_folder, vacant
+from atso_bench.datasets._sums import Sums
 
 if TYPE_CHECKING:
     from atso_bench.datasets._chances import Geometry
@@ -128,24 +131,33 @@ class NnunetTask:
         kind = BatchDraw if self.details["augmentation"] == "batched" else SampleDraw
         return kind(pool, size, self._geometry, self._label_manager)
 
+    def slabs(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Iterator[Tensor]:
+        """Logits by nnU-Net's sliding window, half precision on the CPU; no more than a tile's planes are in memory.
+
+        Raises:
+            MemoryError: before anything is computed, if this machine has not the memory that it takes.
+        """
+        shape, classes = tuple(image.array.shape[1:]), len(self.classes)
+        memory.check(self._needed(image), f"predicting {' x '.join(map(str, shape))} voxels of {classes} classes")
+        array = np.require(image.array[:], np.float32, "W")  # a copy of what is kept in memory
+        return self._predictor(torch.device(device)).slabs(model, torch.from_numpy(array), mirror=mirror)
+
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
-        """Logits ``(K, *spatial)`` by nnU-Net's sliding window, float32 on the CPU."""
-        array = torch.from_numpy(np.array(image.array[:], dtype=np.float32))
-        return self._predictor(torch.device(device)).logits(model, array, mirror=mirror).float()
+        """Logits ``(K, *spatial)`` by nnU-Net's sliding window, float32 on the CPU: all at once, of a small volume."""
+        return torch.cat([slab.float() for slab in self.slabs(model, image, device, mirror=mirror)], 1)
 
-    def restore(self, image: Image, logits: Tensor) -> np.ndarray:
-        """Class indices ``(*spatial)`` in the original geometry, by nnU-Net's resampling."""
-        from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+    def restore(self, image: Image, logits: Tensor | Iterable[Tensor]) -> np.ndarray:
+        """Class indices ``(*spatial)`` in the original geometry, by nnU-Net's resampling, of logits whole or in slabs.
 
-        label: np.ndarray = convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits.half(),  # nnU-Net's precision; predict's logits are exact in it
-            self._manager,
-            self._configuration,
-            self._label_manager,
-            dict(image.properties),
-            num_threads_torch=1,
-        )
-        return label
+        Raises:
+            MemoryError: if the plan's resampling needs all logits at once, and there is no room for them.
+        """
+        slabs: Iterable[Tensor] = [logits] if isinstance(logits, Tensor) else logits
+        slabs = (slab.half() for slab in slabs)  # nnU-Net's precision; predict's logits are exact in it
+        label = np.zeros(image.properties["shape_before_cropping"], np.uint8)
+        box = tuple(slice(*bounds) for bounds in image.properties["bbox_used_for_cropping"])
+        restorer(self._configuration, image, self.plans["transpose_forward"])(slabs, label[box])
+        return label.transpose(self.plans["transpose_backward"])
 
     def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
         """Write an nnU-Net model folder; returns nnU-Net's command that predicts with it.
@@ -193,6 +205,15 @@ class NnunetTask:
     @cached_property
     def _loss(self) -> DeepSupervisedLoss:
         return DeepSupervisedLoss(self._configuration.batch_dice, self.ignore)
+
+    def _needed(self, image: Image) -> int:
+        """Bytes that predicting and restoring an image take at most, beside the image and the network's own."""
+        channels, *shape = image.array.shape
+        before, after = shape, image.properties["shape_after_cropping_and_before_resampling"]
+        padded = [max(sizes) for sizes in zip(before, (1, 1, 1, *self.recipe.patch)[-len(before) :], strict=True)]
+        mask = math.prod(image.properties["shape_before_cropping"])
+        sums = Sums.needed(len(self.classes), padded, self.recipe.patch)
+        return 4 * channels * math.prod(padded) + sums + needed(len(self.classes), after) + mask
 
     def _predictor(self, device: torch.device) -> BatchedPredictor:
         from atso_bench.datasets._predictor import BatchedPredictor

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
+from atso_bench.benchmark.cache import ByteCache
 from atso_bench.benchmark.task import Draw, Image, Pool
 from atso_bench.datasets._chances import Geometry
+
+PLACES = 1 << 29
+"""Bytes of the foreground's places that a draw remembers; those of a large case of 50 classes are some MB."""
+
+Voxels = dict[Any, np.ndarray]
+"""Class -> voxels ``(M, 1 + axes)``; the first number is 0."""
 
 OVERSAMPLED = 0.33  # share of a batch that holds foreground for sure, as in nnU-Net
 
@@ -36,7 +43,7 @@ class PatchDraw(Draw):
         if label_manager.has_ignore_label and pool.labels is not None:
             self.annotated = (-1, *label_manager.all_labels)
             self.classes.append(list(self.annotated))
-        self._voxels: dict[str, dict[Any, np.ndarray]] = {}
+        self._voxels: ByteCache[Voxels] = ByteCache(PLACES, _bytes)
         self._ranges: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
 
     def case(self, name: str) -> tuple[Image, np.ndarray | None]:
@@ -85,15 +92,21 @@ class PatchDraw(Draw):
         wanted = [key for key in voxels if key != self.annotated] or list(voxels)
         return voxels[wanted[int(kind * len(wanted))]] if wanted else None
 
-    def voxels(self, name: str) -> dict[Any, np.ndarray]:
+    def voxels(self, name: str) -> Voxels:
         """Where the case's classes are, sampled by nnU-Net; from the pool's own labels, true or pseudo."""
-        if name not in self._voxels and self.pool.labels is not None:
-            label = self.pool.labels[name]
-            hard = label.argmax(0) if label.ndim == self.pool.images[name].array.ndim else label
-            sample = DefaultPreprocessor._sample_foreground_locations
-            found = sample(np.asarray(hard)[None], self.classes, verbose=False)
-            self._voxels[name] = {key: places for key, places in found.items() if len(places)}
-        return self._voxels[name]
+        return self._voxels.get(name, lambda: self._sampled(name))
+
+    def _sampled(self, name: str) -> Voxels:
+        if self.pool.labels is None:
+            return {}
+        label = self.pool.labels[name][:]
+        hard = label.argmax(0) if label.ndim == self.pool.images[name].array.ndim else label
+        found = DefaultPreprocessor._sample_foreground_locations(hard[None], self.classes, verbose=False)
+        return {key: places.astype(np.int32) for key, places in found.items() if len(places)}
+
+
+def _bytes(voxels: Voxels) -> int:
+    return sum(places.nbytes for places in voxels.values())
 
 
 def cut(array: Any, lower: Sequence[int], target: np.ndarray) -> None:

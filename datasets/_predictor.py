@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from atso_bench.datasets._storage import quiet
+from atso_bench.datasets._sums import Sums
 
 # voxels of the tiles in one forward pass: enough to fill the device, little enough to fit
 _VOXELS = {"cuda": 1 << 21, "cpu": 1 << 16}
@@ -40,36 +42,53 @@ class BatchedPredictor(nnUNetPredictor):
             )
         torch.backends.cudnn.benchmark = fastest  # nnU-Net switches it on for the whole process
 
-    def logits(self, network: nn.Module, image: Tensor, *, mirror: bool) -> Tensor:
-        """Logits ``(K, *spatial)`` of image ``(C, *spatial)``, on the CPU; the network's mode is left as it was."""
-        self.network, self.use_mirroring = network, mirror
+    @torch.inference_mode()
+    def slabs(self, network: nn.Module, image: Tensor, *, mirror: bool) -> Iterator[Tensor]:
+        """Logits of image ``(C, *spatial)``, as soon as no later tile changes them; the network's mode is left as is.
+
+        Yields:
+            ``(K, n, *rest)`` in half precision on the CPU: piece by piece along the first spatial axis.
+
+        Raises:
+            RuntimeError: if a logit is infinite in half precision, or not a number.
+        """
+        self.network, self.use_mirroring = network.to(self.device), mirror
         training = network.training
+        network.eval()
         try:
             with quick_kernels(network, self.device):
-                return self.predict_sliding_window_return_logits(image).cpu()
+                yield from self._slabs(image)
         finally:
             network.train(training)
 
-    @torch.inference_mode()
-    def _internal_predict_sliding_window_return_logits(
-        self, data: Tensor, slicers: Sequence[tuple[Any, ...]], do_on_device: bool = True
-    ) -> Tensor:
-        where = self.device if do_on_device else torch.device("cpu")
-        data = data.to(where)
-        heads = self.label_manager.num_segmentation_heads
-        total = torch.zeros((heads, *data.shape[1:]), dtype=torch.half, device=where)
-        weights = torch.zeros(data.shape[1:], dtype=torch.half, device=where)
-        gaussian = compute_gaussian(self._patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=where)
-        for places in in_parts(slicers, self._tiles):
-            tiles = torch.stack([data[place] for place in places]).to(self.device)
-            weighted = self._internal_maybe_mirror_and_predict(tiles).to(where) * gaussian
-            for place, tile in zip(places, weighted, strict=True):
-                total[place] += tile
-                weights[place[1:]] += gaussian
-        total /= weights
-        if torch.isinf(total).any():
-            raise RuntimeError("the network's logits overflow half precision; its weights have diverged")
-        return total
+    def _slabs(self, image: Tensor) -> Iterator[Tensor]:
+        padded, inner = pad_nd_image(image, self._patch, "constant", {"value": 0}, True, None)
+        sums = Sums(self.label_manager.num_segmentation_heads, padded.shape[1:], self._patch, self.device, inner[1:])
+        try:
+            data = padded.to(sums.device)
+        except torch.OutOfMemoryError:
+            sums.leave_device()
+            data = padded
+        for places in in_parts(self._internal_get_sliding_window_slicers(padded.shape[1:]), self._tiles):
+            tiles = self._logits(torch.stack([data[place] for place in places]).to(self.device), sums)
+            gaussian = compute_gaussian(self._patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=sums.device)
+            for place, tile in zip(places, tiles.to(sums.device).mul_(gaussian), strict=True):
+                yield from sums.whole_before(place[1])
+                sums.add(place[1:], tile, gaussian)
+        yield from sums.whole_before(None)
+
+    def _logits(self, tiles: Tensor, sums: Sums) -> Tensor:
+        """The network's mean logits of tiles; if the device has no room beside the sums, these go to the CPU."""
+        half = self.device.type == "cuda"
+        try:
+            with torch.autocast("cuda", enabled=half):
+                return self._internal_maybe_mirror_and_predict(tiles)
+        except torch.OutOfMemoryError:
+            if sums.device.type == "cpu":
+                raise
+        sums.leave_device()
+        with torch.autocast("cuda", enabled=half):
+            return self._internal_maybe_mirror_and_predict(tiles)
 
     @torch.inference_mode()
     def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:

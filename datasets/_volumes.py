@@ -14,6 +14,7 @@ from atso_bench.datasets._opened import Opened
 from atso_bench.datasets._prepare import open_array
 
 CACHE_BYTES = 4 << 30
+"""Of images that a process keeps, and as many of labels of S; what does not fit is read from its file by the slice."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,15 @@ class MaskedImage(Image):
     outside: Any = None
 
 
-class Images(Opened):
-    """Preprocessed images by case id; kept in memory while they fit into ``CACHE_BYTES``, else read by the slice."""
+class Kept(Opened):
+    """Base of what is read when it is first asked for, and kept in memory while that has room."""
 
     def __init__(self, folder: Path, ids: tuple[str, ...], dataset: str) -> None:
         super().__init__(folder, ids, dataset)
-        self._cache: dict[str, Image] = {}
+        self._cache: dict[str, Any] = {}
         self._bytes = 0
 
-    def __getitem__(self, case_id: str) -> Image:
+    def __getitem__(self, case_id: str) -> Any:
         self.check(case_id)
         if case_id not in self._cache:
             with self.whole(case_id):
@@ -39,14 +40,11 @@ class Images(Opened):
         return self._cache[case_id]
 
     def __getstate__(self) -> dict[str, Any]:
-        """A process that is started anew reads the images itself."""
+        """A process that is started anew reads the cases itself."""
         return {**self.__dict__, "_cache": {}, "_bytes": 0}
 
-    def _load(self, case_id: str) -> Image:
-        properties = json.loads((self._folder / f"{case_id}.json").read_text(encoding="utf-8"))
-        array = self._array(self._folder / f"{case_id}.b2nd")
-        outside = self._folder / f"{case_id}.outside.b2nd"
-        return MaskedImage(array, properties, self._array(outside)) if outside.is_file() else Image(array, properties)
+    def _load(self, case_id: str) -> Any:
+        raise NotImplementedError
 
     def _array(self, path: Path) -> Any:
         array = open_array(path)
@@ -54,26 +52,25 @@ class Images(Opened):
         if self._bytes + size > CACHE_BYTES:
             return array
         self._bytes += size
-        return _read_only(array[:])
+        whole = array[:]
+        whole.setflags(write=False)
+        return whole
 
 
-class TrueLabels(Opened):
+class Images(Kept):
+    """Preprocessed images by case id."""
+
+    def _load(self, case_id: str) -> Image:
+        properties = json.loads((self._folder / f"{case_id}.json").read_text(encoding="utf-8"))
+        array = self._array(self._folder / f"{case_id}.b2nd")
+        outside = self._folder / f"{case_id}.outside.b2nd"
+        return MaskedImage(array, properties, self._array(outside)) if outside.is_file() else Image(array, properties)
+
+
+class TrueLabels(Kept):
     """Labels of S by case id, and of no other case."""
 
     what = "labelled cases of this task"
 
-    def __init__(self, folder: Path, ids: tuple[str, ...], dataset: str) -> None:
-        super().__init__(folder, ids, dataset)
-        self._cache: dict[str, np.ndarray] = {}
-
-    def __getitem__(self, case_id: str) -> np.ndarray:
-        self.check(case_id)
-        if case_id not in self._cache:
-            with self.whole(case_id):
-                self._cache[case_id] = _read_only(open_array(self._folder / f"{case_id}.b2nd")[:])
-        return self._cache[case_id]
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array
+    def _load(self, case_id: str) -> Any:
+        return self._array(self._folder / f"{case_id}.b2nd")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -142,8 +142,11 @@ class ToyTask:
         model.eval()
         return model(torch.from_numpy(image.array)[None].to(device))[0].cpu()
 
-    def restore(self, image: Image, logits: Tensor) -> np.ndarray:
-        return logits.argmax(0).numpy().astype(np.uint8)
+    def slabs(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Iterator[Tensor]:
+        yield self.predict(model, image, device, mirror=mirror)
+
+    def restore(self, image: Image, logits: Iterable[Tensor]) -> np.ndarray:
+        return torch.cat(list(logits), 1).argmax(0).numpy().astype(np.uint8)
 
 
 @dataclass(frozen=True)

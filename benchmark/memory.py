@@ -1,0 +1,72 @@
+"""How much memory a process may still take, and a refusal in words where that is too little."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_MEMINFO, _CGROUPS, _OWN = Path("/proc/meminfo"), Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def check(needed: int, what: str) -> None:
+    """Refuse what would have the process killed by the system, without a word.
+
+    Args:
+        needed: bytes beside what the process has already.
+        what: that takes them.
+
+    Raises:
+        MemoryError: with what is needed, what there is, and what to do.
+    """
+    free = available()
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"{what} takes {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; close other programs, "
+            f"use fewer processes (--device, --workers), raise the container's limit, or take a larger machine"
+        )
+
+
+def available() -> int | None:
+    """Bytes that can be had without swapping, by the machine and by the limits of the containers around this process.
+
+    None where the system does not say so (it is not Linux).
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    return min([*_of_machine(), *_of_groups()], default=None)
+
+
+def _of_machine() -> Iterator[int]:
+    for line in _lines(_MEMINFO):
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+
+
+def _of_groups() -> Iterator[int]:
+    """Of each control group around this process, what is below its limit; files in its cache count as free."""
+    for line in _lines(_OWN):
+        number, kinds, path = line.split(":", 2)
+        if number != "0" and "memory" not in kinds.split(","):
+            continue
+        first = number == "0"
+        limit, used = ("memory.max", "memory.current") if first else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        root = _CGROUPS if first else _CGROUPS / "memory"
+        own = root / path.strip("/")
+        for folder in dict.fromkeys((own, *own.parents)):
+            if folder != root and root not in folder.parents:
+                break
+            most, now = (next(iter(_lines(folder / name)), "") for name in (limit, used))
+            if most.isdecimal() and now.isdecimal():
+                cached = (words.split()[1] for words in _lines(folder / "memory.stat") if words.startswith(_CACHED))
+                yield max(0, int(most) - int(now) + sum(map(int, cached)))
+
+
+_CACHED = ("inactive_file ",)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
