@@ -100,11 +100,20 @@ class Trainer:
         self.teacher_patches = 0
         self._trainings = 0
 
-    def new_model(self) -> nn.Module:
-        """A network with the seed's initial weights; two calls give equal weights."""
-        with self.profile.part("set-up"), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+    def new_model(self, number: int = 0) -> nn.Module:
+        """A network with the seed's initial weights; two calls with one number give equal weights.
+
+        Every method begins with number 0; the others are for methods of several networks.
+        """
+        with self.profile.part("set-up"), self.initial(number):
             return self.task.network().to(self.device)
+
+    @contextmanager
+    def initial(self, number: int = 0) -> Iterator[None]:
+        """Within this, torch's generator on the CPU gives initial weights; afterwards it goes on as before."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + (number << 32))  # a seed has 32 bits
+            yield
 
     def shares(self, trainings: int, initial_share: float) -> tuple[int, list[int]]:
         """Optimiser steps of M0 and of each of ``trainings`` later trainings.
@@ -145,7 +154,7 @@ class Trainer:
         """Minimise ``step`` for ``steps`` optimiser steps and return ``model``, changed in place.
 
         Args:
-            model: what the optimiser changes.
+            model: what the optimiser changes; an ``nn.ModuleList`` is several networks, each clipped by itself.
             step: the loss.
             pools: where batches come from; each gets an even share of the recipe's batch. An empty pool gives none.
             steps: optimiser steps.
@@ -182,7 +191,14 @@ class Trainer:
         self._note(replace(done, name=job.phase), folder)
 
     def predict(
-        self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"
+        self,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        phase: str,
+        soft: bool = False,
+        mirror: bool = False,
+        kind: str = "predict",
     ) -> PseudoLabels:
         """Label every case of ``pool`` with the model.
 
@@ -191,14 +207,16 @@ class Trainer:
             pool: which cases.
             phase: a name for people.
             soft: write class probabilities ``(K, *spatial)`` float16 instead of classes ``(*spatial)``.
+            mirror: average over mirrored inputs, whatever the recipe says of pseudo labels.
             kind: ``predict``, or ``diagnose`` for labels that no training will see.
         """
-        key = self._predict_key(model, pool, soft)
+        mirror = mirror or self.task.recipe.mirror_pseudo
+        key = self._predict_key(model, pool, soft, mirror)
         with self._claim(key, phase) as folder:
             done = self.stages.finished(folder)
             if done is None:
                 facts = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
-                done = self._label(model, pool, folder, facts, soft)
+                done = self._label(model, pool, folder, facts, soft, mirror)
             labels, *_ = self.stages.read_labels(folder)
         self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
@@ -212,9 +230,8 @@ class Trainer:
                 )
         return written
 
-    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool) -> Phase:
+    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool, mirror: bool) -> Phase:
         """Write the labels of the cases of ``pool`` that ``folder`` lacks, and the phase's facts."""
-        mirror = self.task.recipe.mirror_pseudo
         labels, seconds, joules = self.stages.read_labels(folder)
         self._check_room(pool, soft, len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {self._cases}, labelled before an interruption" if labels else ""
@@ -292,13 +309,13 @@ class Trainer:
         }
         return digest(facts, length=24)
 
-    def _predict_key(self, model: nn.Module, pool: Pool, soft: bool) -> str:
+    def _predict_key(self, model: nn.Module, pool: Pool, soft: bool, mirror: bool) -> str:
         facts = {
             "kind": "predict",
             **self._ground(),
             "ids": pool.ids,
             "soft": soft,
-            "mirror": self.task.recipe.mirror_pseudo,
+            "mirror": mirror,
             "inference": self.task.details.get("evaluation"),
             "weights": self._weights([model]),
         }

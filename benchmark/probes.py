@@ -83,11 +83,13 @@ def training(measured: Probes, make: Callable[[], Training], folder: Path) -> Tr
     return TrainingCost(step, beside, checkpoint)
 
 
-def labelling(measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, *, soft: bool) -> float:
+def labelling(
+    measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, *, soft: bool, mirror: bool
+) -> float:
     """Seconds to predict one case of ``pool``, as pseudo labels."""
 
     def once(case_id: str) -> None:
-        as_label(task.predict(model, pool.images[case_id], device, mirror=task.recipe.mirror_pseudo), soft)
+        as_label(task.predict(model, pool.images[case_id], device, mirror=mirror), soft)
 
     return _mean(measured, once, pool.images, pool.ids, device)
 

@@ -176,6 +176,10 @@ class Task(Protocol):
         """What draws batches of ``size`` augmented patches from ``pool``."""
         ...
 
+    def strong(self, image: Tensor) -> Tensor:
+        """A strong view of a batch ``(N, C, *patch)``: other intensities at the same places, by torch's generator."""
+        ...
+
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
         """Logits ``(K, *spatial)`` in the image's geometry, on any device; ``mirror`` averages over mirrored inputs."""
         ...

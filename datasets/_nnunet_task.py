@@ -127,6 +127,12 @@ class NnunetTask:
         kind = BatchDraw if self.details["augmentation"] == "batched" else SampleDraw
         return kind(pool, size, self._geometry, self._label_manager)
 
+    def strong(self, image: Tensor) -> Tensor:
+        """Another view of each patch in brightness, contrast and sharpness; see ``strong_patches``."""
+        from atso_bench.datasets._strong import strong_patches
+
+        return strong_patches(image)
+
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
         """Logits ``(K, *spatial)`` by nnU-Net's sliding window, float32 on the CPU."""
         array = torch.from_numpy(np.array(image.array[:], dtype=np.float32))
