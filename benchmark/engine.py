@@ -112,7 +112,8 @@ class Trainer:
     def initial(self, number: int = 0) -> Iterator[None]:
         """Within this, torch's generator on the CPU gives initial weights; afterwards it goes on as before."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + (number << 32))  # a seed has 32 bits
+            words = np.random.SeedSequence([self.seed, number]).generate_state(1)
+            torch.manual_seed(int(words[0]) if number else self.seed)  # torch heeds 32 bits of it on a CPU
             yield
 
     def shares(self, trainings: int, initial_share: float) -> tuple[int, list[int]]:

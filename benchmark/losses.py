@@ -46,11 +46,6 @@ def where_confident(logits: Tensor, classes: Tensor, sure: Tensor) -> Tensor:
     return (F.cross_entropy(logits.float(), classes, reduction="none") * sure).mean()
 
 
-def entropy(probability: Tensor) -> Tensor:
-    """Of class probabilities ``(N, K, *spatial)``, ``(N, *spatial)`` in nats; 0 log 0 is 0."""
-    return -torch.special.xlogy(probability, probability).sum(1)
-
-
 def sigmoid_rampup(progress: float, length: float) -> float:
     """``exp(-5 (1 - t)^2)`` with ``t = progress / length``, 1 from ``length`` on (Laine and Aila, ICLR 2017).
 

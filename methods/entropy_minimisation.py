@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.loop import Labelled
-from atso_bench.benchmark.losses import entropy, main_head, sigmoid_rampup
+from atso_bench.benchmark.losses import main_head, sigmoid_rampup
 from atso_bench.benchmark.task import TrainData
 from atso_bench.methods._consistency import Terms, learn, together
 from atso_bench.methods._settings import Settings
@@ -56,4 +56,5 @@ class EntropyMinimisation(Settings):
 
 def relative_entropy(logits: Tensor) -> Tensor:
     """Mean entropy of logits ``(N, K, *spatial)`` as a share of the largest that K classes allow, log(K)."""
-    return entropy(logits.float().softmax(1)).mean() / math.log(logits.shape[1])
+    logarithms = logits.float().log_softmax(1)  # and not the logarithm of a softmax: at certainty that has no gradient
+    return -(logarithms.exp() * logarithms).sum(1).mean() / math.log(logits.shape[1])
