@@ -141,10 +141,14 @@ def list_(
             raise ValueError(f"list shows methods or datasets, got {kind!r}")
         for name in registry.names(kind):
             found = registry.load(kind, name)
-            typer.echo(f"{name:16} {_first_line(found)}")
+            named = f" [{', '.join(found.groups)}]" if kind == "methods" else ""
+            typer.echo(f"{name:20} {_first_line(found)}{named}")
             if kind == "methods":
                 for option, field in found.model_fields.items():
                     typer.echo(f"    {name}.{option}={field.default}  {field.description or ''}{_choices(field)}")
+                for preset, values in found.presets.items():
+                    stands = ", ".join(f"{option}={value}" for option, value in values.items())
+                    typer.echo(f"    {name}.preset={preset}  {stands}")
             else:
                 typer.echo(f"    {_presence(name)}")
         if kind == "methods":

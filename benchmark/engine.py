@@ -106,11 +106,21 @@ class Trainer:
         self.teacher_patches = 0
         self._trainings = 0
 
-    def new_model(self) -> nn.Module:
-        """A network with the seed's initial weights; two calls give equal weights."""
-        with self.profile.part("set-up"), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+    def new_model(self, number: int = 0) -> nn.Module:
+        """A network with the seed's initial weights; two calls with one number give equal weights.
+
+        Every method begins with number 0; the others are for methods of several networks.
+        """
+        with self.profile.part("set-up"), self.initial(number):
             return self.task.network().to(self.device)
+
+    @contextmanager
+    def initial(self, number: int = 0) -> Iterator[None]:
+        """Within this, torch's generator on the CPU gives initial weights; afterwards it goes on as before."""
+        with torch.random.fork_rng(devices=[]):
+            words = np.random.SeedSequence([self.seed, number]).generate_state(1)
+            torch.manual_seed(int(words[0]) if number else self.seed)  # torch heeds 32 bits of it on a CPU
+            yield
 
     def shares(self, trainings: int, initial_share: float) -> tuple[int, list[int]]:
         """Optimiser steps of M0 and of each of ``trainings`` later trainings.
@@ -151,7 +161,7 @@ class Trainer:
         """Minimise ``step`` for ``steps`` optimiser steps and return ``model``, changed in place.
 
         Args:
-            model: what the optimiser changes.
+            model: what the optimiser changes; an ``nn.ModuleList`` is several networks, each clipped by itself.
             step: the loss.
             pools: where batches come from; each gets an even share of the recipe's batch. An empty pool gives none.
             steps: optimiser steps.
@@ -199,7 +209,14 @@ class Trainer:
             return None
 
     def predict(
-        self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"
+        self,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        phase: str,
+        soft: bool = False,
+        mirror: bool = False,
+        kind: str = "predict",
     ) -> PseudoLabels:
         """Label every case of ``pool`` with the model.
 
@@ -208,15 +225,17 @@ class Trainer:
             pool: which cases.
             phase: a name for people.
             soft: write class probabilities ``(K, *spatial)`` float16 instead of classes ``(*spatial)``.
+            mirror: average over mirrored inputs, whatever the recipe says of pseudo labels.
             kind: ``predict``, or ``diagnose`` for labels that no training will see.
         """
-        key = self._predict_key(model, pool, soft)
+        mirror = mirror or self.task.recipe.mirror_pseudo
+        key = self._predict_key(model, pool, soft, mirror)
         with self._claim(key, phase) as folder:
             done = self._found(folder, phase, lambda: self._all_labels(folder, pool))
             if done is None:
                 facts = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
                 with stopping.held(f"after phase {phase!r}") as stop:
-                    done = self._label(model, pool, folder, facts, soft, stop)
+                    done = self._label(model, pool, folder, facts, stop, soft=soft, mirror=mirror)
             labels, *_ = self.stages.read_labels(folder)
         self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
@@ -235,9 +254,10 @@ class Trainer:
         if missing := [case_id for case_id in pool.ids if case_id not in labels]:
             raise DamagedError(folder / "labels", f"of {len(missing)} {self._cases}, {missing[0]} for one")
 
-    def _label(self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, soft: bool, stop: Stop) -> Phase:
+    def _label(
+        self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, stop: Stop, *, soft: bool, mirror: bool
+    ) -> Phase:
         """Write the labels of the cases of ``pool`` that ``folder`` lacks, and the phase's facts."""
-        mirror = self.task.recipe.mirror_pseudo
         labels, seconds, joules = self.stages.read_labels(folder, self.warn)
         self._check_room(pool, soft, len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {self._cases}, labelled before an interruption" if labels else ""
@@ -323,13 +343,13 @@ class Trainer:
         }
         return digest(facts, length=24)
 
-    def _predict_key(self, model: nn.Module, pool: Pool, soft: bool) -> str:
+    def _predict_key(self, model: nn.Module, pool: Pool, soft: bool, mirror: bool) -> str:
         facts = {
             "kind": "predict",
             **self._ground(),
             "ids": pool.ids,
             "soft": soft,
-            "mirror": self.task.recipe.mirror_pseudo,
+            "mirror": mirror,
             "inference": self.task.details.get("evaluation"),
             "weights": self._weights([model]),
         }

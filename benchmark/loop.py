@@ -71,6 +71,11 @@ class Job:
         """All modules whose weights the training changes."""
         return [self.model, *self.also]
 
+    @property
+    def learners(self) -> list[nn.Module]:
+        """The networks that the optimiser changes: several where ``model`` is a list of them."""
+        return list(self.model) if isinstance(self.model, nn.ModuleList) else [self.model]
+
 
 @dataclass(frozen=True)
 class Means:
@@ -125,7 +130,7 @@ class Training:
             self._batches() as drawn,
             noticing() as unsure,
             times.watching(self),
-            compiled(job.models if self.means.execution.compiled else ()),
+            compiled([*job.learners, *job.also] if self.means.execution.compiled else ()),
             self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,
         ):
             batches = times.fetching(drawn)
@@ -231,9 +236,10 @@ class Training:
         loss.backward()
 
     def update(self) -> None:
-        """Clip the gradients and step."""
+        """Clip the gradients of each network and step."""
         if self.means.task.recipe.clip is not None:
-            nn.utils.clip_grad_norm_(self.job.model.parameters(), self.means.task.recipe.clip)
+            for network in self.job.learners:
+                nn.utils.clip_grad_norm_(network.parameters(), self.means.task.recipe.clip)
         self.optimizer.step()
 
     def follow(self) -> None:

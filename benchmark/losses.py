@@ -1,4 +1,4 @@
-"""What more than one method uses: the main head, the consistency loss, the ramp-up, the moving average."""
+"""What more than one method uses: heads, consistency losses, the ramp-up, the moving average."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -26,6 +27,23 @@ def rows(output: Any, start: int, stop: int) -> Any:
 def softmax_mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of the class probabilities; both are logits ``(N, K, *spatial)``."""
     return (student.softmax(1) - teacher.softmax(1)).square().mean()
+
+
+def confident(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Classes ``(N, *spatial)`` of logits ``(N, K, *spatial)``, and where their probability is above ``threshold``."""
+    probability, classes = logits.detach().float().softmax(1).max(1)
+    return classes, probability > threshold
+
+
+def where_confident(logits: Tensor, classes: Tensor, sure: Tensor) -> Tensor:
+    """Cross-entropy where ``sure``, as a mean over all voxels: those that are not sure train nothing.
+
+    Args:
+        logits: ``(N, K, *spatial)``.
+        classes: ``(N, *spatial)`` int64.
+        sure: ``(N, *spatial)`` boolean.
+    """
+    return (F.cross_entropy(logits.float(), classes, reduction="none") * sure).mean()
 
 
 def sigmoid_rampup(progress: float, length: float) -> float:

@@ -15,6 +15,7 @@ import typer
 
 from atso_bench.benchmark.spec import BUDGETS, Budget, RunSpec
 
+METHODS = "Method, or all, baselines, generations, consistency; repeat it or separate with commas."
 CONFIGURATION = (
     "nnU-Net's 2d (default) or 3d_fullres; for street scenes 512x1024 (default), unimatch-801 or cps-800, which follow "
     "a published protocol."
@@ -26,7 +27,7 @@ _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
 class GridOptions:
     """Command-line options; lists repeat or take commas."""
 
-    method: Annotated[list[str], typer.Option("--method", "-m", help="Method; repeat it or separate with commas.")]
+    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)]
     fraction: Annotated[
         list[str], typer.Option("--fraction", "-f", help="Labelled share of the pool: percent, 1/16, or 16cases.")
     ]
@@ -72,7 +73,7 @@ class GridOptions:
             ValueError: if an option is wrong.
             LookupError: if a method does not exist.
         """
-        from atso_bench.benchmark import grid, splits
+        from atso_bench.benchmark import grid, registry, splits
 
         for name, value, allowed in (
             ("--parity", self.parity, ("total", "phase")),
@@ -91,7 +92,7 @@ class GridOptions:
                     f"--split-list {text}: there is no file {file}; lists with names are for labelled= alone"
                 )
             lists[part] = list(splits.read_list(Path(file))) if there else file
-        methods = _split(self.method)
+        methods = registry.expand(_split(self.method))
         for name, named in (
             ("method", methods),
             ("fraction", _split(self.fraction)),

@@ -134,9 +134,17 @@ class _Rehearsal(Trainer):
         _name(key, *job.models)
 
     def predict(
-        self, model: nn.Module, pool: Pool, *, phase: str, soft: bool = False, kind: str = "predict"
+        self,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        phase: str,
+        soft: bool = False,
+        mirror: bool = False,
+        kind: str = "predict",
     ) -> PseudoLabels:
-        key = self._predict_key(model, pool, soft)
+        mirror = mirror or self.task.recipe.mirror_pseudo
+        key = self._predict_key(model, pool, soft, mirror)
         self.cases += len(pool.ids)
         folder = self.store.root / key
         labels, *_ = self.store.read_labels(folder)
@@ -144,10 +152,10 @@ class _Rehearsal(Trainer):
             if (found := self.store.finished(folder)) and set(pool.ids) <= set(labels):
                 self.stored[key] = found.seconds
                 return PseudoLabels(labels)
-        probe = [*self.kind, _size(model), soft]
+        probe = [*self.kind, _size(model), soft, mirror]
         case = self.measured.once(
             [*probe, "label"],
-            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, soft=soft),
+            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, soft=soft, mirror=mirror),
         )
         case += self.measured.once(
             [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=soft)

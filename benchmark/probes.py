@@ -84,12 +84,14 @@ def training(measured: Probes, make: Callable[[], Training], folder: Path) -> Tr
     return TrainingCost(step, beside, checkpoint)
 
 
-def labelling(measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, *, soft: bool) -> float:
+def labelling(
+    measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, *, soft: bool, mirror: bool
+) -> float:
     """Seconds to predict one case of ``pool``, as pseudo labels."""
 
     def once(case_id: str) -> None:
         image = pool.images[case_id]
-        slabs = task.slabs(model, image, device, mirror=task.recipe.mirror_pseudo)
+        slabs = task.slabs(model, image, device, mirror=mirror)
         as_label(slabs, image.array.shape[1:], len(task.classes), soft)
 
     return _mean(measured, once, pool.images, pool.ids, device)

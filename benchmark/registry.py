@@ -6,6 +6,7 @@ import difflib
 import importlib
 import pkgutil
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _NNUNET_NAME = re.compile(r"Dataset\d{3}_[\w.-]+|\d{1,3}")
@@ -29,13 +30,32 @@ def load(kind: str, name: str) -> type[Any]:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise LookupError(f"there is no {kind[:-1]} {name!r}.{hint} There are: {', '.join(known)}")
+        together = f"; together: {', '.join(['all', *_all_groups()])}" if kind == "methods" else ""
+        raise LookupError(f"there is no {kind[:-1]} {name!r}.{hint} There are: {', '.join(known)}{together}")
     module = importlib.import_module(f"atso_bench.{kind}.{name.replace('-', '_')}")
     own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     public = [c for c in own if not c.__name__.startswith("_")]
     if len(public) != 1:
         raise TypeError(f"{module.__name__} must define exactly one public class, it defines {len(public)}")
     return public[0]
+
+
+def expand(methods: Sequence[str]) -> list[str]:
+    """Names of methods, in which ``all`` and the names of groups stand for their members; each once."""
+    found: dict[str, None] = {}
+    for name in methods:
+        members = [] if name in names("methods") else [m for m in names("methods") if name in ("all", *groups(m))]
+        found.update(dict.fromkeys(members or [name]))
+    return list(found)
+
+
+def _all_groups() -> list[str]:
+    return sorted({group for name in names("methods") for group in groups(name)})
+
+
+def groups(method: str) -> tuple[str, ...]:
+    """The groups that a method says it belongs to."""
+    return tuple(getattr(load("methods", method), "groups", ()))
 
 
 def method(name: str, options: dict[str, Any]) -> Any:
@@ -51,7 +71,8 @@ def method(name: str, options: dict[str, Any]) -> Any:
         if not hasattr(error, "errors"):
             raise
         wrong = [f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
-        fields = ", ".join(kind.model_fields) or "none"
+        presets = [f"preset ({', '.join(kind.presets)})"] if getattr(kind, "presets", {}) else []
+        fields = ", ".join([*kind.model_fields, *presets]) or "none"
         raise ValueError("\n".join([*wrong, f"the options of {name} are: {fields}"])) from None
 
 

@@ -179,6 +179,10 @@ class Task(Protocol):
         """What draws batches of ``size`` augmented patches from ``pool``."""
         ...
 
+    def strong(self, image: Tensor) -> Tensor:
+        """A strong view of a batch ``(N, C, *patch)``: other intensities at the same places, by torch's generator."""
+        ...
+
     def slabs(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Iterator[Tensor]:
         """Logits ``(K, n, *rest)`` in the image's geometry, on any device; ``mirror`` averages over mirrored inputs.
 

@@ -24,6 +24,7 @@ from atso_bench.datasets._street_inference import predict_frame
 from atso_bench.datasets._street_loss import StreetLoss
 from atso_bench.datasets._street_network import MULTIPLE, StreetNetwork, pretrained
 from atso_bench.datasets._street_recipes import differences, recipes
+from atso_bench.datasets._strong import strong_crops
 
 INFERENCE = ("evaluation", "window", "stride", "shift", "mirror", "mirror_pseudo")
 """Fields of the recipe that change no training; the trainer asks for them when it predicts."""
@@ -105,6 +106,10 @@ class CityscapesTask:
     def draws(self, pool: Pool, size: int) -> Draw:
         """Batches of crops, randomly scaled and flipped."""
         return FrameDraw(pool, size, (self.recipe.patch[0], self.recipe.patch[1]), self.street.scales)
+
+    def strong(self, image: Tensor) -> Tensor:
+        """Another view of each crop in colour and sharpness; see ``strong_crops``."""
+        return strong_crops(image)
 
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
         """Logits ``(19, H, W)`` at full resolution on ``device``."""

@@ -131,6 +131,12 @@ class NnunetTask:
         kind = BatchDraw if self.details["augmentation"] == "batched" else SampleDraw
         return kind(pool, size, self._geometry, self._label_manager)
 
+    def strong(self, image: Tensor) -> Tensor:
+        """Another view of each patch in brightness, contrast and sharpness; see ``strong_patches``."""
+        from atso_bench.datasets._strong import strong_patches
+
+        return strong_patches(image)
+
     def slabs(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Iterator[Tensor]:
         """Logits by nnU-Net's sliding window, half precision on the CPU; no more than a tile's planes are in memory.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, cat, nn, stack
 
@@ -12,14 +13,27 @@ from atso_bench.benchmark.losses import main_head, rows
 from atso_bench.benchmark.task import Pool
 
 
-def imitate(trainer: Trainer, model: nn.Module, pools: Mapping[str, Pool], *, steps: int, phase: str) -> nn.Module:
+def imitate(
+    trainer: Trainer,
+    model: nn.Module,
+    pools: Mapping[str, Pool],
+    *,
+    steps: int,
+    phase: str,
+    strong: bool = False,
+    **more: Any,
+) -> nn.Module:
     """Train ``model`` on the labels of ``pools``; each batch is shared evenly, each pool's loss weighs by its share.
 
-    All methods that train so share this phase: it is the same where weights, pools and steps are the same.
+    With ``strong`` the images that have pseudo labels are shown in strong views. All methods that train so share this
+    phase: it is the same where weights, pools and steps are the same. ``more`` is for ``Trainer.train``.
     """
 
+    def seen(name: str, image: Tensor) -> Tensor:
+        return trainer.task.strong(image) if strong and pools[name].pseudo else image
+
     def step(batch: Batch, progress: float) -> Mapping[str, Tensor]:
-        output = model(cat([part.image for part in batch.values()]))
+        output = model(cat([seen(name, part.image) for name, part in batch.items()]))
         total = sum(len(part.image) for part in batch.values())
         terms, start = {}, 0
         for name, part in batch.items():
@@ -29,7 +43,8 @@ def imitate(trainer: Trainer, model: nn.Module, pools: Mapping[str, Pool], *, st
             start = stop
         return terms
 
-    return trainer.train(model, step, pools, steps=steps, phase=phase, identity={"loss": "imitate"})
+    identity = {"loss": "imitate"} | ({"strong": True} if strong else {})
+    return trainer.train(model, step, pools, steps=steps, phase=phase, identity=identity, **more)
 
 
 def mean_of(models: Sequence[nn.Module]) -> nn.Module:

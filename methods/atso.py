@@ -23,18 +23,19 @@ import random
 from copy import deepcopy
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import Pool, TrainData
 from atso_bench.methods._pseudo import imitate, mean_of
+from atso_bench.methods._settings import Settings
 
 
-class ATSO(BaseModel):
+class ATSO(Settings):
     """Students learn from one part of R each, and relabel the others."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    groups = ("generations",)
 
     subsets: int = Field(2, ge=1, description="K: parts of R; 2 in the paper, 1 is self-learning")
     generations: int = Field(3, ge=1, description="G: rounds over all subsets; ours")

@@ -14,22 +14,25 @@ same for all fractions and datasets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.loop import Batch
-from atso_bench.benchmark.losses import MovingAverage, main_head, rows, sigmoid_rampup, softmax_mse
+from atso_bench.benchmark.loop import Labelled
+from atso_bench.benchmark.losses import main_head, sigmoid_rampup, softmax_mse
 from atso_bench.benchmark.task import TrainData
+from atso_bench.methods._consistency import Terms, noisy, taught, together
+from atso_bench.methods._settings import Settings
 
 
-class MeanTeacher(BaseModel):
+class MeanTeacher(Settings):
     """Learns from S, and to agree on R with the moving average of itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    groups = ("baselines", "consistency")
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"ssl4mis": {"weight": 0.1, "rampup": 1.0}}
 
     ema_decay: float = Field(0.99, ge=0, lt=1, description="a: decay of the teacher's weights; SSL4MIS, UA-MT")
     weight: float = Field(10, ge=0, description="final value of w; SSL4MIS 0.1, PixelSSL 1, TorchSemiSeg 100")
@@ -39,37 +42,19 @@ class MeanTeacher(BaseModel):
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the teacher."""
-        student, teacher = trainer.new_model(), trainer.new_model()
-        teacher.requires_grad_(False).eval()
-        average = MovingAverage(teacher, student)
 
-        def step(batch: Batch, progress: float) -> Mapping[str, Tensor]:
-            labelled, unlabelled = batch["labelled"], batch.get("unlabelled")
-            if unlabelled is None:
-                return {"labelled": trainer.task.loss(student(labelled.image), labelled.label)}
-            n = len(labelled.image)
-            output = student(torch.cat([labelled.image, unlabelled.image]))
+        def step(
+            student: nn.Module, teacher: nn.Module, labelled: Labelled, unlabelled: Tensor, progress: float
+        ) -> Terms:
+            output, own = together(student, labelled.image, unlabelled)
             with torch.no_grad():
-                target = main_head(teacher(self.perturb(unlabelled.image)))
-            weight = self.weight * sigmoid_rampup(progress, self.rampup)
+                target = main_head(teacher(noisy(unlabelled, self.noise, self.noise_clip)))
             return {
-                "labelled": trainer.task.loss(rows(output, 0, n), labelled.label),
-                "consistency": weight * softmax_mse(main_head(output)[n:], target),
+                "labelled": trainer.task.loss(output, labelled.label),
+                "consistency": self.weight
+                * sigmoid_rampup(progress, self.rampup)
+                * softmax_mse(main_head(own), target),
             }
 
-        trainer.train(
-            student,
-            step,
-            {"labelled": data.labelled, "unlabelled": data.unlabelled},
-            steps=trainer.budget.steps,
-            phase="student and teacher",
-            identity={"method": "mean-teacher", **self.model_dump()},
-            after=lambda done: average.update(min(1 - 1 / (done + 1), self.ema_decay)),
-            also=(teacher,),
-            teacher_patches=max(1, trainer.task.recipe.batch // 2) if data.unlabelled.ids else 0,
-        )
-        return teacher
-
-    def perturb(self, image: Tensor) -> Tensor:
-        """Add clipped Gaussian noise, in units of the normalised image."""
-        return image + (self.noise * torch.randn_like(image)).clamp(-self.noise_clip, self.noise_clip)
+        identity = {"method": "mean-teacher", **self.model_dump()}
+        return taught(trainer, data, step, decay=self.ema_decay, identity=identity)

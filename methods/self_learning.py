@@ -13,18 +13,19 @@ This is the continual teacher-student optimisation that ATSO breaks up: ``atso``
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import TrainData
 from atso_bench.methods._pseudo import imitate
+from atso_bench.methods._settings import Settings
 
 
-class SelfLearning(BaseModel):
+class SelfLearning(Settings):
     """Learns from S and from its own hard labels of R, generation by generation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    groups = ("baselines", "generations")
 
     generations: int = Field(3, ge=1, description="G: how often R is labelled and learnt; ours, the paper gives none")
     initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0 (parity total); ours")

@@ -6,18 +6,18 @@ return M
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import TrainData
 from atso_bench.methods._pseudo import imitate
+from atso_bench.methods._settings import Settings
 
 
-class Supervised(BaseModel):
+class Supervised(Settings):
     """Learns from S alone, with the whole budget."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    groups = ("baselines",)
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the network trained on S."""

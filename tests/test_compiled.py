@@ -25,17 +25,20 @@ from atso_bench.benchmark.task import Pool, TrainData
 REAL = torch.nn.Module.compile
 
 
-def fit(folder: Path, *, compiled: bool) -> tuple[Any, Trainer]:
-    spec = RunSpec(TOY.name, "mean-teacher", "10", 0, Budget.parse("28"))
+def fit(folder: Path, *, compiled: bool, method: str = "mean-teacher") -> tuple[Any, Trainer]:
+    spec = RunSpec(TOY.name, method, "10", 0, Budget.parse("28"))
     split = make_split(TOY, spec)
     task = TOY.task(split.labelled, (*split.labelled, *split.unlabelled), spec.budget, {})
     trainer = Trainer(task, spec.budget, 0, Stages(folder), execution=Execution(compiled=compiled))
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
-    return registry.method("mean-teacher", {}).fit(trainer, data), trainer
+    return registry.method(method, {}).fit(trainer, data), trainer
 
 
+@pytest.mark.parametrize(
+    ("method", "networks"), [("mean-teacher", 2), ("cps", 2), ("unimatch", 1), ("urpc", 1), ("st-plus-plus", 5)]
+)
 def test_a_compiled_training_ends_in_the_same_weights_and_shows_its_first_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, networks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
@@ -44,13 +47,14 @@ def test_a_compiled_training_ends_in_the_same_weights_and_shows_its_first_step(
         REAL(module, backend="eager")  # torch's tracer without a compiler behind it
 
     monkeypatch.setattr(torch.nn.Module, "compile", counting)
-    plain, trainer = fit(tmp_path / "plain", compiled=False)
+    plain, trainer = fit(tmp_path / "plain", compiled=False, method=method)
     assert seen == []
-    assert [phase.warm_up for phase in trainer.phases] == [None]
-    model, trainer = fit(tmp_path / "compiled", compiled=True)
-    assert len(seen) == 2  # student and teacher
+    assert trainer.phases[0].warm_up is None
+    model, trainer = fit(tmp_path / "compiled", compiled=True, method=method)
+    assert len(seen) == networks  # student and teacher; two networks; M0 with two earlier ones, and two students
     assert weights_digest(model) == weights_digest(plain)
-    (phase,) = trainer.phases
+    phase = trainer.phases[0]
+    assert phase.warm_up is not None
     assert 0 < phase.warm_up < phase.seconds
     assert model._compiled_call_impl is None  # cases to predict have other shapes
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from test_methods import STEPS, TOY, fit
 
 from atso_bench.benchmark import loop
 from atso_bench.benchmark.stages import weights_digest
-from atso_bench.methods.mean_teacher import MeanTeacher
+from atso_bench.methods import _consistency
+from atso_bench.methods._consistency import noisy
 
 
 def test_without_decay_the_teacher_is_the_student(tmp_path):
@@ -31,16 +33,13 @@ def test_without_weight_the_unlabelled_images_teach_nothing(tmp_path):
 
 
 def test_the_noise_is_clipped_and_changes_with_the_step():
-    import torch
-
-    method, image = MeanTeacher(noise=1.0, noise_clip=0.2), torch.zeros(2, 1, 16, 16)
+    image = torch.zeros(2, 1, 16, 16)
     loop.seed_everything(0, 0, 0, stream=1)
-    first = method.perturb(image)
-    second = method.perturb(image)
+    first, second = (noisy(image, 1.0, 0.2) for _ in range(2))
     assert first.abs().max() <= 0.2
     assert not torch.equal(first, second)
     loop.seed_everything(0, 0, 0, stream=1)
-    assert torch.equal(method.perturb(image), first)
+    assert torch.equal(noisy(image, 1.0, 0.2), first)
 
 
 def test_teacher_passes_are_counted(tmp_path):
@@ -56,14 +55,14 @@ def test_decay_and_weight_follow_their_schedules(tmp_path, monkeypatch):
     from atso_bench.methods import mean_teacher
 
     decays, ramps, modes = [], [], set()
-    update, ramp = mean_teacher.MovingAverage.update, mean_teacher.sigmoid_rampup
+    update, ramp = _consistency.MovingAverage.update, mean_teacher.sigmoid_rampup
 
     def watched(average, decay):
         decays.append(decay)
         modes.add((average.teacher.training, average.student.training))
         update(average, decay)
 
-    monkeypatch.setattr(mean_teacher.MovingAverage, "update", watched)
+    monkeypatch.setattr(_consistency.MovingAverage, "update", watched)
     monkeypatch.setattr(mean_teacher, "sigmoid_rampup", lambda *p: ramps.append(p) or ramp(*p))
     fit("mean-teacher", tmp_path, ema_decay=0.75)
     assert decays == pytest.approx([1 / 2, 2 / 3] + [0.75] * (STEPS - 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -129,10 +130,14 @@ class ToyTask:
 
     def network(self, *, start: bool = True) -> nn.Module:
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if len(self.recipe.patch) == 2 else (nn.Conv3d, nn.BatchNorm3d)
-        return nn.Sequential(conv(1, 6, 3, padding=1), norm(6), nn.LeakyReLU(), conv(6, 3, 3, padding=1))
+        parts = {"encoder": conv(1, 6, 3, padding=1), "norm": norm(6), "act": nn.LeakyReLU()}
+        return nn.Sequential(OrderedDict({**parts, "head": conv(6, 3, 3, padding=1)}))
 
     def loss(self, output: Any, label: Tensor, *, pseudo: bool = False) -> Tensor:
         return F.cross_entropy(output, label)
+
+    def strong(self, image: Tensor) -> Tensor:
+        return image + 0.5 * torch.randn_like(image)
 
     def draws(self, pool: Pool, size: int) -> Any:
         return ToyDraw(pool, size, self.recipe.patch)
