@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 PACKED = 1100
 """Deflate packs at most 1,032 bytes into one; a header that claims more than that lies."""
 _SLACK = 64 << 20  # headers and their extensions, bytes
@@ -30,7 +32,7 @@ def file_problem(path: Path) -> str:
         if other := _elsewhere(path):
             return f"its header names another file, {other!r}; save image and header in one file"
         claimed = _claimed_bytes(path)
-        return _too_large(path, claimed) or _damaged(path, claimed)
+        return _too_large(path, claimed) or _damaged(path, claimed) or _not_numbers(path)
     except OSError as error:
         return f"it cannot be read ({error.strerror or error}); replace it"
 
@@ -132,6 +134,22 @@ def _elsewhere(path: Path) -> str:
     named = (nrrd or meta) if path.suffix in (".nrrd", ".nhdr") else meta
     name = named[1].decode("utf-8", "replace").strip() if named else ""
     return "" if name == "LOCAL" else name
+
+
+def _not_numbers(path: Path) -> str:
+    """NaN and infinity in NIfTI, which ITK reads as 0 without a word."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return ""
+    import nibabel
+
+    try:
+        stored: Any = nibabel.load(path)
+        if stored.get_data_dtype().kind != "f":
+            return ""
+        count = int((~np.isfinite(stored.dataobj.get_unscaled())).sum())
+    except Exception:  # nibabel is stricter than ITK about headers; the reader has the last word
+        return ""
+    return f"{count} voxels are NaN or infinite; replace them" if count else ""
 
 
 def _verify_png(path: Path) -> None:

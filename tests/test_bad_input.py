@@ -19,7 +19,9 @@ from PIL import Image
 from raw_data import SHAPE, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
 
 from atso_bench.datasets import _image_files
+from atso_bench.datasets._examine import examine
 from atso_bench.datasets._image_files import file_problem
+from atso_bench.datasets._raw import Case
 from atso_bench.datasets.nnunet import Nnunet
 
 NAME = "Dataset702_Bad"
@@ -175,6 +177,24 @@ def test_a_file_that_unpacks_to_far_more_than_its_header_says_is_not_unpacked_to
 def test_a_header_that_names_another_file_is_refused(tmp_path: Path, name: str, header: str) -> None:
     (tmp_path / name).write_text(header)
     assert "its header names another file" in file_problem(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd"])
+def test_voxels_that_are_no_numbers_are_found_though_the_reader_makes_zeros_of_them(
+    tmp_path: Path, kind: type, value: float, ending: str
+) -> None:
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    image = voxels(0).astype(kind)
+    path = save(tmp_path / f"a{ending}", image)
+    assert not examine(Case("a", (path,)), 1, [0, 1], SimpleITKIO()).problems
+    image[0, 0, :3] = value
+    save(path, image)
+    (problem,) = examine(Case("a", (path,)), 1, [0, 1], SimpleITKIO()).problems
+    assert "3 voxels" in problem
+    assert "NaN or infinite; replace them" in problem
 
 
 def test_masks_without_foreground_are_named_and_refused_only_if_there_is_nothing_to_learn(folder: Path) -> None:

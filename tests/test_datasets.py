@@ -421,9 +421,9 @@ def test_one_pass_names_every_bad_case(data: Path) -> None:
 
 def test_voxels_that_are_not_numbers_are_found(tmp_path: Path) -> None:
     image = np.ones((1, 4, 4, 4), np.float32)
-    image[0, 0, 0, :2] = np.nan, np.inf  # ITK reads NaN in NIfTI as 0, so this is for the other readers
+    image[0, 0, 0, :2] = np.nan, np.inf  # for readers other than ITK's
     reader = SimpleNamespace(read_images=lambda files: (image, {"spacing": (3.0, 1.0, 1.0)}))
-    (tmp_path / "case_0000.nrrd").touch()
+    (tmp_path / "case_0000.nrrd").write_text("not empty")
     look = examine(Case("case", (tmp_path / "case_0000.nrrd",)), 1, [0, 1], reader)
     assert look.problems == ("2 voxels of the image are NaN or infinite; replace them",)
 
