@@ -358,5 +358,5 @@ def _claim(results: Path, spec: RunSpec, *, wait: bool) -> Iterator[bool]:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # of thousands of brackets
         return text

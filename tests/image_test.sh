@@ -89,6 +89,31 @@ in_image "$job" -- atso-bench report
 find "$work/results/records" -name '*.json' | grep . || die "no record was written"
 [[ -s $work/results/report/index.html ]] || die "no report was written"
 [[ -z $(find "$work/results" ! -uid 10001) ]] || die "another user wrote results"
-in_image --user 54321 "$job" -- atso-bench list methods >/dev/null || die "it does not run as just any user"
+
+# --- The same with a read-only root, as just any user (docker run --read-only --tmpfs /tmp --user 54321) -----------------
+# buildah's chroot has no --read-only; these are the mounts that Docker makes for it.
+say "read-only, as user 54321"
+mapfile -t variables < <(buildah inspect --type image --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' atso-bench | grep =)
+mkdir "$work/others"
+chown 54321 "$work/others"
+read_only() {
+    ROOT=$root DATA=$work/data RESULTS=$work/others unshare --net --mount --propagation private sh -eu -c '
+        mount --bind "$ROOT" "$ROOT"
+        mount --bind "$DATA" "$ROOT/data"
+        mount -o remount,bind,ro "$ROOT/data"
+        mount --bind "$RESULTS" "$ROOT/results"
+        mount -t tmpfs tmpfs "$ROOT/tmp"
+        mount -t proc proc "$ROOT/proc"
+        mount --rbind /dev "$ROOT/dev"
+        mount -o remount,bind,ro "$ROOT"
+        exec chroot --userspec=54321:54321 "$ROOT" "$@"' sh env -i "${variables[@]}" sh -c 'cd /results && exec "$@"' sh "$@"
+}
+expect "the user's number" "$(read_only id -u)" 54321
+for place in / /data /opt/atso /var/tmp; do
+    read_only sh -c "! touch $place/x 2>/dev/null" || die "$place can be written to"
+done
+read_only atso-bench run --method supervised --fraction 10 --budget smoke || die "it does not run on a read-only root"
+[[ -s $work/others/report/index.html ]] || die "no report was written on a read-only root"
+[[ -z $(find "$work/others" ! -uid 54321) ]] || die "another user wrote results"
 
 say "passed"
