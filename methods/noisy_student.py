@@ -7,7 +7,7 @@
     return M
 
 It differs from self-learning in three things: each student starts from the initial weights, learns from strong views,
-and its teacher labels with test-time augmentation. ST has one generation, and averages over five scales as well;
+and its teacher labels with test-time augmentation. ST has one generation, as here, and averages over five scales as well;
 nnU-Net's test-time augmentation is mirroring. ST's cutout is left out: a voxel without label has no place in every
 loss. Noise in the student's network (dropout, stochastic depth) belongs to the paper's classifiers; the planned
 networks have none.
@@ -30,12 +30,12 @@ class NoisyStudent(Settings):
     """Learns from S, and anew in each generation from strong views of R with the last generation's labels."""
 
     groups = ("generations",)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"st": {"generations": 1}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"generations": 3}}
 
-    generations: int = Field(3, ge=1, description="G: students after M0; paper 3, ST 1")
+    generations: int = Field(1, ge=1, description="G: students after M0; ST 1, paper 3")
     strong: bool = Field(True, description="students see strong views of R; paper and ST true")
     augmented_labels: bool = Field(True, description="labels are averaged over mirrored inputs; ST true")
-    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0 (parity total); ours")
+    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0 (parity total); ST 1/2")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the model of the last generation."""

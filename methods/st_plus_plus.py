@@ -9,7 +9,7 @@
     return M_2
 
 The views and the test-time augmentation are those of noisy student here. As in the paper a class that neither of two
-labellings holds does not count in their IoU.
+labellings holds does not count in their IoU. All three trainings are equally long there, and so they are here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SelfTrainingPlusPlus(Settings):
     reliable: float = Field(0.5, gt=0, lt=1, description="share of R that comes first; paper 0.5")
     strong: bool = Field(True, description="students see strong views of R; paper true")
     augmented_labels: bool = Field(True, description="labels are averaged over mirrored inputs; paper true")
-    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0 (parity total); ours")
+    initial_share: float = Field(1 / 3, gt=0, lt=1, description="share of the budget for M0 (parity total); paper 1/3")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the second student."""
