@@ -7,7 +7,7 @@
     return M
 
 It differs from self-learning in three things: each student starts from the initial weights, learns from strong views,
-and its teacher labels with test-time augmentation. ST has one generation, as here, and averages over five scales as well;
+and its teacher labels with test-time augmentation. ST has one generation, as here, and averages over five scales too;
 nnU-Net's test-time augmentation is mirroring. ST's cutout is left out: a voxel without label has no place in every
 loss. Noise in the student's network (dropout, stochastic depth) belongs to the paper's classifiers; the planned
 networks have none.
