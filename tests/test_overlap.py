@@ -194,3 +194,18 @@ def test_masks_may_be_equal(folder: Path) -> None:
     save(label_file(folder, "c0"), mask())
     describe(folder)
     assert Nnunet(NAME).prepare()
+
+
+@pytest.mark.parametrize("one", ["pool", "test", "unlabelled"])
+@pytest.mark.parametrize("other", ["pool", "test", "unlabelled"])
+@pytest.mark.parametrize("together", [True, False])
+def test_exactly_the_pairs_that_a_split_can_divide_are_problems(one: str, other: str, together: bool) -> None:
+    from atso_bench.datasets._twins import twins
+
+    parts, content = {"a": one, "b": other}, {"a": "same", "b": "same", "c": "another"}
+    patient = (lambda _: "P") if together else str
+    problems, notes = twins(content, lambda case: parts.get(case, "pool"), patient, "do this")
+    pair, labelled = {one, other}, "unlabelled" not in (one, other)
+    divided = pair != {"unlabelled"} and pair != {"test"} and not (together and (labelled or "test" in pair))
+    assert problems == (["a: the same image as b, and a split could divide them; do this"] if divided else [])
+    assert len(notes) == (pair == {"test"} and not together)
