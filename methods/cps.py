@@ -40,7 +40,7 @@ class CrossPseudoSupervision(Settings):
         "torchsemiseg": {"weight": 6, "rampup": 0.0, "on_labelled": True},
     }
 
-    weight: float = Field(1, ge=0, description="final value of w; paper 6 on Cityscapes, 1.5 on VOC, SSL4MIS 0.1")
+    weight: float = Field(0.1, ge=0, description="final value of w; paper 6 on Cityscapes, 1.5 on VOC, SSL4MIS 0.1")
     rampup: float = Field(0, ge=0, le=1, description="share of training over which w rises; paper 0, SSL4MIS 1")
     on_labelled: bool = Field(True, description="cross supervision on labelled images too; paper true, SSL4MIS false")
     final: Literal["first", "ensemble"] = Field("first", description="which model is the result; paper first")
