@@ -44,7 +44,7 @@ class UniMatch(Settings):
     }
 
     threshold: float = Field(0.95, ge=0, le=1, description="probability above which a label counts; paper 0.95")
-    weight: float = Field(1, ge=0, description="w; paper 1")
+    weight: float = Field(3, ge=0, description="w; paper 1")
     cutmix: float = Field(0.5, ge=0, le=1, description="share of patches with a box of another; paper 0.5")
     dropped: float = Field(0.5, ge=0, lt=1, description="share of the features' channels that is left out; paper 0.5")
     strong: float = Field(0.5, ge=0, le=1, description="share of the strong views in w, the features' is the rest")
