@@ -104,6 +104,26 @@ def test_a_training_stops_at_the_next_step_and_goes_on_from_it(number, workers, 
     assert made[:9] == list(range(5, 14))  # no step twice
 
 
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_to_all_processes_while_the_training_waits_for_a_batch_leaves_the_loader_alive(number, tmp_path):
+    draw = loop._Batches.__getitem__
+
+    def drawn(batches, step):
+        if step == 9:
+            time.sleep(0.3)  # the training comes to wait for it
+            os.killpg(0, number)
+            time.sleep(0.1)
+        return draw(batches, step)
+
+    def do():
+        loop._Batches.__getitem__ = drawn
+        fit("self-learning", tmp_path, workers=1)
+
+    assert ended(do, tmp_path / "said") == 128 + number
+    assert "in phase 'M0' at step 10 of 14" in (tmp_path / "said").read_text()
+    assert Stages.load(next(tmp_path.glob("*/progress.pt")))["done"] == 10
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_goes_on_from_where_it_was_stopped(name, tmp_path, undisturbed, monkeypatch):
     given = (signal.SIGTERM, tmp_path, name, loop.Training, "_one_step", 19)
