@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -242,7 +241,6 @@ def _let_go(error: BaseException) -> None:
     torch = sys.modules.get("torch")
     seen: BaseException | None = error
     while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
         seen.__traceback__, seen = None, seen.__cause__ or seen.__context__
     gc.collect()
     if torch is not None and torch.cuda.is_initialized():

@@ -21,7 +21,7 @@ from atso_bench.benchmark.profiling import Parts, Profile, Timeline, Unmeasured
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.stages import Stages
-from atso_bench.benchmark.stopping import SIGNALS, Stop, leave_to_parent, postponed
+from atso_bench.benchmark.stopping import Stop, postponed
 from atso_bench.benchmark.task import Draw, Pool, Task
 from atso_bench.benchmark.timing import Stopwatch, process_bytes, seconds_of
 
@@ -257,9 +257,8 @@ class Training:
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=self.means.device.type == "cuda",
-            worker_init_fn=_leave_to_parent,
         )
-        with postponed():
+        with postponed():  # its processes never hear of signals to all, which would take the training along
             batches = iter(loader)
         try:
             yield batches
@@ -267,7 +266,7 @@ class Training:
             # left to the garbage collector, the workers' end would swallow a Ctrl-C that comes meanwhile
             getattr(batches, "_shutdown_workers", lambda: None)()
             for process in getattr(batches, "_workers", ()):
-                process.kill()  # one that hangs would not hear torch's SIGTERM
+                process.kill()  # one that hangs does not hear torch's SIGTERM
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
         self._check_finite()
@@ -363,11 +362,6 @@ def not_finite(what: str, phase: str, step: int) -> FloatingPointError:
         f"{what} of phase {phase!r} is not finite by step {step}; lower recipe.lr "
         f"(--option recipe.lr=...) or look for NaN voxels with `atso-bench prepare`"
     )
-
-
-def _leave_to_parent(worker: int) -> None:
-    """A loader's process that a signal to all of them ends would take the training along."""
-    leave_to_parent(*SIGNALS)
 
 
 def batch_shares(batch: int, names: Sequence[str]) -> dict[str, int]:

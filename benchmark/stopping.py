@@ -119,7 +119,7 @@ def _handled(heard: Callable[[int], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """Signals wait until the block has ended; processes that are started in it have to say what becomes of theirs."""
+    """Signals wait until the block has ended; in processes that are started in it, until ``leave_to_parent``."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

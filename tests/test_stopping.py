@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
 import os
 import re
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 from test_methods import METHODS, fit
 from toy import ToyDataset, ToyTask
+from typer.testing import CliRunner
 
 from atso_bench.benchmark import grid, loop, registry, stopping
+from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.record import read_all
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.stages import Stages
@@ -102,6 +105,26 @@ def test_a_training_stops_at_the_next_step_and_goes_on_from_it(number, workers, 
     weights, made = steps_of("self-learning", tmp_path, monkeypatch)
     assert weights == undisturbed("self-learning")
     assert made[:9] == list(range(5, 14))  # no step twice
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_to_all_processes_while_the_training_waits_for_a_batch_leaves_the_loader_alive(number, tmp_path):
+    draw = loop._Batches.__getitem__
+
+    def drawn(batches, step):
+        if step == 9:
+            time.sleep(0.3)  # the training comes to wait for it
+            os.killpg(0, number)
+            time.sleep(0.1)
+        return draw(batches, step)
+
+    def do():
+        loop._Batches.__getitem__ = drawn
+        fit("self-learning", tmp_path, workers=1)
+
+    assert ended(do, tmp_path / "said") == 128 + number
+    assert "in phase 'M0' at step 10 of 14" in (tmp_path / "said").read_text()
+    assert Stages.load(next(tmp_path.glob("*/progress.pt")))["done"] == 10
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -255,3 +278,19 @@ def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeyp
     assert grid.run_grid(specs, tmp_path / "whole", ["cpu", "cpu"], 0, fresh=False) == 0
     again, whole = ([each.summary for each in read_all(folder)] for folder in (tmp_path, tmp_path / "whole"))
     assert again == whole
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_the_command_says_where_it_stopped_and_a_stop_is_no_failure(number, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "dataset", lambda name, configuration="2d": ToyDataset())
+    monkeypatch.setattr(stopping, "_last", -math.inf)
+    words = ["run", "-m", "supervised", "-f", "10", "--budget", "12", "--device", "cpu", "--workers", "0"]
+    words += ["--out", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Training, "_one_step", loop.Training._one_step)  # to be undone
+        calls(loop.Training, "_one_step", 5, lambda: os.kill(os.getpid(), number))
+        stopped = CliRunner().invoke(app, words)
+    assert stopped.exit_code == 128 + number
+    assert "stopped in phase 'M0' at step 5 of 12; the same command goes on from here" in stopped.output
+    assert not list((tmp_path / "records").rglob("*.json"))
+    assert CliRunner().invoke(app, words).exit_code == 0
