@@ -305,17 +305,26 @@ def test_a_record_cannot_name_a_place(where: str, name: str, tmp_path: Path, und
 NUMBERS = (1e308, -1e308, 1e300, 10**30, 2**63, -1, 1e-320, 0)
 
 
+@pytest.mark.parametrize("place", ["score", "case", "phase"])
 @pytest.mark.parametrize("number", NUMBERS)
-def test_numbers_that_nothing_measures_make_no_axis_without_end(number: float, tmp_path: Path) -> None:
-    score = {**case_scores(), "hd95_mm": number, "tp": number if isinstance(number, int) else 1}
-    phases = [{**asdict(phase), "seconds": number} for phase in make().phases]
-    for seed in (0, 1):
-        path = make(seed=seed, score=number if seed else 0.5).write(tmp_path)
-        raw = json.loads(path.read_text())
-        raw["cases"]["t0"]["organ"] = score if seed else raw["cases"]["t0"]["organ"]
-        raw["phases"] = phases if seed else raw["phases"]
-        path.write_text(json.dumps(raw))
+def test_a_number_that_nothing_measures_makes_no_axis_without_end(
+    number: float, place: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    beyond = abs(number) > 1e15
+    if beyond:
+        request.getfixturevalue("undrawn")
+    make(seed=0).write(tmp_path)
+    path = make(seed=1).write(tmp_path)
+    raw = json.loads(path.read_text())
+    if place == "score":
+        raw["score"] = number
+    elif place == "case":
+        raw["cases"]["t0"]["organ"]["hd95_mm"] = number
+    else:
+        raw["phases"][0]["seconds"] = number
+    path.write_text(json.dumps(raw))
     run("report", tmp_path)
+    assert [failure.message for failure in read(tmp_path).failures] == ["a number is beyond 1e+15"] * beyond
 
 
 def nested(depth: int) -> str:
