@@ -277,7 +277,7 @@ def _plainly() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("ATSO_BENCH_TRACEBACK"):
             raise
-        if isinstance(error, ValueError | LookupError | OSError):
+        if isinstance(error, ValueError | LookupError | OSError | MemoryError):
             typer.echo(f"error: {remedies.message(error)}", err=True)
             raise typer.Exit(2) from None
         hint = "if the input is right, this is a fault of the program; ATSO_BENCH_TRACEBACK=1 shows where"

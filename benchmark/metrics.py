@@ -206,7 +206,8 @@ def score_case(
     ratios = overlaps(matrix)
     voxel_ml = math.prod(spacing) / 1000 if prediction.ndim == 3 else math.nan
     scores: dict[str, Scores] = {}
-    boxes = class_boxes(prediction, reference, len(classes))
+    whole = [(slice(None),) * prediction.ndim]  # the box of a single class
+    boxes = class_boxes(prediction, reference, len(classes)) if len(classes) > 2 else whole
     for label, name in list(enumerate(classes))[1:]:
         tp, fp, fn = (int(count[label]) for count in counts(matrix))
         mine, its = (labels[boxes[label - 1]] == label for labels in (prediction, reference))

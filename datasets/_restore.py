@@ -112,9 +112,9 @@ def restorer(configuration: Any, image: Image, transpose: Sequence[int]) -> Rest
 
 
 def needed(classes: int, after: Sequence[int]) -> int:
-    """Bytes that restoring takes plane by plane: the planes kept, as many again to add new ones, and their mixture."""
+    """Bytes that restoring takes: planes in double precision, those kept, twice while new ones join, and mixtures."""
     plane = 8 * classes * math.prod(after[1:])
-    return 6 * max(plane, min(PIECE, plane * after[0]))
+    return 8 * max(plane, min(PIECE, plane * after[0]))
 
 
 def _by_class(

@@ -72,7 +72,8 @@ def balls(planes: int, side: int, classes: int, shift: int) -> np.ndarray:
     places = product(*(np.linspace(0.12, 0.88, 4) * size for size in label.shape))
     for number, centre in zip(range(1, classes), places, strict=False):
         radii = 0.09 * np.array(label.shape)
-        box = tuple(slice(int(at - r), int(at + r) + 2 + shift) for at, r in zip(centre, radii, strict=True))
+        sides = zip(centre, radii, label.shape, strict=True)
+        box = tuple(slice(int(at - r), min(int(at + r) + 2 + shift, size)) for at, r, size in sides)
         axes = zip(np.ogrid[box], centre, radii, strict=True)
         label[box][sum(((x - at - shift) / r) ** 2 for x, at, r in axes) <= 1] = number
     return label
@@ -87,7 +88,7 @@ def main(what: str, planes: int, side: int, classes: int) -> dict[str, float]:
         pair = [balls(planes, side, classes, shift) for shift in (0, 2)]
         before, began = process_bytes(), time.perf_counter()
         metrics.score_case(*pair, [str(number) for number in range(classes)], (1.5, 0.7, 0.7), ignore=255)
-        stated = 6 * pair[0].size + (1 << 28)
+        stated = 4 * pair[0].size + (1 << 28)
     else:
         with tempfile.TemporaryDirectory() as folder:
             task = opened(Path(folder), side, classes)
