@@ -1,9 +1,9 @@
-"""The trainer that every method calls: phases, budget, stage store, warnings. The loop itself is in ``loop.py``."""
+"""The trainer that every method calls: phases, budget, stage store, warnings. The work is in ``loop.py`` and
+``labelling.py``.
+"""
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,24 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from atso_bench.benchmark import loop, stopping
-from atso_bench.benchmark.execution import PLAIN, Execution, noticing
-from atso_bench.benchmark.labels import as_label, finite
+from atso_bench.benchmark import stopping
+from atso_bench.benchmark.execution import PLAIN, Execution
+from atso_bench.benchmark.labelling import Labelling, only_class
 from atso_bench.benchmark.loop import Job, Means, Step, Training
-from atso_bench.benchmark.profiling import Parts, Profile, in_part
+from atso_bench.benchmark.profiling import Profile
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase, versions
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, hard, weights_digest
-from atso_bench.benchmark.stopping import Stop
-from atso_bench.benchmark.task import Pool, Task, TrainData
-from atso_bench.benchmark.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, weights_digest
+from atso_bench.benchmark.task import Pool, Task, TrainData, unit
 
 VERSION = 2
 """Version of the loop; a change that changes weights raises it, so that old stages are not taken for new ones."""
-
-MANIFEST_ROWS = 10_000
-"""Labelled cases up to which their manifest is written every ``CHECKPOINT_SECONDS``; it takes 0.1 s then."""
 
 OBSERVED_CASES = 12
 """Cases of a student's own subset that it predicts for the diagnostics alone."""
@@ -231,70 +226,23 @@ class Trainer:
         mirror = mirror or self.task.recipe.mirror_pseudo
         key = self._predict_key(model, pool, soft, mirror)
         with self._claim(key, phase) as folder:
-            done = self._found(folder, phase, lambda: self._all_labels(folder, pool))
+            labelling = Labelling(self.means, self.stages, model, pool, soft, mirror)
+            done = self._found(folder, phase, lambda: labelling.check(folder))
             if done is None:
-                facts = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
                 with stopping.held(f"after phase {phase!r}") as stop:
-                    done = self._label(model, pool, folder, facts, stop, soft=soft, mirror=mirror)
+                    done = labelling.run(folder, Phase(phase, kind, 0.0, samples=len(pool.ids), key=key), stop)
             labels, *_ = self.stages.read_labels(folder)
         self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
-        alone = _only_class(written)
+        alone = only_class(written)
         if alone is not None:
             blank = f"predicts {self.task.classes[alone]} alone in all"
             if not any(blank in warning for warning in self.warnings):  # its students will do so too
                 self.warn(
-                    f"{phase}: the teacher {blank} {len(written)} {self._cases}; its students can learn nothing from "
-                    f"them. Give it more steps (--budget, initial_share)"
+                    f"{phase}: the teacher {blank} {len(written)} {unit(self.task)}; its students can learn nothing "
+                    f"from them. Give it more steps (--budget, initial_share)"
                 )
         return written
-
-    def _all_labels(self, folder: Path, pool: Pool) -> None:
-        labels, *_ = self.stages.read_labels(folder)
-        if missing := [case_id for case_id in pool.ids if case_id not in labels]:
-            raise DamagedError(folder / "labels", f"of {len(missing)} {self._cases}, {missing[0]} for one")
-
-    def _label(
-        self, model: nn.Module, pool: Pool, folder: Path, phase: Phase, stop: Stop, *, soft: bool, mirror: bool
-    ) -> Phase:
-        """Write the labels of the cases of ``pool`` that ``folder`` lacks, and the phase's facts."""
-        labels, seconds, joules = self.stages.read_labels(folder, self.warn)
-        self._check_room(pool, soft, len(labels))
-        missing = f"{len(labels)} of {len(pool.ids)} {self._cases}, labelled before an interruption" if labels else ""
-        times = self.profile.timeline(self.device, Parts(missing=missing))
-        clock = Stopwatch(self.device, seconds, joules)
-        saved = time.monotonic()
-        with noticing() as unsure, self.progress.phase(phase.name, len(pool.ids), self._cases) as bar:
-            for index, case_id in enumerate(pool.ids):
-                if case_id not in labels:
-                    with clock.running():
-                        with times.part("prediction"):
-                            image = pool.images[case_id]
-                            slabs = self.task.slabs(model, image, self.device, mirror=mirror)
-                        with times.part("writing"):
-                            slabs = finite(in_part(times, "prediction", slabs), case_id)
-                            label = as_label(slabs, image.array.shape[1:], len(self.task.classes), soft)
-                            labels[case_id] = self.stages.write_label(folder, index, label)
-                bar.advance(1)
-                # a manifest has a row for each case: the more there are, the longer the next one waits
-                due = loop.CHECKPOINT_SECONDS * max(1.0, len(labels) / MANIFEST_ROWS)
-                if stop.asked or time.monotonic() - saved > due:
-                    self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
-                    saved = time.monotonic()
-                    if len(labels) < len(pool.ids):
-                        stop.check(f"in phase {phase.name!r} at {index + 1} of {len(pool.ids)} {self._cases}")
-        self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
-        done = replace(
-            phase,
-            seconds=clock.seconds,
-            joules=clock.joules,
-            device_bytes=clock.device_bytes,
-            process_bytes=process_bytes(),
-            nondeterministic=unsure,
-        )
-        times.save(folder)
-        self.stages.finish(folder, done)
-        return done
 
     def observe(
         self,
@@ -324,11 +272,6 @@ class Trainer:
     def _note(self, phase: Phase, folder: Path) -> None:
         self.phases.append(phase)
         self.profile.add(phase, folder)
-
-    @property
-    def _cases(self) -> str:
-        """What several cases are called."""
-        return "frames" if self.task.track == "natural" else "cases"
 
     def _train_key(self, job: Job, identity: Mapping[str, Any]) -> str:
         facts = {
@@ -375,19 +318,6 @@ class Trainer:
     def _weights(self, models: Sequence[nn.Module]) -> str:
         return weights_digest(*models)
 
-    def _check_room(self, pool: Pool, soft: bool, written: int) -> None:
-        """Refuse before the first case what would fill the disk; hard labels compress too well to be asked about."""
-        if not soft:
-            return
-        voxels = np.prod(pool.images[pool.ids[0]].array.shape[1:])
-        needed = 2 * len(self.task.classes) * int(voxels) * (len(pool.ids) - written)
-        free = shutil.disk_usage(self.stages.root).free
-        if needed > free:
-            raise OSError(
-                f"soft pseudo labels of {len(pool.ids)} cases take up to {needed / 1e9:.3g} GB, but {self.stages.root} "
-                f"has {free / 1e9:.3g} GB free; use hard ones (pseudo_labels=hard), or --out on a larger disk"
-            )
-
     def _spend(self, steps: int, phase: str) -> None:
         allowed = self.budget.steps if self.budget.parity == "phase" else self.budget.steps - self.spent
         if not 0 < steps <= allowed:
@@ -408,14 +338,3 @@ def in_phase(name: str) -> Iterator[None]:
     except Exception as error:
         error.phase = getattr(error, "phase", name)  # type: ignore[attr-defined]
         raise
-
-
-def _only_class(labels: PseudoLabels) -> int | None:
-    """The class that all pixels of all cases have, if they do; it looks no further than to the first other one."""
-    found: set[int] = set()
-    for label in labels.values():
-        classes = hard(label)
-        found |= {int(classes.min()), int(classes.max())}
-        if len(found) > 1:
-            return None
-    return found.pop() if found else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,18 +10,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from atso_bench.benchmark.batches import Batch, Batches, Labelled, Unlabelled, batch_shares, seed_everything
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
+from atso_bench.benchmark.loss_log import LossLog, not_finite
 from atso_bench.benchmark.profiling import Parts, Profile, Timeline, Unmeasured
 from atso_bench.benchmark.progress import Progress
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.stages import Stages
 from atso_bench.benchmark.stopping import Stop, postponed
-from atso_bench.benchmark.task import Draw, Pool, Task
+from atso_bench.benchmark.task import Pool, Task
 from atso_bench.benchmark.timing import Stopwatch, process_bytes, seconds_of
 
 CHECKPOINT_SECONDS = 30.0
@@ -31,24 +31,6 @@ WARM_UP, BLOCK, LEAST, MOST = 3, 4, 3, 40
 PROBE_SECONDS = 2.0
 PROBED = WARM_UP + BLOCK * MOST
 
-
-@dataclass(frozen=True)
-class Labelled:
-    """``image`` ``(N, C, *patch)`` float32, ``label`` ``(N, *patch)`` int64 or soft ``(N, K, *patch)`` float32."""
-
-    image: Tensor
-    label: Tensor
-
-
-@dataclass(frozen=True)
-class Unlabelled:
-    """``image`` ``(N, C, *patch)`` float32. There is no label here to look at."""
-
-    image: Tensor
-
-
-Batch = Mapping[str, Any]
-"""A ``Labelled`` or ``Unlabelled`` by the name of the pool that it was drawn from."""
 
 Step = Callable[[Batch, float], Mapping[str, Tensor]]
 """(batch, progress in [0, 1)) -> scalar loss terms by name; the trainer minimises their sum."""
@@ -108,7 +90,7 @@ class Training:
             weight_decay=recipe.weight_decay,
             fused=means.device.type in ("cpu", "cuda"),
         )
-        self.losses = _LossLog(window=max(1, job.steps // 50))
+        self.losses = LossLog(window=max(1, job.steps // 50))
         self.times: Timeline | Unmeasured = Unmeasured()
         self.done = 0
         self.warm_up: float | None = None
@@ -248,7 +230,7 @@ class Training:
 
     @contextmanager
     def _batches(self) -> Iterator[Iterator[Any]]:
-        dataset = _Batches(self.draws, self.means.seed, self.ordinal, whole=self.means.device.type == "cpu")
+        dataset = Batches(self.draws, self.means.seed, self.ordinal, whole=self.means.device.type == "cpu")
         workers = min(self.means.workers, self.job.steps - self.done)
         loader: DataLoader[Any] = DataLoader(
             dataset,  # type: ignore[arg-type]
@@ -303,79 +285,6 @@ class Training:
         self.losses.restore(state["losses"])
         self.done = state["done"]
         return float(state["seconds"]), state.get("joules")  # older checkpoints have no joules
-
-
-class _LossLog:
-    """Means of the loss terms over windows of steps; they are read from the device once a window."""
-
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.means: dict[str, list[float]] = {"step": []}
-        self.last: float | None = None
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-
-    def add(self, step: int, terms: Mapping[str, Tensor], phase: str, *, last: bool) -> None:
-        for name, term in terms.items():
-            value = term.detach().float()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._count += 1
-        if self._count < self.window and not last:
-            return
-        self.means["step"].append(step)
-        for name, total in self._sums.items():
-            self.means.setdefault(name, []).append(total.item() / self._count)  # note: a CPU-GPU sync point
-        self.last = sum(values[-1] for name, values in self.means.items() if name != "step")
-        self._sums, self._count = {}, 0
-        if not np.isfinite(self.last):
-            raise not_finite("the loss", phase, step)
-
-    @property
-    def pending(self) -> list[Tensor]:
-        """Sums of the window that is not full yet; they have not been read from the device."""
-        return list(self._sums.values())
-
-    def state(self) -> dict[str, Any]:
-        return {"means": self.means, "sums": self._sums, "count": self._count, "last": self.last}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.means, self.last = state["means"], state["last"]
-        self._sums, self._count = dict(state["sums"]), state["count"]
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """Batch ``t`` of a training, for a ``DataLoader``; ``whole`` or just what a loader's process can make of it."""
-
-    draws: Mapping[str, Draw]
-    seed: int
-    ordinal: int
-    whole: bool
-
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        seed_everything(self.seed, self.ordinal, step, stream=0)
-        return {name: draw() if self.whole else draw.read() for name, draw in self.draws.items()}
-
-
-def not_finite(what: str, phase: str, step: int) -> FloatingPointError:
-    return FloatingPointError(
-        f"{what} of phase {phase!r} is not finite by step {step}; lower recipe.lr "
-        f"(--option recipe.lr=...) or look for NaN voxels with `atso-bench prepare`"
-    )
-
-
-def batch_shares(batch: int, names: Sequence[str]) -> dict[str, int]:
-    """Patches of each pool in a batch: an even share, at least one, the first pools get what is left over."""
-    each, more = divmod(batch, len(names))
-    return {name: max(1, each + (k < more)) for k, name in enumerate(names)}
-
-
-def seed_everything(seed: int, ordinal: int, step: int, *, stream: int) -> None:
-    """Set NumPy's, Python's and torch's global generators to where this step of this training begins."""
-    words = np.random.SeedSequence([seed, ordinal, step, stream]).generate_state(4)
-    np.random.seed(words[:2])  # noqa: NPY002 - nnU-Net's augmentation draws from the global generator
-    random.seed(int(words[2]))
-    torch.manual_seed(int(words[3]))
 
 
 @contextmanager

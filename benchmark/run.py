@@ -23,7 +23,7 @@ from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import Split, make_split
 from atso_bench.benchmark.stages import Stages
-from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData, evaluated
+from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData, evaluated, unit
 from atso_bench.benchmark.timing import Stopwatch, process_bytes
 
 
@@ -148,8 +148,7 @@ def score(
         exam = open_task(spec, dataset, split, part)
     clock, times = Stopwatch(device), profile.timeline(device)
     scores = scorer(exam.metric, exam.classes)
-    unit = "frames" if exam.track == "natural" else "cases"
-    with noticing() as unsure, bench.progress.phase("evaluation", len(part), unit) as bar:
+    with noticing() as unsure, bench.progress.phase("evaluation", len(part), unit(exam)) as bar:
         for case_id in part:
             with clock.running():
                 with times.part("prediction"):

@@ -199,6 +199,11 @@ class Task(Protocol):
         ...
 
 
+def unit(task: Task) -> str:
+    """What several cases are called."""
+    return "frames" if task.track == "natural" else "cases"
+
+
 def evaluated(task: Task) -> tuple[str, ...]:
     """The classes that count: on volumes all but the background, on frames all."""
     return task.classes[1:] if task.metric == "dice" else task.classes

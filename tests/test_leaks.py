@@ -21,8 +21,8 @@ from PIL import Image as Picture
 from test_methods import METHODS, fit
 
 from atso_bench.benchmark import registry
+from atso_bench.benchmark.batches import Batches
 from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.loop import _Batches
 from atso_bench.benchmark.progress import silent
 from atso_bench.benchmark.run import Bench, execute, model_file
 from atso_bench.benchmark.spec import Budget, RunSpec
@@ -160,7 +160,7 @@ def leaks(data: Data, trainer: Trainer, given: TrainData) -> list[str]:
             ]
         elif (array := as_array(one)) is not None:
             found += [f"an array {array.shape}" for other in hidden if np.array_equal(array, other)]
-    sent = pickle.dumps(_Batches(draws_of(trainer, given), 0, 0, whole=True))  # what a loader's process gets
+    sent = pickle.dumps(Batches(draws_of(trainer, given), 0, 0, whole=True))  # what a loader's process gets
     found += [f"{word} is sent to a loader" for word in words if word.encode() in sent]
     found += ["an array is sent to a loader" for array in hidden if array.tobytes() in sent]
     return found

@@ -22,7 +22,7 @@ import SimpleITK as sitk
 import torch
 from toy import ToyDataset
 
-from atso_bench.benchmark import engine, evaluate, grid, loop, metrics, plan, record, registry, voxels
+from atso_bench.benchmark import evaluate, grid, labelling, loop, metrics, plan, record, registry, voxels
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.pictures import view
 from atso_bench.benchmark.progress import silent
@@ -157,9 +157,9 @@ def test_rows_of_the_manifest_are_not_written_again_for_each_case(
         write(folder, labels, *rest)
 
     monkeypatch.setattr(Stages, "write_manifest", staticmethod(counted))
-    monkeypatch.setattr(engine.time, "monotonic", clock)
+    monkeypatch.setattr(labelling.time, "monotonic", clock)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 1.0)
-    monkeypatch.setattr(engine, "MANIFEST_ROWS", 5)
+    monkeypatch.setattr(labelling, "MANIFEST_ROWS", 5)
     found = []
     for count in (40, 160):
         rows = 0

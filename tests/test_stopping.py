@@ -109,7 +109,7 @@ def test_a_training_stops_at_the_next_step_and_goes_on_from_it(number, workers, 
 
 @pytest.mark.parametrize("number", BOTH)
 def test_a_signal_to_all_processes_while_the_training_waits_for_a_batch_leaves_the_loader_alive(number, tmp_path):
-    draw = loop._Batches.__getitem__
+    draw = loop.Batches.__getitem__
 
     def drawn(batches, step):
         if step == 9:
@@ -119,7 +119,7 @@ def test_a_signal_to_all_processes_while_the_training_waits_for_a_batch_leaves_t
         return draw(batches, step)
 
     def do():
-        loop._Batches.__getitem__ = drawn
+        loop.Batches.__getitem__ = drawn
         fit("self-learning", tmp_path, workers=1)
 
     assert ended(do, tmp_path / "said") == 128 + number
