@@ -199,7 +199,8 @@ def dangers(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.name.split(".")[0] for alias in node.names} if isinstance(node, ast.Import) else set()
-            names |= {(node.module or "").split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
+            if isinstance(node, ast.ImportFrom) and not all(alias.name.endswith("Error") for alias in node.names):
+                names |= {(node.module or "").split(".")[0]}  # an error of theirs may be caught
             yield from sorted(names & MODULES)
         if not isinstance(node, ast.Call):
             continue

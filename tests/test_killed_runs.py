@@ -115,8 +115,8 @@ class Moments:
 
 
 def die(place):
-    """Half of a file is there, if it is about one."""
-    if isinstance(place, Path) and place.is_file():
+    """Half of a file that is being written is there, if it is about one."""
+    if isinstance(place, Path) and place.name.endswith(".partial") and place.is_file():
         os.truncate(place, place.stat().st_size // 2)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -193,7 +193,7 @@ def test_each_file_is_looked_at_once_and_read_once_for_good(
     from atso_bench.datasets import _raw
 
     looked = read = 0
-    stat, sha256 = Path.stat, _raw._sha256
+    stat, sha256 = Path.stat, _raw.sha256
 
     def counted_stat(path: Path, **how: Any) -> Any:
         nonlocal looked
@@ -206,7 +206,7 @@ def test_each_file_is_looked_at_once_and_read_once_for_good(
         return sha256(path)
 
     monkeypatch.setattr(Path, "stat", counted_stat)
-    monkeypatch.setattr(_raw, "_sha256", counted_sha256)
+    monkeypatch.setattr(_raw, "sha256", counted_sha256)
     dataset, store = raw(tmp_path / "Dataset001_Many", count), tmp_path / "hashes.json"
     found = []
     for _ in range(2):

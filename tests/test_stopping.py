@@ -32,6 +32,7 @@ def ended(do, said, *given, meanwhile=lambda process: None):
 
     def main():
         os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
         try:
             with stopping.at_once():
                 do(*given)

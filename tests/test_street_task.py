@@ -119,7 +119,8 @@ def test_what_concerns_inference_alone_trains_nothing_anew_but_labels_anew(tmp_p
     keys = set()
     for changes in ({}, {"evaluation": "sliding"}, {"evaluation": "sliding", "window": 640}, {"mirror_pseudo": True}):
         trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path))
-        keys.add(trainer._predict_key(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False))
+        mirror = trainer.task.recipe.mirror_pseudo
+        keys.add(trainer._predict_key(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False, mirror=mirror))
     assert len(keys) == 4
 
 
