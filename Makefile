@@ -20,8 +20,8 @@ demo: $(READY) ## train four methods on a small phantom with 10 % of the labels,
 	$(BIN)/atso-bench run --method supervised,self-learning,mean-teacher,atso \
 	  --dataset phantom --fraction 10 --budget small --out results/demo
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY) ## run the tests, on all cores
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(READY) ## run the tests that take longer than a few seconds
 	$(BIN)/python -m pytest -m slow

@@ -76,7 +76,7 @@ def result(method, results):
     files = [file for file in results.rglob("*") if file.is_file() and not file.name.startswith(".cases-")]
     pictures = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files) if file.suffix == ".npz"]
     names = sorted(str(file.relative_to(results)) for file in files)
-    return timeless(json.loads(path.read_text())), weights, pictures, names
+    return timeless(json.loads(path.read_text(encoding="utf-8"))), weights, pictures, names
 
 
 def killed(do, *given):
@@ -213,7 +213,7 @@ def test_a_command_killed_while_it_says_what_it_does_says_it_the_next_time(file,
     assert not (tmp_path / "report" / "index.html").exists()
     command(tmp_path)
     assert len(read_all(tmp_path)) == 2
-    page = (tmp_path / "report" / "index.html").read_text()
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert page.rstrip().endswith("</html>")
 
 
@@ -228,7 +228,7 @@ def test_two_commands_that_end_at_the_same_time_tear_nothing(tmp_path):
     assert len(read_all(tmp_path)) == 2
     (file,) = (tmp_path / "asked").iterdir()
     assert len(asked.read(file).runs) == 2
-    assert (tmp_path / "report" / "index.html").read_text().rstrip().endswith("</html>")
+    assert (tmp_path / "report" / "index.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert not [file for file in tmp_path.rglob("*") if ".partial" in file.name]
 
 

@@ -83,10 +83,10 @@ def test_a_run_leaves_no_secret_no_name_and_no_home(home: Path, monkeypatch: pyt
     assert run(home, monkeypatch, "--profile") == 0
     assert_nothing_is_told(home / "results")
     (path,) = (home / "results" / "records").rglob("seed*.json")
-    command = json.loads(path.read_text())["environment"]["command"]
+    command = json.loads(path.read_text(encoding="utf-8"))["environment"]["command"]
     assert command[0] == "atso-bench"
     assert command[command.index("--out") + 1] == "~/results"
-    assert "--out ~/results" in (home / "results" / "report" / "index.html").read_text()
+    assert "--out ~/results" in (home / "results" / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_failed_run_leaves_none_either(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_failed_run_leaves_none_either(home: Path, monkeypatch: pytest.MonkeyP
     run(home, monkeypatch)
     assert_nothing_is_told(home / "results")
     (path,) = (home / "results" / "records").rglob("*.failed.json")
-    cause = json.loads(path.read_text())
+    cause = json.loads(path.read_text(encoding="utf-8"))
     assert "~/results/stages/x" in cause["message"]
     assert any("~/results/stages/x" in line for line in cause["traceback"])
 
