@@ -27,12 +27,19 @@ BOTH = [signal.SIGINT, signal.SIGTERM]
 fork = multiprocessing.get_context("fork")
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """SIGINT is heard, which a background shell has ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ended(do, said, *given, meanwhile=lambda process: None):
     """The exit code of a process, with a group of its own, that does this; ``said`` gets what it says of its end."""
 
     def main():
         os.setpgid(0, 0)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored
         try:
             with stopping.at_once():
                 do(*given)
