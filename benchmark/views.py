@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+BOX = (0.02, 0.4)
+"""Least and largest share of a patch that a box covers in UniMatch's code, for FixMatch too."""
+
 
 def boxes(
     number: int,

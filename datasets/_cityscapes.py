@@ -15,7 +15,7 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.datasets._caveats import caveats
 from atso_bench.datasets._decoded import Decoded
 from atso_bench.datasets._frames_on_disk import Listing, list_frames
-from atso_bench.datasets._noted import read_noted
+from atso_bench.datasets._noted import read_prepared
 from atso_bench.datasets._published import is_published, published_list
 from atso_bench.datasets._storage import storage, told
 
@@ -288,11 +288,7 @@ class CityscapesDataset:
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        path = self._folder / "prepared.json"
-        content: dict[str, Any] | None = read_noted(path)
-        if content is None:
-            raise OSError(f"{path} is damaged; `atso-bench prepare {self.name}` makes it anew")
-        return content
+        return read_prepared(self._folder, self.name)
 
     @property
     def _frames(self) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.datasets._noted import read_noted, sha256, write_noted
+from atso_bench.datasets._noted import read_noted, read_prepared, sha256, write_noted
 from atso_bench.datasets._raw import Case, RawDataset
 from atso_bench.datasets._read_json import read_object
 from atso_bench.datasets._storage import Storage, locked, new_folder, storage, told, user_plans
@@ -306,11 +306,7 @@ class NnunetDataset:
     @cached_property
     def _content(self) -> dict[str, Any]:
         """What was noted when the data was prepared."""
-        path = self._prepared / "prepared.json"
-        content: dict[str, Any] | None = read_noted(path)
-        if content is None:
-            raise OSError(f"{path} is damaged; `atso-bench prepare {self.name}` makes it anew")
-        return content
+        return read_prepared(self._prepared, self.name)
 
     @property
     def _plans(self) -> dict[str, Any]:

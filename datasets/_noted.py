@@ -30,6 +30,19 @@ def read_noted(path: Path) -> Any:
         return None
 
 
+def read_prepared(folder: Path, name: str) -> dict[str, Any]:
+    """What was noted when the dataset ``name`` was prepared in ``folder``.
+
+    Raises:
+        OSError: if it is damaged.
+    """
+    path = folder / "prepared.json"
+    content: dict[str, Any] | None = read_noted(path)
+    if content is None:
+        raise OSError(f"{path} is damaged; `atso-bench prepare {name}` makes it anew")
+    return content
+
+
 def sha256(path: Path) -> str:
     """Hash of a file's bytes."""
     with path.open("rb") as file:

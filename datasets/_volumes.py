@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,9 @@ class Kept(Opened):
         """A process that is started anew reads the cases itself."""
         return {**self.__dict__, "_cache": {}, "_bytes": 0}
 
+    @abstractmethod
     def _load(self, case_id: str) -> Any:
-        raise NotImplementedError
+        """What is handed out for a case, from its files."""
 
     def _array(self, path: Path) -> Any:
         array = open_array(path)

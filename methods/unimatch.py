@@ -26,12 +26,9 @@ from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.loop import Labelled
 from atso_bench.benchmark.losses import confident, main_head, rows, where_confident
 from atso_bench.benchmark.task import TrainData
-from atso_bench.benchmark.views import boxes, mixed, perturbed_copies
+from atso_bench.benchmark.views import BOX, boxes, mixed, perturbed_copies
 from atso_bench.methods._consistency import Terms, learn
 from atso_bench.methods._settings import Settings
-
-BOX = (0.02, 0.4)
-"""Least and largest share of a patch that a box covers."""
 
 
 class UniMatch(Settings):
