@@ -24,7 +24,7 @@ test: $(READY) ## run the tests, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(READY) ## run the tests that take longer than a few seconds
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --timeout 1800
 
 bench: $(READY) ## measure ours against its opponents and bounds, print the table of docs/performance.md; ONLY=word for some
 	mkdir -p results/bench

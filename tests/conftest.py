@@ -1,13 +1,49 @@
 """Settings of all tests, and a small dataset that several of them use."""
 
+import multiprocessing
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from atso_bench.benchmark import registry
+
 torch.set_num_threads(1)  # tiny tensors; more threads only fight each other
+
+
+@pytest.fixture(autouse=True)
+def no_trace() -> Iterator[None]:
+    """A test that leaves threads, variables, signals, a folder or a process behind fails, and the next has none of it.
+
+    With more than one thread, for one, whatever forks afterwards would wait for ever in its first convolution.
+    """
+    before = _traces()
+    children = set(multiprocessing.active_children())
+    yield
+    left = {name: found for name, found in _traces().items() if found != before[name]}
+    torch.set_num_threads(1)
+    for process in orphans := set(multiprocessing.active_children()) - children:
+        process.kill()
+    assert not left, f"changed by this test: {left}"
+    assert not orphans, f"still running: {orphans}"
+
+
+def _traces() -> dict[str, object]:
+    """What a test may change for those behind it."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
+    return {
+        "threads": torch.get_num_threads(),
+        "environment": environment,
+        "signals": handlers,
+        "folder": Path.cwd(),
+        "dataset": registry.dataset,
+        "method": registry.method,
+    }
 
 
 @pytest.fixture(scope="session")

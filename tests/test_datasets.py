@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from children import SERVER
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Pool
@@ -206,7 +207,7 @@ def test_equal_seeds_draw_equal_batches_here_and_in_another_process(dataset: Any
     again = task.draws(labelled_pool(task), 4)
     assert all(same(batch, seeded(again, seed)) for seed, batch in enumerate(first))
     assert not same(first[0], first[1])
-    with multiprocessing.get_context("fork").Pool(1) as pool:
+    with SERVER.Pool(1) as pool:
         there = pool.map(Numbers(pickle.loads(pickle.dumps(draw))), range(8))
     assert all(
         np.array_equal(a, b.numpy())
@@ -633,15 +634,14 @@ def decathlon(folder: Path) -> Path:
 
 
 @pytest.fixture
-def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """nnU-Net's converter starts processes anew, each of which imports torch; forked ones do the same sooner."""
+def served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net's converter starts processes anew, each of which imports torch; the server has done so."""
     from nnunetv2.dataset_conversion import convert_MSD_dataset
 
-    fork = SimpleNamespace(get_context=lambda _: multiprocessing.get_context("fork"))
-    monkeypatch.setattr(convert_MSD_dataset, "multiprocessing", fork)
+    monkeypatch.setattr(convert_MSD_dataset, "multiprocessing", SimpleNamespace(get_context=lambda _: SERVER))
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("served")
 def test_a_decathlon_folder_is_imported(data: Path, tmp_path: Path) -> None:
     from atso_bench.datasets.hippocampus import Hippocampus
 
@@ -656,7 +656,7 @@ def test_a_decathlon_folder_is_imported(data: Path, tmp_path: Path) -> None:
     assert [path.name for path in (data / "nnUNet_raw").glob("[!.]*Hippo*")] == ["Dataset004_Hippocampus"]
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("served")
 def test_a_decathlon_tar_is_imported_if_its_checksum_is_the_published_one(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -811,7 +811,7 @@ def test_a_new_process_draws_the_same_batch(tiny: Any) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("served")
 def test_real_hippocampus_volumes(data: Path, tmp_path: Path, real_data: Path) -> None:
     from atso_bench.datasets.hippocampus import Hippocampus
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import ended
 from test_killed import MOMENTS
 from test_methods import fit
 
@@ -39,9 +40,7 @@ def test_a_run_that_was_killed_leaves_no_more_than_one_that_was_not(moment, tmp_
         MOMENTS[moment]()
         fit("atso", tmp_path / "killed")
 
-    process = multiprocessing.get_context("fork").Process(target=die)
-    process.start()
-    process.join(60)
+    assert ended(die) == -signal.SIGKILL
     fit("atso", tmp_path / "killed")
     fit("atso", tmp_path / "whole")
     names = [

@@ -14,6 +14,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
+import children
 import pytest
 import torch
 from toy import ToyDataset, ToyDraw, ToyTask
@@ -28,7 +29,6 @@ from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.stages import Stages
 
 SPECS = [RunSpec("toy", "self-learning", "10", seed, Budget.parse("14")) for seed in range(2)]
-fork = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
@@ -218,26 +218,20 @@ def test_a_loader_that_was_killed_says_what_it_may_have_been(tmp_path, monkeypat
 # Disks
 
 
-def in_child(do, *given):
-    """The exit code of a process that does this."""
-    process = fork.Process(target=do, args=given)
-    process.start()
-    process.join(60)
-    return process.exitcode
-
-
 @pytest.mark.parametrize(("limit", "recorded"), [(200, 0), (6000, 2)])
 def test_a_full_disk_loses_nothing_that_was_there(limit, recorded, tmp_path, undisturbed):
     """A process that can write files of this many bytes: none at all, or those of a failure but not of a model."""
-    listening, saying = os.pipe()
+    os.mkfifo(tmp_path / "said")  # such a file has no size
+    listening = os.open(tmp_path / "said", os.O_RDONLY | os.O_NONBLOCK)
 
     def limited():
-        shown = Lines(lambda line: os.write(saying, f"{line}\n".encode()))
+        shown = Lines(lambda line: print(line, flush=True))
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         sys.exit(grid.work(SPECS, tmp_path, "cpu", 0, shown=shown))
 
-    assert in_child(limited) == 2  # both were tried
+    assert children.ended(limited, said=tmp_path / "said") == 2  # both were tried
     said = os.read(listening, 1 << 16).decode()
+    os.close(listening)
     assert said.count("File too large; raise the limit (ulimit -f)") >= 2
     assert said.count("nor could its record be written") == 2 - recorded
     assert len(list(tmp_path.rglob("*.failed.json"))) == recorded
@@ -293,7 +287,7 @@ def test_a_results_folder_that_cannot_be_written_to_is_an_error_before_any_train
                 assert f"{readonly} cannot be written to; change its permissions" in result.output.replace("\n", "")
             assert not list(readonly.rglob("*.json"))
 
-        assert in_child(run) == 0
+        assert children.ended(run) == 0
         readonly.chmod(0o755)
 
 
@@ -310,14 +304,12 @@ def test_a_folder_of_somebody_else_inside_the_results_is_found_too():
             assert result.exit_code == 2
             assert "stages cannot be written to" in result.output.replace("\n", "")
 
-        assert in_child(run) == 0
+        assert children.ended(run) == 0
 
 
-@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
-def test_data_that_vanishes_is_a_failure_of_the_runs_that_need_it(devices, tmp_path, monkeypatch, undisturbed, capfd):
-    """And it is no failure of the command: the others are reported, and a later start completes."""
-    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: fork)
-    load, gone = ToyDataset.load, tmp_path / "gone"
+def data_vanishes(patch, gone):
+    """From the first record on; the file ``gone`` is there then."""
+    load, write, known = ToyDataset.load, record.Record.write, ToyDataset.identity.fget
 
     def vanishing(dataset, case_id):
         if gone.exists():
@@ -327,26 +319,35 @@ def test_data_that_vanishes_is_a_failure_of_the_runs_that_need_it(devices, tmp_p
     def identity(dataset):
         if gone.exists():
             raise FileNotFoundError(2, "No such file or directory", "/data/dataset.json")
-        return "toy"
-
-    write = record.Record.write
+        return known(dataset)
 
     def last(found, results):
         path = write(found, results)
         gone.touch()
         return path
 
+    patch.setattr(ToyDataset, "load", vanishing)
+    patch.setattr(ToyDataset, "identity", property(identity))
+    patch.setattr(record.Record, "write", last)
+
+
+@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
+def test_data_that_vanishes_is_a_failure_of_the_runs_that_need_it(devices, tmp_path, monkeypatch, undisturbed, capfd):
+    """And it is no failure of the command: the others are reported, and a later start completes."""
+    gone, said = tmp_path / "gone", tmp_path / "said"
+    said.touch()
+    context = children.Context(lambda: data_vanishes(pytest.MonkeyPatch(), gone), said)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
     with monkeypatch.context() as patch:
-        patch.setattr(ToyDataset, "load", vanishing)
-        patch.setattr(ToyDataset, "identity", property(identity))
-        patch.setattr(record.Record, "write", last)
+        data_vanishes(patch, gone)
         failed = grid.run_grid(SPECS, tmp_path, devices, 0, fresh=False)
-        assert 1 <= failed <= 2 if len(devices) == 2 else failed == 1
-        assert len(read_all(tmp_path)) == 2 - failed
-        assert "No such file or directory; check the spelling, and that its disk is mounted" in capfd.readouterr().out
-        gone.unlink()
-        patch.setattr(record.Record, "write", write)
-        assert grid.run_grid(SPECS, tmp_path, devices, 0, fresh=False) == 0
+    assert 1 <= failed <= 2 if len(devices) == 2 else failed == 1
+    assert len(read_all(tmp_path)) == 2 - failed
+    told = capfd.readouterr().out + said.read_text()
+    assert "No such file or directory; check the spelling, and that its disk is mounted" in told
+    gone.unlink()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: children.Context())
+    assert grid.run_grid(SPECS, tmp_path, devices, 0, fresh=False) == 0
     assert weights(tmp_path) == undisturbed
     assert not list(tmp_path.rglob("*.failed.json"))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 
 import pytest
+from children import ended
 from test_methods import fit
 
 from atso_bench.benchmark import loop, record
@@ -75,8 +75,5 @@ def undisturbed(tmp_path_factory):
 def test_a_killed_run_goes_on_to_the_same_weights(name, moment, tmp_path, undisturbed):
     if name == "mean-teacher" and ("label" in moment or "manifest" in moment or "student" in moment):
         pytest.skip("mean teacher has no such moment")
-    process = multiprocessing.get_context("fork").Process(target=_run_and_die, args=(moment, name, tmp_path))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    assert ended(_run_and_die, moment, name, tmp_path) == -signal.SIGKILL
     assert fit(name, tmp_path)[0] == undisturbed[name]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
 from pathlib import Path
 
 import pytest
-from toy import ToyDataset, ToyTask
+from children import ended, started, until
+from toy import ToyDataset, ToyTask, known
 from typer.testing import CliRunner
 
 from atso_bench.benchmark import asked, grid, loop, record, registry
@@ -25,15 +25,14 @@ from atso_bench.datasets.phantom import Phantom
 from atso_bench.datasets.streets import Streets
 
 METHODS = registry.names("methods")
-fork = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
-    """``--dataset toy`` is the toy; other numbers of threads would be other roundings."""
-    real = registry.dataset
+    """``--dataset toy`` is the toy, as in children; other numbers of threads would be other roundings."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(registry, "dataset", lambda name, c="": ToyDataset() if name == "toy" else real(name, c))
+    monkeypatch.setattr(registry, "dataset", registry.dataset)  # to be undone
+    known()
 
 
 def spec(method, seed=0):
@@ -81,11 +80,9 @@ def result(method, results):
 
 def killed(do, *given):
     """Whether a process that does this was killed, and did not come to its end."""
-    process = fork.Process(target=do, args=given)
-    process.start()
-    process.join(60)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+    code = ended(do, *given)
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 class Moments:
@@ -219,12 +216,8 @@ def test_a_command_killed_while_it_says_what_it_does_says_it_the_next_time(file,
 
 def test_two_commands_that_end_at_the_same_time_tear_nothing(tmp_path):
     """They share the runs, and both write what was asked for and the report."""
-    processes = [fork.Process(target=command, args=(tmp_path,)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
+    with started(command, tmp_path) as one, started(command, tmp_path) as other:
+        assert one.end() == other.end() == 0
     assert len(read_all(tmp_path)) == 2
     (file,) = (tmp_path / "asked").iterdir()
     assert len(asked.read(file).runs) == 2
@@ -240,24 +233,19 @@ def test_the_run_of_a_process_that_was_killed_is_taken_up_by_another(tmp_path, u
         def step(training, batch):
             one_step(training, batch)
             if training.done == 5:
-                while not waiting.exists():
-                    pass
+                until(waiting.exists)
                 die(None)
 
         loop.Training._one_step, loop.CHECKPOINT_SECONDS = step, 0.0
         run("supervised", tmp_path / "results")
 
-    process = fork.Process(target=first)
-    process.start()
-    while not list(tmp_path.glob("results/stages/*/progress.pt")):
-        pass
     made = []
-    with pytest.MonkeyPatch.context() as patch:
+    with started(first) as child, pytest.MonkeyPatch.context() as patch:
+        until(lambda: list(tmp_path.glob("results/stages/*/progress.pt")))
         patch.setattr(loop.Training, "_one_step", lambda *given: made.append(given[0].done) or one_step(*given))
         shown = Lines(lambda line: waiting.touch() if "waiting for another process" in line else None)
         assert grid.work([spec("supervised")], tmp_path / "results", "cpu", 0, shown=shown) == 0
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+        assert child.end() == -signal.SIGKILL
     assert made[0] == 4
     assert result("supervised", tmp_path / "results") == result("supervised", undisturbed("supervised"))
 

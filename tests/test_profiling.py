@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import signal
 import time
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from children import ended
 import torch
 from test_killed import MOMENTS
 from test_methods import TOY
@@ -118,9 +119,7 @@ def test_a_killed_training_keeps_its_profile_or_says_what_is_missing(measured, t
         MOMENTS["inside the first training"]()
         fit("mean-teacher", tmp_path, profile=measured)
 
-    process = multiprocessing.get_context("fork").Process(target=die)
-    process.start()
-    process.join(60)
+    assert ended(die) == -signal.SIGKILL
     before = Stages.load(next(tmp_path.rglob("progress.pt")))
     _, _, profile = fit("mean-teacher", tmp_path)
     (row,) = profile.phases

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 
+import children
 import pytest
 import torch
 from toy import ToyDataset
@@ -139,37 +141,33 @@ def test_frames_are_called_frames_and_cases_cases(bench, monkeypatch):
     assert said("natural") == {"steps", "frames"}
 
 
-def test_two_processes_share_a_grid(tmp_path, capfd):
+def test_two_processes_share_a_grid(tmp_path):
     """Both are given all runs; each run is made once."""
-    import multiprocessing
-
     specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(4)]
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=grid.work, args=(specs, tmp_path, "cpu", 0)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    given, said = (grid.work, specs, tmp_path, "cpu", 0), tmp_path / "said"
+    with children.started(*given, said=said) as one, children.started(*given, said=said) as other:
+        assert one.end() == other.end() == 0
     assert len(read_all(tmp_path)) == 4
-    assert capfd.readouterr().out.count(": running") == 4
+    assert said.read_text().count(": running") == 4
 
 
 def test_a_run_that_fails_is_tried_by_one_process_and_counts_once(tmp_path, monkeypatch):
-    import multiprocessing
-
-    fork, train = multiprocessing.get_context("fork"), Trainer.train
-    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: fork)  # keeps the toy
     tried = tmp_path / "tried"
 
-    def failing(trainer, *args, **more):
-        if trainer.seed == 1:
-            with tried.open("a") as file:
-                file.write("x")
-            raise RuntimeError("the device is gone")
-        return train(trainer, *args, **more)
+    def the_device_is_gone():
+        train = Trainer.train
 
-    monkeypatch.setattr(Trainer, "train", failing)
+        def failing(trainer, *args, **more):
+            if trainer.seed == 1:
+                with tried.open("a") as file:
+                    file.write("x")
+                raise RuntimeError("the device is gone")
+            return train(trainer, *args, **more)
+
+        Trainer.train = failing
+
+    context = children.Context(the_device_is_gone)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
     specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(2)]
     assert grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 1
     assert tried.read_text() == "x"

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import children
 import pytest
 from test_methods import METHODS, fit
 from toy import ToyDataset, ToyTask
@@ -24,7 +25,6 @@ from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.stages import Stages
 
 BOTH = [signal.SIGINT, signal.SIGTERM]
-fork = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
@@ -35,24 +35,18 @@ def heard():
     signal.signal(signal.SIGINT, before)
 
 
-def ended(do, said, *given, meanwhile=lambda process: None):
-    """The exit code of a process, with a group of its own, that does this; ``said`` gets what it says of its end."""
+def ended(do, said, *given):
+    """The exit code of a child that does this; ``said`` gets what it says of its end."""
+    return children.ended(stoppable, do, said, given)
 
-    def main():
-        os.setpgid(0, 0)
-        try:
-            with stopping.at_once():
-                do(*given)
-        except stopping.Interrupted as stop:
-            said.write_text(str(stop))
-            sys.exit(stop.code)
 
-    process = fork.Process(target=main)
-    process.start()
-    meanwhile(process)
-    process.join(60)
-    assert process.exitcode is not None
-    return process.exitcode
+def stoppable(do, said, given):
+    try:
+        with stopping.at_once():
+            do(*given)
+    except stopping.Interrupted as stop:
+        said.write_text(str(stop))
+        sys.exit(stop.code)
 
 
 def calls(owner, name, count, do):
@@ -83,7 +77,7 @@ def signalled(number, folder, name, owner, function, count, workers=0, times=1):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The weights of a method's undisturbed fit. The first takes seconds, which forks of this process then have not."""
+    """The weights of a method's undisturbed fit."""
     return functools.cache(lambda name: fit(name, tmp_path_factory.mktemp(name))[0])
 
 
@@ -227,21 +221,19 @@ def test_loader_processes_end_with_their_parent(tmp_path):
     """They ignore the signals that end it."""
 
     def note_and_die():
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-        (tmp_path / "children").write_text(children)
+        loaders = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        (tmp_path / "loaders").write_text(loaders)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def do():
         calls(loop.Training, "_one_step", 3, note_and_die)
         fit("supervised", tmp_path, workers=2)
 
-    assert ended(do, tmp_path / "said") == -signal.SIGKILL
-    children = [int(word) for word in (tmp_path / "children").read_text().split()]
-    assert len(children) == 2
-    until = time.monotonic() + 20  # they look for their parent every five seconds
-    while any(map(alive, children)) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not any(map(alive, children))
+    with children.started(do) as child:
+        assert child.end() == -signal.SIGKILL
+        loaders = [int(word) for word in (tmp_path / "loaders").read_text().split()]
+        assert len(loaders) == 2
+        children.until(lambda: not any(map(alive, loaders)), seconds=20)  # they look for their parent every five
 
 
 def alive(pid):
@@ -252,30 +244,30 @@ def alive(pid):
 
 
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeypatch, capfd, undisturbed):
+def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeypatch):
     """SIGTERM to the first process, as ``docker stop`` sends it, or to all of them, as SLURM does."""
-    undisturbed("supervised")
-    monkeypatch.setattr(registry, "dataset", lambda name, configuration="2d": ToyDataset())
-    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: fork)  # keeps the toy
     specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("12")) for seed in range(2)]
-    one_step = loop.Training._one_step
-
-    def slow(training, batch):
-        one_step(training, batch)
-        (tmp_path / f"training {os.getpid()}").touch()
-        time.sleep(0.1)
+    told = tmp_path / "told"
 
     def do():
+        fork, one_step = multiprocessing.get_context("fork"), loop.Training._one_step
+        multiprocessing.get_context = lambda kind: fork  # of a child that has computed nothing; it keeps the toy
+
+        def slow(training, batch):
+            one_step(training, batch)
+            (tmp_path / f"training {os.getpid()}").touch()
+            time.sleep(0.1)
+
         loop.Training._one_step = slow
         grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False)
 
-    def stop(process):
-        while len(list(tmp_path.glob("training *"))) < 2 and process.is_alive():
-            time.sleep(0.02)
-        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
-
-    assert ended(do, tmp_path / "said", meanwhile=stop) == 143
-    told = capfd.readouterr().out
+    with children.started(stoppable, do, tmp_path / "said", (), said=told) as child:
+        children.until(lambda: len(list(tmp_path.glob("training *"))) == 2)
+        (os.killpg if whole_group else os.kill)(child.pid, signal.SIGTERM)
+        assert child.end() == 143
+    monkeypatch.setattr(registry, "dataset", lambda name, configuration="2d": ToyDataset())
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: children.Context())
+    told = told.read_text()
     for name in "12":
         assert re.search(rf"^{name} \(cpu\): stopped in phase 'M0' at step \d+ of 12; the same command", told, re.M)
     done = [Stages.load(file)["done"] for file in tmp_path.glob("stages/*/progress.pt")]
