@@ -26,7 +26,8 @@ def no_trace() -> Iterator[None]:
     yield
     left = {name: found for name, found in _traces().items() if found != before[name]}
     torch.set_num_threads(1)
-    for process in orphans := set(multiprocessing.active_children()) - children:
+    orphans = set(multiprocessing.active_children()) - children
+    for process in orphans:
         process.kill()
     assert not left, f"changed by this test: {left}"
     assert not orphans, f"still running: {orphans}"
