@@ -28,8 +28,8 @@ slow: $(READY) ## run the tests that take longer than a few seconds
 
 bench: $(READY) ## measure ours against its opponents and bounds, print the table of docs/performance.md; ONLY=word for some
 	mkdir -p results/bench
-	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' $(if $(ONLY),-k "$(ONLY)") \
-	  --table results/bench/table.md --benchmark-json results/bench/bench.json --benchmark-disable-gc --benchmark-quiet
+	ATSO_BENCH_TABLE=results/bench/table.md $(BIN)/python -m pytest tests/benchmarks $(if $(ONLY),-k "$(ONLY)") \
+	  --timeout 1800 --benchmark-json results/bench/bench.json --benchmark-disable-gc --benchmark-quiet
 
 check: $(READY) ## lint, formatting, types, Dockerfile
 	$(BIN)/ruff check

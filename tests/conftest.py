@@ -36,7 +36,7 @@ def no_trace() -> Iterator[None]:
 def _traces() -> dict[str, object]:
     """What a test may change for those behind it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     return {
         "threads": torch.get_num_threads(),
         "environment": environment,

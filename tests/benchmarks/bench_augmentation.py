@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import volumes
-from racing import Goal, faster
+from racing import Goal, faster, sized
 
 pytestmark = pytest.mark.benchmark(group="augmentation")
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.benchmark(group="augmentation")
     [
         ("2d", 16, faster(7), 80),
         ("2d", 64, faster(12), 40),
-        ("2d", 366, None, 8),
+        ("2d", sized(366, 32), None, 8),
         ("3d_fullres", 2, faster(2), 100),
         ("3d_fullres", 9, faster(2), 40),
     ],

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from racing import faster
+from racing import faster, sized
 
 pytestmark = pytest.mark.benchmark(group="frames")
 HEIGHT, WIDTH = 1024, 2048
 CROP = (512, 1024)
-FRAMES = 8
+FRAMES = sized(8, 2)
 SCALES = (0.5, 2.0)
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 Crop = Callable[[Path, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]

@@ -9,10 +9,10 @@ import pytest
 import torch
 import volumes
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from racing import faster
+from racing import faster, sized
 
 pytestmark = pytest.mark.benchmark(group="pseudo labels")
-VOLUMES = 2
+VOLUMES = sized(2, 1)
 
 
 @pytest.mark.parametrize("mirror", [True, False])

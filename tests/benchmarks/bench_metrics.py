@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
-from racing import within
+from racing import sized, within
 from scipy import ndimage
 
 from atso_bench.benchmark import metrics
 
-SHAPE, SPACING = (300, 300, 200), (0.8, 0.8, 1.5)
-RADII = {"liver": (80, 70, 60), "pancreas": (30, 20, 15)}
+SHAPE, SPACING = sized((300, 300, 200), (60, 60, 40)), (0.8, 0.8, 1.5)
+CENTRE = tuple(size // 2 for size in SHAPE)
+RADII = sized({"liver": (80, 70, 60), "pancreas": (30, 20, 15)}, {"liver": (20, 18, 12), "pancreas": (9, 6, 5)})
 GOALS = {"liver": within(0.2), "pancreas": within(0.03)}
 
 
@@ -31,8 +32,9 @@ def organ(seed: int, centre: tuple[int, ...], radii: tuple[int, ...]) -> np.ndar
 
 def pair(name: str) -> tuple[np.ndarray, np.ndarray]:
     """A prediction that is shifted, a little smaller and uneven elsewhere; and its reference."""
-    reference = organ(0, (150, 140, 100), RADII[name])
-    return organ(1, (152, 142, 99), tuple(radius - 1 for radius in RADII[name])), reference
+    reference = organ(0, CENTRE, RADII[name])
+    moved = tuple(at + by for at, by in zip(CENTRE, (2, 2, -1), strict=True))
+    return organ(1, moved, tuple(radius - 1 for radius in RADII[name])), reference
 
 
 def ours(prediction: np.ndarray, reference: np.ndarray) -> tuple[float, float]:

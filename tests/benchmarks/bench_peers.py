@@ -18,19 +18,20 @@ import torch
 import volumes
 from bench_losses import parameter_by_parameter
 from bench_metrics import directed
-from racing import Action, faster, now, often
+from racing import Action, faster, now, often, sized
 from scipy import ndimage
 from stepping import steps_of
 from torch import nn
-from uncertainty import PASSES, UncertaintyAware
 
 from atso_bench.benchmark.loop import Training, autocast
 from atso_bench.benchmark.losses import main_head, rows, sigmoid_rampup, softmax_mse
+from atso_bench.methods._consistency import noisy
 from atso_bench.methods.mean_teacher import MeanTeacher
+from atso_bench.methods.ua_mt import UncertaintyAwareMeanTeacher
 
 pytestmark = pytest.mark.benchmark(group="mean teacher's step")
-SIZE = {"width": 16, "batch": 32}
-STEPS = 3  # in a round
+SIZE = {"width": sized(16, 4), "batch": sized(32, 4)}
+STEPS = sized(3, 1)  # in a round
 SCORED_EVERY = 200
 
 
@@ -54,20 +55,18 @@ def test_a_peers_loop(race: Callable[..., Any], device: torch.device, tmp_path: 
         )
 
 
-@pytest.mark.parametrize(
-    ("at_once", "words"), [(1, "one by one"), (2, "two at once, as the paper's code"), (PASSES, "in one batch")]
-)
-def test_uncertainty(race: Callable[..., Any], device: torch.device, tmp_path: Path, at_once: int, words: str) -> None:
-    task = volumes.task("2d", **SIZE)
+def test_uncertainty(race: Callable[..., Any], device: torch.device, tmp_path: Path) -> None:
+    """What UA-MT's noisy passes of the teacher cost."""
+    task, opponent = volumes.task("2d", **SIZE), UncertaintyAwareMeanTeacher()
     with (
         steps_of(MeanTeacher(), task, tmp_path, device) as (_, ours),
-        steps_of(UncertaintyAware(at_once=at_once), task, tmp_path, device) as (_, theirs),
+        steps_of(opponent, task, tmp_path, device) as (_, theirs),
     ):
         race(
             "mean-teacher's step, 2d, batch 32, data in process",
             often(ours, STEPS),
             often(theirs, STEPS),
-            opponent=f"UA-MT: {PASSES} more passes of the teacher, {words}",
+            opponent=f"UA-MT: {opponent.passes} more passes of the teacher, one by one",
             rounds=4,
             work=STEPS,
         )
@@ -92,7 +91,7 @@ def ssl4mis(training: Training, draws: Mapping[str, Any], log: Path, device: tor
         with autocast(device):
             output = student(torch.cat([image, unlabelled]))
             with torch.no_grad():
-                target = main_head(teacher(method.perturb(unlabelled)))
+                target = main_head(teacher(noisy(unlabelled, method.noise, method.noise_clip)))
             supervised = task.loss(rows(output, 0, n), label)
             consistency = softmax_mse(main_head(output)[n:], target)
         weight = 0.1 * sigmoid_rampup(done / training.job.steps, 1)

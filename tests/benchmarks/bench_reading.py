@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import volumes
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from racing import sized
 
 from atso_bench.datasets import _volumes
 from atso_bench.datasets._patches import cut
 
 pytestmark = pytest.mark.benchmark(group="reading")
-PATCHES = 64
+PATCHES = sized(64, 4)
 
 
 @pytest.mark.parametrize("memory", [True, False], ids=["memory", "files"])

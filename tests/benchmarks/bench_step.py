@@ -12,7 +12,7 @@ import pytest
 import torch
 import volumes
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from racing import Action, Goal, faster, often, overhead
+from racing import Action, Goal, faster, often, overhead, sized
 from stepping import steps_of
 from torch import nn
 
@@ -20,8 +20,8 @@ from atso_bench.benchmark.loop import Training, autocast
 from atso_bench.methods.supervised import Supervised
 
 pytestmark = pytest.mark.benchmark(group="training step")
-SIZES = {"2d": {"width": 16, "batch": 32}, "3d_fullres": {"width": 8, "batch": 2}}
-STEPS = (3, 8)  # in a round, without and with a loader's process, which has up to 4 batches ready when it begins
+SIZES = {"2d": {"width": sized(16, 4), "batch": sized(32, 4)}, "3d_fullres": {"width": sized(8, 4), "batch": 2}}
+STEPS = sized((3, 8), (1, 1))  # in a round, without and with a loader's process, which has up to 4 batches ready when it begins
 
 RACES = [
     ("2d", 0, "bare step, batch at hand", overhead(1.05), 16),

@@ -1,6 +1,7 @@
 """How benchmarks measure: ours and an opponent in turns, in one process, and a table with the goals at the end.
 
-A benchmark is a test that asks for ``race``. ``make bench`` runs all of them, on a GPU where there is one.
+A benchmark is a test that asks for ``race``. ``make bench`` runs all of them, on a GPU where there is one; ``make test``
+runs each of them once, on little data, and measures nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from racing import HEAD, Action, Goal, Row, now
+from racing import HEAD, TABLE, Action, Goal, Row, now
 
 ROWS = pytest.StashKey[list[Row]]()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--table", type=Path, help="file for the table, in Markdown")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,7 +43,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., Row]:
+def race(request: pytest.FixtureRequest) -> Callable[..., Row | None]:
     """Measure ours against an opponent, a round of each in turns, and add a row to the table.
 
     Args (of the function that this gives):
@@ -58,6 +55,9 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., Row]:
         work: how often one call does the thing: the table has the time of one.
         charged: seconds that the opponent takes beside each call, measured apart.
     """
+    if TABLE is None:
+        return once
+    benchmark: Any = request.getfixturevalue("benchmark")
 
     def run(
         part: str,
@@ -93,6 +93,13 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., Row]:
     return run
 
 
+def once(part: str, ours: Action, theirs: Action | None = None, **more: Any) -> None:
+    """No race, just a try."""
+    ours()
+    if theirs is not None:
+        theirs()
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     rows = config.stash[ROWS]
     if not rows:
@@ -103,6 +110,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line("")
     for line in [*lines, "", words]:
         terminalreporter.write_line(line)
-    if target := config.getoption("--table"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("\n".join([*lines, "", words + ".", ""]), encoding="utf-8")
+    if TABLE is not None:
+        TABLE.parent.mkdir(parents=True, exist_ok=True)
+        TABLE.write_text("\n".join([*lines, "", words + ".", ""]), encoding="utf-8")

@@ -15,6 +15,7 @@ import pytest
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from racing import sized
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import Pool
@@ -26,7 +27,7 @@ from atso_bench.datasets.phantom import Phantom
 REAL = Path(os.environ.get("ATSO_BENCH_REAL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 SOURCE = REAL / "Task04_Hippocampus"
 DATA = "hippocampus" if SOURCE.is_dir() else "phantom"
-CASES = 48
+CASES = sized(48, 16)
 
 
 @cache
@@ -59,7 +60,9 @@ def _few(folder: Path) -> Path:
     return folder
 
 
-def task(configuration: str = "2d", budget: str = "standard", labelled: int = 30, **overrides: Any) -> Any:
+def task(
+    configuration: str = "2d", budget: str = sized("standard", "small"), labelled: int = sized(30, 8), **overrides: Any
+) -> Any:
     """A task on ``labelled`` labelled cases, opened for the whole pool and T."""
     found = dataset(configuration)
     return found.task(found.pool[:labelled], (*found.pool, *found.test), Budget.parse(budget), overrides)
