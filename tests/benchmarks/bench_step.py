@@ -21,7 +21,9 @@ from atso_bench.methods.supervised import Supervised
 
 pytestmark = pytest.mark.benchmark(group="training step")
 SIZES = {"2d": {"width": sized(16, 4), "batch": sized(32, 4)}, "3d_fullres": {"width": sized(8, 4), "batch": 2}}
-STEPS = sized((3, 8), (1, 1))  # in a round, without and with a loader's process, which has up to 4 batches ready when it begins
+STEPS = sized(
+    (3, 8), (1, 1)
+)  # in a round, without and with a loader's process, which has up to 4 batches ready when it begins
 
 RACES = [
     ("2d", 0, "bare step, batch at hand", overhead(1.05), 16),
