@@ -9,8 +9,8 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from children import ended
 import torch
+from children import ended
 from test_killed import MOMENTS
 from test_methods import TOY
 from toy import ToyDataset, ToyDraw

@@ -1,7 +1,7 @@
 """How benchmarks measure: ours and an opponent in turns, in one process, and a table with the goals at the end.
 
-A benchmark is a test that asks for ``race``. ``make bench`` runs all of them, on a GPU where there is one; ``make test``
-runs each of them once, on little data, and measures nothing.
+A benchmark is a test that asks for ``race``. ``make bench`` runs all of them, on a GPU where there is one.
+``make test`` runs each of them once, on little data, and measures nothing.
 """
 
 from __future__ import annotations
