@@ -9,7 +9,7 @@ READY := $(BIN)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow bench check regression lock image-test clean
+.PHONY: help setup demo test slow bench check regression docs lock image-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ regression: $(READY) ## train four methods briefly and compare with the records 
 	  --seed 0,1 --budget small:200 --device cpu --out results/regression
 	$(BIN)/atso-bench compare tests/baseline results/regression
 
+docs: $(READY) ## build the documentation's site into site/
+	$(BIN)/mkdocs build --quiet
+
 lock: $(UV) ## renew requirements.lock after a change in pyproject.toml; LOCK=--upgrade takes newer versions too
 	$(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --extra dev $(LOCK) pyproject.toml -o requirements.lock
@@ -52,7 +55,7 @@ image-test: ## build the image and run a job in it (Debian, root, 25 GB of disk;
 	tests/image_test.sh
 
 clean: ## remove .venv and the caches; results stay
-	rm -rf .venv build dist src/*.egg-info .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site src/*.egg-info .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Two steps: uv, which `lock` needs too, then everything else.
