@@ -12,7 +12,8 @@ import torch
 
 from atso_bench.benchmark import registry
 
-torch.set_num_threads(1)  # tiny tensors; more threads only fight each other
+os.environ["OMP_NUM_THREADS"] = "1"  # also where a test runs a command: tiny tensors, and workers on every core
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import torch
+from children import ended
 
 from atso_bench.benchmark import grid, loop, timing
 from atso_bench.benchmark.energy import Meter
@@ -58,6 +59,21 @@ def test_bfloat16_is_used_where_the_hardware_has_it_and_not_emulated(monkeypatch
         chosen = loop.autocast(torch.device("cuda:0"))
         assert (chosen.kind, chosen.dtype, chosen.enabled) == ("cuda", torch.bfloat16, native)
     assert not loop.autocast(torch.device("cpu")).enabled
+
+
+def test_loaders_that_start_after_a_computation_with_several_threads_work(tmp_path, monkeypatch):
+    """They are forks of this process: OpenMP's threads are not in them, and what asks for these would wait for ever."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+
+    def compute_and_load():
+        grid.settle("cpu", 2)
+        image = torch.randn(8, 16, 128, 128)
+        torch.nn.functional.conv2d(image, torch.randn(16, 16, 3, 3))  # OpenMP has its threads now
+        specs = [RunSpec("toy", "self-learning", "10", 0, Budget.parse("14"))]
+        assert grid.work(specs, tmp_path, "cpu", 2, threads=2) == 0
+        assert torch.get_num_threads() == 2
+
+    assert ended(compute_and_load) == 0
 
 
 def test_a_lock_ends_with_its_block_also_while_a_forked_loader_lives(tmp_path):

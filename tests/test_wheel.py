@@ -22,7 +22,12 @@ pytestmark = pytest.mark.skipif(not UV.exists(), reason="uv is not in this envir
 def run(*words: object, cwd: Path, **environment: str) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ATSO_BENCH", "PYTHON"))}
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=900
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
