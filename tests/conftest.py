@@ -22,29 +22,29 @@ def no_trace() -> Iterator[None]:
 
     With more than one thread, for one, whatever forks afterwards would wait for ever in its first convolution.
     """
-    before = _traces()
-    children = set(multiprocessing.active_children())
+    before, children = _traces(), set(multiprocessing.active_children())
     yield
-    left = {name: found for name, found in _traces().items() if found != before[name]}
+    after = _traces()
+    changed = sorted(name for name in before | after if before.get(name) != after.get(name))
     torch.set_num_threads(1)
     orphans = set(multiprocessing.active_children()) - children
     for process in orphans:
         process.kill()
-    assert not left, f"changed by this test: {left}"
+    assert not changed, f"this test changed {', '.join(changed)}"
     assert not orphans, f"still running: {orphans}"
 
 
 def _traces() -> dict[str, object]:
-    """What a test may change for those behind it."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    """What a test may change for those behind it; variables of pytest and torch are their own business."""
+    own = ("PYTEST_", "TORCHINDUCTOR_")
     return {
-        "threads": torch.get_num_threads(),
-        "environment": environment,
-        "signals": handlers,
-        "folder": Path.cwd(),
-        "dataset": registry.dataset,
-        "method": registry.method,
+        **{name: value for name, value in os.environ.items() if not name.startswith(own)},
+        "torch's threads": torch.get_num_threads(),
+        "the handler of SIGINT": signal.getsignal(signal.SIGINT),
+        "the handler of SIGTERM": signal.getsignal(signal.SIGTERM),
+        "the working folder": Path.cwd(),
+        "registry.dataset": registry.dataset,
+        "registry.method": registry.method,
     }
 
 
