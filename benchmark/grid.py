@@ -18,11 +18,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import asked, registry, remedies, stopping
+from atso_bench.benchmark import asked, origin, registry, remedies, stopping
 from atso_bench.benchmark.execution import PLAIN, Execution, settled
 from atso_bench.benchmark.progress import Lines, Progress, on
 from atso_bench.benchmark.record import Record, failure_path, write_failure
-from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
+from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec, digest
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -139,15 +139,30 @@ def remembered() -> Callable[[str, str], str]:
 def finished(
     results: Path, spec: RunSpec, since: float = 0.0, identity: Callable[[str, str], str] = _identity
 ) -> Record | None:
-    """The run's record if there is one that can be read, made from data of this content hash."""
+    """The run's record if there is one that can be read, made from this data by this method as they are now."""
+    return _found(results, spec, since, identity)[0]
+
+
+def _found(
+    results: Path, spec: RunSpec, since: float, identity: Callable[[str, str], str]
+) -> tuple[Record | None, str]:
+    """The same, and why a record that is there does not count."""
     path = results / "records" / spec.path
     if not path.exists() or path.stat().st_mtime < since:
-        return None
+        return None, ""
     try:
         found = Record.read(path)
-    except ValueError:  # torn, or of another schema: the run is done again
-        return None
-    return found if found.data == identity(spec.dataset, spec.configuration) else None
+    except ValueError:
+        return None, "its record cannot be read"  # torn, or of another schema
+    if found.data != identity(spec.dataset, spec.configuration):
+        return None, "its data has changed since"
+    return (found, "") if _same_method(found, spec) else (None, "the method's code or defaults have changed since")
+
+
+def _same_method(found: Record, spec: RunSpec) -> bool:
+    """Whether the method is still that of the record; those from before there was a hash of its code do not say."""
+    method = registry.method(spec.method, spec.options)
+    return digest(found.options) == digest(method.model_dump()) and found.code in ("", origin.code(type(method)))
 
 
 def work(
@@ -211,8 +226,8 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callabl
         bench.progress.note(f"{place} {spec.title}: failed in another process")
         return False
     try:
-        found = finished(bench.results, spec, bench.since, identity)
-        bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}")
+        found, why = _found(bench.results, spec, bench.since, identity)
+        bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}{why and f' again: {why}'}")
         if found and bench.profile and not profile_path(bench.results, spec).exists():
             bench.progress.note("    without a profile; --fresh runs it again, with one")
         found = found or execute(spec, bench)

@@ -33,9 +33,10 @@ def fit(name, folder, *, profile=True, workers=0):
     split = make_split(TOY, spec)
     task = TOY.task(split.labelled, (*split.labelled, *split.unlabelled), spec.budget, {})
     found = Profile(on=profile)
-    trainer = Trainer(task, spec.budget, 0, Stages(folder), workers=workers, profile=found)
+    method = registry.method(name, {})
+    trainer = Trainer(task, spec.budget, 0, Stages(folder), workers=workers, profile=found, method=method)
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
-    return weights_digest(registry.method(name, {}).fit(trainer, data)), trainer, found
+    return weights_digest(method.fit(trainer, data)), trainer, found
 
 
 @pytest.mark.parametrize("name", registry.names("methods"))

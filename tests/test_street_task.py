@@ -113,14 +113,15 @@ def test_the_identity_changes_with_what_determines_training_and_with_nothing_els
 
 
 def test_what_concerns_inference_alone_trains_nothing_anew_but_labels_anew(tmp_path):
+    from atso_bench.benchmark import registry
     from atso_bench.benchmark.engine import Trainer
     from atso_bench.benchmark.stages import Stages
 
     keys = set()
     for changes in ({}, {"evaluation": "sliding"}, {"evaluation": "sliding", "window": 640}, {"mirror_pseudo": True}):
-        trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path))
+        trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path), method=registry.method("supervised", {}))
         mirror = trainer.task.recipe.mirror_pseudo
-        keys.add(trainer._predict_key(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False, mirror=mirror))
+        keys.add(trainer.keys.predict(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False, mirror=mirror))
     assert len(keys) == 4
 
 

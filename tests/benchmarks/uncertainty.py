@@ -48,7 +48,6 @@ class UncertaintyAware(MeanTeacher):
             pools,
             steps=trainer.budget.steps,
             phase="student and teacher",
-            identity={"method": "ua-mt"},
             after=lambda done: average.update(min(1 - 1 / (done + 1), self.ema_decay)),
             also=(teacher,),
         )
