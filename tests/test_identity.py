@@ -80,7 +80,7 @@ def asked(monkeypatch):
 
 @pytest.fixture(scope="module")
 def stores():
-    """By method a store in which runs with its default and then with other options were made, and the default's keys."""
+    """By method a store that several runs use, and the keys of the default's own phases."""
     return {}
 
 
