@@ -24,7 +24,7 @@ from atso_bench.benchmark.profiling import Profile
 from atso_bench.benchmark.progress import Progress, silent
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.spec import Budget
-from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages
+from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, StoredLabel
 from atso_bench.benchmark.task import Pool, Task, TrainData, unit
 
 OBSERVED_CASES = 12
@@ -254,11 +254,12 @@ class Trainer:
         key = self.keys.predict(model, pool, soft, mirror)
         with self._claim(key, phase) as folder:
             labelling = Labelling(self.means, self.stages, model, pool, soft, mirror)
-            done = self._found(folder, phase, lambda: labelling.check(folder))
+            labels: dict[str, StoredLabel] = {}
+            done = self._found(folder, phase, lambda: labels.update(labelling.finished(folder)))
             if done is None:
                 with stopping.held(f"after phase {phase!r}") as stop:
-                    done = labelling.run(folder, Phase(phase, kind, 0.0, samples=len(pool.ids), key=key), stop)
-            labels, *_ = self.stages.read_labels(folder)
+                    begun = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
+                    done, labels = labelling.run(folder, begun, stop)
         self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
         alone = only_class(written)

@@ -121,13 +121,23 @@ def build(model: nn.Module, *, learning: bool) -> str:
 
 def _facts(module: nn.Module, learning: bool) -> list[Any]:
     settings = {
-        key: repr(value) if isinstance(value, _PLAIN) else getattr(value, "__qualname__", type(value).__qualname__)
+        key: repr(value) if isinstance(value, _PLAIN) else _called(value)
         for key, value in vars(module).items()
-        if not key.startswith("_") and key != "training"  # what evaluates or trains a network sets that
+        if not key.startswith("_") and key not in _SWITCHED
     }
-    hooks = [key for key, value in vars(module).items() if key.endswith("_hooks") and value]
+    hooks = {
+        key: list(map(_called, value.values()))
+        for key, value in vars(module).items()
+        if key.endswith("_hooks") and value  # dictionaries of functions
+    }
     learns = [parameter.requires_grad for parameter in module.parameters(recurse=False)] if learning else []
     return [f"{type(module).__module__}.{type(module).__qualname__}", module.extra_repr(), settings, hooks, learns]
 
 
+def _called(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+_SWITCHED = {"training", "deep_supervision"}
+"""What each pass through a network sets by itself, as it trains or evaluates."""
 _PLAIN = (bool, int, float, str, tuple, list, type(None))

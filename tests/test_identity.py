@@ -272,7 +272,7 @@ def replaced(model):
 
 
 def switched(model):
-    model.norm.deep_supervision = False
+    model.norm.wide = False
 
 
 CHANGES = [frozen, bent, hooked, patched, replaced, switched]
@@ -302,6 +302,19 @@ def test_the_planned_network_is_everybodys_before_and_after_training_and_as_a_co
             pools = {"labelled": pool}
             found.add(own.train(Job(one, Imitation(task, one, pools, False), pools, 5, "M0"), 0))
     assert len(found) == 1
+
+
+def test_nnunets_network_is_as_planned_again_after_it_has_trained_and_predicted(tiny, tmp_path):
+    """It switches its heads on and off."""
+    budget, labelled = Budget("smoke", 4), tiny.pool[:2]
+    task = tiny.task(labelled, tiny.pool, budget, {"width": 2})
+    trainer = Trainer(task, budget, 0, Stages(tmp_path), method=registry.method("self-learning", {}))
+    pools = {"labelled": Pool(labelled, task.images, task.labels)}
+    model = trainer.imitate(trainer.new_model(), pools, steps=2, phase="M0")
+    trainer.predict(model, Pool(tiny.pool[2:3], task.images), phase="labels")
+    assert trainer.keys.as_planned(model, pools.values(), learning=True)
+    model.decoder.seg_layers[0].weight.requires_grad_(False)
+    assert not trainer.keys.as_planned(model, pools.values(), learning=True)
 
 
 def test_a_pools_order_its_images_and_whether_a_model_wrote_its_labels_count(keys):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from atso_bench.benchmark.origin import build
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Image, Pool
 from atso_bench.datasets._cityscapes import CityscapesDataset
@@ -78,6 +79,7 @@ def test_a_training_step_and_a_prediction_fit_together():
     assert image.shape == (4, 3, 64, 64)
     assert all(parameter.grad is not None for parameter in network.parameters())
     logits = made.predict(network, IMAGES["a"], CPU, mirror=False)
+    assert build(network, learning=True) == build(made.network(), learning=True)  # so that its phases are everybody's
     prediction = made.restore(IMAGES["a"], logits)
     assert prediction.shape == (40, 72)
     assert prediction.dtype == np.uint8
