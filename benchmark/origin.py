@@ -28,7 +28,7 @@ def of(method: Any) -> dict[str, Any]:
     Options that the method names in ``after_training`` are left out: they are read when all training is done.
     """
     late = getattr(method, "after_training", ())
-    fields = {name: getattr(method, name) for name in type(method).model_fields}  # a dump may leave some out
+    fields = {name: getattr(method, name) for name in getattr(type(method), "model_fields", ())}  # a dump may lack some
     options = {name: value for name, value in {**fields, **method.model_dump()}.items() if name not in late}
     return {"method": name(type(method)), "code": code(type(method)), "options": options}
 
