@@ -32,13 +32,27 @@ OBSERVED_CASES = 12
 
 
 class Method(Protocol):
-    """A frozen pydantic model of hyper-parameters with one verb."""
+    """A frozen pydantic model of hyper-parameters with one verb; ``methods/_settings.py`` has all but the verb.
+
+    What the attributes mean, which its class has, stands there.
+    """
+
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    @property
+    def after_training(self) -> tuple[str, ...]: ...
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Learn within the trainer's budget and return the model to be evaluated."""
         ...
 
-    def model_dump(self) -> dict[str, Any]: ...
+    def model_dump(self, *, exclude_defaults: bool = False) -> dict[str, Any]:
+        """All options with their values, or those that differ from their defaults."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from atso_bench.benchmark.run import Bench
+    from atso_bench.benchmark.task import Dataset
 
 UPPER_BOUND = ("supervised", "100")
 
@@ -109,7 +110,7 @@ def make_specs(
     return specs
 
 
-def _lists(dataset: Any, fraction: str, given: Mapping[str, Any], validation: float) -> dict[str, list[str]]:
+def _lists(dataset: Dataset, fraction: str, given: Mapping[str, Any], validation: float) -> dict[str, list[str]]:
     """The lists that are given, by their names too; without any, the one that the configuration's protocol has.
 
     With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions, a
@@ -127,8 +128,7 @@ def _lists(dataset: Any, fraction: str, given: Mapping[str, Any], validation: fl
 
 def _identity(dataset: str, configuration: str) -> str:
     """The content hash of a dataset as it is now."""
-    found: str = registry.dataset(dataset, configuration).identity
-    return found
+    return registry.dataset(dataset, configuration).identity
 
 
 def remembered() -> Callable[[str, str], str]:

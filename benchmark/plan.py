@@ -72,7 +72,7 @@ def forecast(
 def _opened(name: str, configuration: str) -> tuple[Dataset, float]:
     """A dataset whose files have been looked at, and the seconds that took."""
     began = time.perf_counter()
-    dataset: Dataset = registry.dataset(name, configuration)
+    dataset = registry.dataset(name, configuration)
     dataset.identity  # noqa: B018
     return dataset, time.perf_counter() - began
 

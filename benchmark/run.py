@@ -58,7 +58,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     """Train, predict T once, open the true labels, score, and write the record."""
     profile = Profile(on=bench.profile)
     with profile.part("set-up"):
-        dataset: Dataset = registry.dataset(spec.dataset, spec.configuration)
+        dataset = registry.dataset(spec.dataset, spec.configuration)
         method = registry.method(spec.method, spec.options)
         split = make_split(dataset, spec)
         task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
