@@ -147,6 +147,8 @@ def _found(
     results: Path, spec: RunSpec, since: float, identity: Callable[[str, str], str]
 ) -> tuple[Record | None, str]:
     """The same, and why a record that is there does not count."""
+    from atso_bench.benchmark import metrics
+
     path = results / "records" / spec.path
     if not path.exists() or path.stat().st_mtime < since:
         return None, ""
@@ -156,6 +158,8 @@ def _found(
         return None, "its record cannot be read"  # torn, or of another schema
     if found.data != identity(spec.dataset, spec.configuration):
         return None, "its data has changed since"
+    if found.metrics_version != metrics.VERSION:
+        return None, f"it was scored by version {found.metrics_version} of the metrics, now {metrics.VERSION}"
     return (found, "") if _same_method(found, spec) else (None, "the method's code or defaults have changed since")
 
 
