@@ -21,6 +21,7 @@ from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.imitation import Imitation
 from atso_bench.benchmark.keys import Keys
 from atso_bench.benchmark.loop import Job
+from atso_bench.benchmark.plan import forecast
 from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.stages import Stages
@@ -364,3 +365,15 @@ def test_a_phase_of_nobodys_own_is_refused(tmp_path):
     pool = Pool(TOY.pool[:2], task.images, task.labels)
     with pytest.raises(RuntimeError, match="needs Trainer"):
         trainer.train(trainer.new_model(), lambda batch, progress: {}, {"labelled": pool}, steps=1, phase="own")
+
+
+@pytest.mark.parametrize("method", ["mean-teacher", "cps", "st-plus-plus", "atso"])
+def test_a_plan_finds_in_the_store_the_phases_that_a_run_left_there(method, toy, tmp_path):
+    """It goes through the same keys, own phases and those of all methods."""
+    spec = RunSpec("toy", method, "10", 0, Budget.parse("14"))
+    grid.run_grid([spec], tmp_path, ["cpu"], 0, fresh=False)
+    path = tmp_path / "records" / spec.path
+    made = {phase.key for phase in Record.read(path).phases if phase.key}
+    path.unlink()
+    (found,) = forecast([spec], tmp_path, "cpu", 0)
+    assert set(found.stored) == made
