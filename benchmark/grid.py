@@ -1,4 +1,4 @@
-"""Which runs, which are done, and the doing of the others: one process for each device."""
+"""Which runs, and the doing of those that are not done: one process for each device."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import asked, origin, registry, remedies, stopping
+from atso_bench.benchmark import asked, done, registry, remedies, stopping
+from atso_bench.benchmark.done import finished, remembered
 from atso_bench.benchmark.execution import PLAIN, Execution, settled
 from atso_bench.benchmark.progress import Lines, Progress, on
-from atso_bench.benchmark.record import Record, failure_path, write_failure
-from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec, digest
+from atso_bench.benchmark.record import failure_path, write_failure
+from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -126,49 +127,6 @@ def _lists(dataset: Dataset, fraction: str, given: Mapping[str, Any], validation
     }
 
 
-def _identity(dataset: str, configuration: str) -> str:
-    """The content hash of a dataset as it is now."""
-    return registry.dataset(dataset, configuration).identity
-
-
-def remembered() -> Callable[[str, str], str]:
-    """The content hash of a dataset as it was at first: one look at all files for a grid, not one for each run."""
-    return functools.cache(_identity)
-
-
-def finished(
-    results: Path, spec: RunSpec, since: float = 0.0, identity: Callable[[str, str], str] = _identity
-) -> Record | None:
-    """The run's record if there is one that can be read, made from this data by this method as they are now."""
-    return _found(results, spec, since, identity)[0]
-
-
-def _found(
-    results: Path, spec: RunSpec, since: float, identity: Callable[[str, str], str]
-) -> tuple[Record | None, str]:
-    """The same, and why a record that is there does not count."""
-    from atso_bench.benchmark import metrics
-
-    path = results / "records" / spec.path
-    if not path.exists() or path.stat().st_mtime < since:
-        return None, ""
-    try:
-        found = Record.read(path)
-    except ValueError:
-        return None, "its record cannot be read"  # torn, or of another schema
-    if found.data != identity(spec.dataset, spec.configuration):
-        return None, "its data has changed since"
-    if found.metrics_version != metrics.VERSION:
-        return None, f"it was scored by version {found.metrics_version} of the metrics, now {metrics.VERSION}"
-    return (found, "") if _same_method(found, spec) else (None, "the method's code or defaults have changed since")
-
-
-def _same_method(found: Record, spec: RunSpec) -> bool:
-    """Whether the method is still that of the record; those from before there was a hash of its code do not say."""
-    method = registry.method(spec.method, spec.options)
-    return digest(found.options) == digest(method.model_dump()) and found.code in ("", origin.code(type(method)))
-
-
 def work(
     specs: Sequence[RunSpec],
     results: Path,
@@ -230,7 +188,7 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callabl
         bench.progress.note(f"{place} {spec.title}: failed in another process")
         return False
     try:
-        found, why = _found(bench.results, spec, bench.since, identity)
+        found, why = done.found(bench.results, spec, bench.since, identity)
         bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}{why and f' again: {why}'}")
         if found and bench.profile and not profile_path(bench.results, spec).exists():
             bench.progress.note("    without a profile; --fresh runs it again, with one")

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark import loop, probes, registry
+from atso_bench.benchmark.done import finished, remembered
 from atso_bench.benchmark.engine import Method, Trainer
-from atso_bench.benchmark.grid import finished, remembered, settle
+from atso_bench.benchmark.grid import settle
 from atso_bench.benchmark.loop import Job, Training
 from atso_bench.benchmark.probes import Probes
 from atso_bench.benchmark.run import open_task, scored_cases

@@ -16,7 +16,7 @@ import torch
 from test_methods import METHODS, TOY, fit
 from toy import ToyDataset
 
-from atso_bench.benchmark import grid, origin, registry
+from atso_bench.benchmark import done, grid, origin, registry
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.imitation import Imitation
 from atso_bench.benchmark.keys import Keys
@@ -210,9 +210,9 @@ def test_a_record_from_before_there_was_a_hash_counts_as_long_as_its_options_are
     del raw["code"]
     path.write_text(json.dumps(raw))
     assert Record.read(path).code == ""
-    assert grid.finished(tmp_path / "out", first.spec)
+    assert done.finished(tmp_path / "out", first.spec)
     path.write_text(json.dumps({**raw, "options": {"weight": 3.0}}))
-    assert not grid.finished(tmp_path / "out", first.spec)
+    assert not done.finished(tmp_path / "out", first.spec)
 
 
 def test_every_library_that_counts_is_there():
