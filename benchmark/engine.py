@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,30 +16,43 @@ from torch import nn
 
 from atso_bench.benchmark import stopping
 from atso_bench.benchmark.execution import PLAIN, Execution
+from atso_bench.benchmark.imitation import Imitation
+from atso_bench.benchmark.keys import Keys
 from atso_bench.benchmark.labelling import Labelling, only_class
-from atso_bench.benchmark.loop import Job, Means, Step, Training
+from atso_bench.benchmark.loop import Job, Means, Step, Training, nothing
 from atso_bench.benchmark.profiling import Profile
 from atso_bench.benchmark.progress import Progress, silent
-from atso_bench.benchmark.record import Phase, versions
-from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, weights_digest
+from atso_bench.benchmark.record import Phase
+from atso_bench.benchmark.spec import Budget
+from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, StoredLabel
 from atso_bench.benchmark.task import Pool, Task, TrainData, unit
-
-VERSION = 2
-"""Version of the loop; a change that changes weights raises it, so that old stages are not taken for new ones."""
 
 OBSERVED_CASES = 12
 """Cases of a student's own subset that it predicts for the diagnostics alone."""
 
 
 class Method(Protocol):
-    """A frozen pydantic model of hyper-parameters with one verb."""
+    """A frozen pydantic model of hyper-parameters with one verb; ``methods/_settings.py`` has all but the verb.
+
+    What the attributes mean, which its class has, stands there.
+    """
+
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    @property
+    def after_training(self) -> tuple[str, ...]: ...
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Learn within the trainer's budget and return the model to be evaluated."""
         ...
 
-    def model_dump(self) -> dict[str, Any]: ...
+    def model_dump(self, *, exclude_defaults: bool = False) -> dict[str, Any]:
+        """All options with their values, or those that differ from their defaults."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,8 @@ class Trainer:
         phases: facts of the finished phases.
         observations: relabellings, for the diagnostics.
         warnings: what a reader of the record has to know.
+
+    Everything that determines a phase is in its key, by the trainer itself: a method says nothing of it.
     """
 
     def __init__(
@@ -88,6 +103,7 @@ class Trainer:
         progress: Progress | None = None,
         profile: Profile | None = None,
         execution: Execution = PLAIN,
+        method: Method | None = None,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
@@ -100,6 +116,7 @@ class Trainer:
         self.warnings: list[str] = []
         self.teacher_patches = 0
         self._trainings = 0
+        self.keys = Keys(task, budget, seed, self.device, execution, method)
 
     def new_model(self, number: int = 0) -> nn.Module:
         """A network with the seed's initial weights; two calls with one number give equal weights.
@@ -107,7 +124,9 @@ class Trainer:
         Every method begins with number 0; the others are for methods of several networks.
         """
         with self.profile.part("set-up"), self.initial(number):
-            return self.task.network().to(self.device)
+            model = self.task.network().to(self.device)
+        self.keys.planned(model)
+        return model
 
     @contextmanager
     def initial(self, number: int = 0) -> Iterator[None]:
@@ -148,12 +167,13 @@ class Trainer:
         *,
         steps: int,
         phase: str,
-        identity: Mapping[str, Any],
-        after: Callable[[int], None] = lambda step: None,
+        after: Callable[[int], None] = nothing,
         also: Sequence[nn.Module] = (),
         teacher_patches: int = 0,
     ) -> nn.Module:
         """Minimise ``step`` for ``steps`` optimiser steps and return ``model``, changed in place.
+
+        The phase is the method's own: another method, other options or other code make it another phase.
 
         Args:
             model: what the optimiser changes; an ``nn.ModuleList`` is several networks, each clipped by itself.
@@ -161,8 +181,6 @@ class Trainer:
             pools: where batches come from; each gets an even share of the recipe's batch. An empty pool gives none.
             steps: optimiser steps.
             phase: a name for people.
-            identity: what determines ``step`` and ``after``; phases of equal identity, pools, weights and steps are
-                the same phase.
             after: called after each optimiser step with the number of steps done.
             also: modules that ``after`` changes, such as a teacher; they are stored with the model.
             teacher_patches: patches that ``step`` passes through a teacher at each step.
@@ -174,13 +192,36 @@ class Trainer:
         self._spend(steps, phase)
         pools = {name: pool for name, pool in pools.items() if pool.ids}
         job = Job(model, step, pools, steps, phase, after, also)
-        key, ordinal = self._train_key(job, identity), self._trainings
+        key, ordinal = self.keys.train(job, self._trainings), self._trainings
         self._trainings += 1
         self.teacher_patches += steps * teacher_patches
-        self._carry_out(job, identity, key, ordinal)
+        self._carry_out(job, key, ordinal)
         return model
 
-    def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
+    def imitate(
+        self,
+        model: nn.Module,
+        pools: Mapping[str, Pool],
+        *,
+        steps: int,
+        phase: str,
+        strong: bool = False,
+        after: Callable[[int], None] = nothing,
+        also: Sequence[nn.Module] = (),
+    ) -> nn.Module:
+        """Train ``model`` on the labels, true or pseudo, of ``pools``: supervised training, and all that follows it.
+
+        Each batch is shared evenly between the pools, and each pool's loss weighs by its share. With ``strong`` the
+        images that have pseudo labels are shown in strong views. The rest is as ``train`` has it.
+
+        The loss is the trainer's, so that no method's code is in it: where weights, pools and steps are the same, this
+        is one phase for all methods, as M0 is. It is the method's own where ``model`` is not the planned network as it
+        was made, where images are not the task's, and with ``after`` or ``also``.
+        """
+        step = Imitation(self.task, model, pools, strong)
+        return self.train(model, step, pools, steps=steps, phase=phase, after=after, also=also)
+
+    def _carry_out(self, job: Job, key: str, ordinal: int) -> None:
         """Train, or take the weights from the store."""
         with self._claim(key, job.phase) as folder:
             done = self._found(folder, job.phase, lambda: self.stages.load_models(folder, job.models))
@@ -224,14 +265,15 @@ class Trainer:
             kind: ``predict``, or ``diagnose`` for labels that no training will see.
         """
         mirror = mirror or self.task.recipe.mirror_pseudo
-        key = self._predict_key(model, pool, soft, mirror)
+        key = self.keys.predict(model, pool, soft, mirror)
         with self._claim(key, phase) as folder:
             labelling = Labelling(self.means, self.stages, model, pool, soft, mirror)
-            done = self._found(folder, phase, lambda: labelling.check(folder))
+            labels: dict[str, StoredLabel] = {}
+            done = self._found(folder, phase, lambda: labels.update(labelling.finished(folder)))
             if done is None:
                 with stopping.held(f"after phase {phase!r}") as stop:
-                    done = labelling.run(folder, Phase(phase, kind, 0.0, samples=len(pool.ids), key=key), stop)
-            labels, *_ = self.stages.read_labels(folder)
+                    begun = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
+                    done, labels = labelling.run(folder, begun, stop)
         self._note(replace(done, name=phase, kind=kind), folder)
         written = PseudoLabels(labels)
         alone = only_class(written)
@@ -272,51 +314,6 @@ class Trainer:
     def _note(self, phase: Phase, folder: Path) -> None:
         self.phases.append(phase)
         self.profile.add(phase, folder)
-
-    def _train_key(self, job: Job, identity: Mapping[str, Any]) -> str:
-        facts = {
-            "kind": "train",
-            **self._ground(),
-            "seed": self.seed,
-            "ordinal": self._trainings,
-            "steps": job.steps,
-            "identity": dict(identity),
-            "pools": {name: self._pool_identity(pool) for name, pool in job.pools.items()},
-            "weights": self._weights(job.models),
-        }
-        return digest(facts, length=24)
-
-    def _predict_key(self, model: nn.Module, pool: Pool, soft: bool, mirror: bool) -> str:
-        facts = {
-            "kind": "predict",
-            **self._ground(),
-            "ids": pool.ids,
-            "soft": soft,
-            "mirror": mirror,
-            "inference": self.task.details.get("evaluation"),
-            "weights": self._weights([model]),
-        }
-        return digest(facts, length=24)
-
-    def _ground(self) -> dict[str, Any]:
-        """What every phase depends on; a phase of another device would bring that device's seconds along."""
-        return {
-            "version": VERSION,
-            "software": versions(),
-            "device": self.device.type,
-            "task": self.task.identity,
-            **{name: True for name, on in asdict(self.means.execution).items() if on},
-        }
-
-    def _pool_identity(self, pool: Pool) -> dict[str, Any]:
-        if isinstance(pool.labels, PseudoLabels):
-            return {"ids": pool.ids, "labels": pool.labels.digest(pool.ids)}
-        if pool.labels is not None and pool.labels is not self.task.labels:
-            raise TypeError("a pool's labels are the task's own or what Trainer.predict wrote; others have no hash")
-        return {"ids": pool.ids, "labels": "true" if pool.labels is not None else None}
-
-    def _weights(self, models: Sequence[nn.Module]) -> str:
-        return weights_digest(*models)
 
     def _spend(self, steps: int, phase: str) -> None:
         allowed = self.budget.steps if self.budget.parity == "phase" else self.budget.steps - self.spent

@@ -1,4 +1,4 @@
-"""Which runs, which are done, and the doing of the others: one process for each device."""
+"""Which runs, and the doing of those that are not done: one process for each device."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import asked, registry, remedies, stopping
+from atso_bench.benchmark import asked, done, registry, remedies, stopping
+from atso_bench.benchmark.done import finished, remembered
 from atso_bench.benchmark.execution import PLAIN, Execution, settled
 from atso_bench.benchmark.progress import Lines, Progress, on
-from atso_bench.benchmark.record import Record, failure_path, write_failure
+from atso_bench.benchmark.record import failure_path, write_failure
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from atso_bench.benchmark.run import Bench
+    from atso_bench.benchmark.task import Dataset
 
 UPPER_BOUND = ("supervised", "100")
 
@@ -109,7 +111,7 @@ def make_specs(
     return specs
 
 
-def _lists(dataset: Any, fraction: str, given: Mapping[str, Any], validation: float) -> dict[str, list[str]]:
+def _lists(dataset: Dataset, fraction: str, given: Mapping[str, Any], validation: float) -> dict[str, list[str]]:
     """The lists that are given, by their names too; without any, the one that the configuration's protocol has.
 
     With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions, a
@@ -123,31 +125,6 @@ def _lists(dataset: Any, fraction: str, given: Mapping[str, Any], validation: fl
     return {
         part: list(dataset.published(ids, fraction) if isinstance(ids, str) else ids) for part, ids in given.items()
     }
-
-
-def _identity(dataset: str, configuration: str) -> str:
-    """The content hash of a dataset as it is now."""
-    found: str = registry.dataset(dataset, configuration).identity
-    return found
-
-
-def remembered() -> Callable[[str, str], str]:
-    """The content hash of a dataset as it was at first: one look at all files for a grid, not one for each run."""
-    return functools.cache(_identity)
-
-
-def finished(
-    results: Path, spec: RunSpec, since: float = 0.0, identity: Callable[[str, str], str] = _identity
-) -> Record | None:
-    """The run's record if there is one that can be read, made from data of this content hash."""
-    path = results / "records" / spec.path
-    if not path.exists() or path.stat().st_mtime < since:
-        return None
-    try:
-        found = Record.read(path)
-    except ValueError:  # torn, or of another schema: the run is done again
-        return None
-    return found if found.data == identity(spec.dataset, spec.configuration) else None
 
 
 def work(
@@ -211,8 +188,8 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callabl
         bench.progress.note(f"{place} {spec.title}: failed in another process")
         return False
     try:
-        found = finished(bench.results, spec, bench.since, identity)
-        bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}")
+        found, why = done.found(bench.results, spec, bench.since, identity)
+        bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}{why and f' again: {why}'}")
         if found and bench.profile and not profile_path(bench.results, spec).exists():
             bench.progress.note("    without a profile; --fresh runs it again, with one")
         found = found or execute(spec, bench)

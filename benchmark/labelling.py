@@ -36,14 +36,19 @@ class Labelling:
     soft: bool
     mirror: bool
 
-    def check(self, folder: Path) -> None:
-        """Raise a ``DamagedError`` if a finished phase has not the labels of all cases."""
+    def finished(self, folder: Path) -> dict[str, StoredLabel]:
+        """The labels of a finished phase, each file looked at once.
+
+        Raises:
+            DamagedError: if they are not those of all cases.
+        """
         labels, *_ = self.stages.read_labels(folder)
         if missing := [case_id for case_id in self.pool.ids if case_id not in labels]:
             raise DamagedError(folder / "labels", f"of {len(missing)} {unit(self.means.task)}, {missing[0]} for one")
+        return labels
 
-    def run(self, folder: Path, phase: Phase, stop: Stop) -> Phase:
-        """Write the labels of the cases that ``folder`` lacks, and the phase's facts."""
+    def run(self, folder: Path, phase: Phase, stop: Stop) -> tuple[Phase, dict[str, StoredLabel]]:
+        """Write the labels of the cases that ``folder`` lacks, and the phase's facts; returns these and all labels."""
         means, pool, cases = self.means, self.pool, unit(self.means.task)
         labels, seconds, joules = self.stages.read_labels(folder, means.warn)
         self._check_room(len(labels))
@@ -75,7 +80,7 @@ class Labelling:
         )
         times.save(folder)
         self.stages.finish(folder, done)
-        return done
+        return done, labels
 
     def _label(self, folder: Path, index: int, case_id: str, times: Timeline | Unmeasured) -> StoredLabel:
         image, task = self.pool.images[case_id], self.means.task

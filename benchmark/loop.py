@@ -36,6 +36,10 @@ Step = Callable[[Batch, float], Mapping[str, Tensor]]
 """(batch, progress in [0, 1)) -> scalar loss terms by name; the trainer minimises their sum."""
 
 
+def nothing(step: int) -> None:
+    """Is done after a step where a method has nothing to do."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What to train; see ``Trainer.train``."""
@@ -45,7 +49,7 @@ class Job:
     pools: Mapping[str, Pool]
     steps: int
     phase: str
-    after: Callable[[int], None] = lambda step: None
+    after: Callable[[int], None] = nothing
     also: Sequence[nn.Module] = ()
 
     @property

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from atso_bench.benchmark import loop, probes, registry
-from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.grid import finished, remembered, settle
+from atso_bench.benchmark.done import finished, remembered
+from atso_bench.benchmark.engine import Method, Trainer
+from atso_bench.benchmark.grid import settle
 from atso_bench.benchmark.loop import Job, Training
 from atso_bench.benchmark.probes import Probes
 from atso_bench.benchmark.run import open_task, scored_cases
@@ -73,7 +73,7 @@ def forecast(
 def _opened(name: str, configuration: str) -> tuple[Dataset, float]:
     """A dataset whose files have been looked at, and the seconds that took."""
     began = time.perf_counter()
-    dataset: Dataset = registry.dataset(name, configuration)
+    dataset = registry.dataset(name, configuration)
     dataset.identity  # noqa: B018
     return dataset, time.perf_counter() - began
 
@@ -87,8 +87,9 @@ def _forecast(
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
     part = scored_cases(spec, split)
     with TemporaryDirectory() as folder:
-        rehearsal = _Rehearsal(task, spec, Path(folder), Stages(results / "stages"), device, workers, measured)
-        model = registry.method(spec.method, spec.options).fit(rehearsal, data)
+        method = registry.method(spec.method, spec.options)
+        rehearsal = _Rehearsal(task, spec, method, Path(folder), Stages(results / "stages"), device, workers, measured)
+        model = method.fit(rehearsal, data)
         exam = open_task(spec, dataset, split, part)
         kind = [*rehearsal.kind, "evaluate", _size(model), spec.scored]
         where = rehearsal.device
@@ -120,23 +121,34 @@ class _Rehearsal(Trainer):
     """
 
     def __init__(
-        self, task: Task, spec: RunSpec, folder: Path, store: Stages, device: str, workers: int, measured: Probes
+        self,
+        task: Task,
+        spec: RunSpec,
+        method: Method,
+        folder: Path,
+        store: Stages,
+        device: str,
+        workers: int,
+        measured: Probes,
     ) -> None:
-        super().__init__(task, spec.budget, spec.seed, Stages(folder), device=device, workers=workers)
+        super().__init__(task, spec.budget, spec.seed, Stages(folder), device=device, workers=workers, method=method)
+        self.keys.weights = _weights  # type: ignore[method-assign]
         self.kind = [spec.dataset, spec.configuration, spec.budget.name, spec.recipe]
         self.folder, self.store, self.measured = folder, store, measured
         self.seconds: dict[str, float] = {}
         self.stored: dict[str, float] = {}
         self.cases = 0
 
-    def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
+    def _carry_out(self, job: Job, key: str, ordinal: int) -> None:
         folder = self.store.root / key
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
                 self.store.load_models(folder, job.models)
                 self.stored[key] = found.seconds
                 return
-        kind = [*self.kind, dict(identity), sorted(job.pools)]
+        whose = self.keys.whose(job)
+        # the trainings of a method's own may have several losses; which phases came before costs a step nothing
+        kind = [*self.kind, {**whose, "seen": ordinal if "seen" in whose else None}, sorted(job.pools)]
         probed = replace(job, steps=loop.PROBED)
         cost = self.measured.once(
             kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
@@ -155,7 +167,7 @@ class _Rehearsal(Trainer):
         kind: str = "predict",
     ) -> PseudoLabels:
         mirror = mirror or self.task.recipe.mirror_pseudo
-        key = self._predict_key(model, pool, soft, mirror)
+        key = self.keys.predict(model, pool, soft, mirror)
         self.cases += len(pool.ids)
         folder = self.store.root / key
         labels, *_ = self.store.read_labels(folder)
@@ -183,11 +195,12 @@ class _Rehearsal(Trainer):
         """Cases that the diagnostics compare."""
         return sum(len(seen.after) + (number == 0) * len(seen.before) for number, seen in enumerate(self.observations))
 
-    def _weights(self, models: Sequence[nn.Module]) -> str:
-        """By descent where one of them was not learnt; the true hash of those that are known."""
-        if not any(hasattr(model, "_rehearsed") for model in models):
-            return weights_digest(*models)
-        return digest([getattr(model, "_rehearsed", None) or weights_digest(model) for model in models])
+
+def _weights(models: Sequence[nn.Module]) -> str:
+    """By descent where one of them was not learnt; the true hash of those that are known."""
+    if not any(hasattr(model, "_rehearsed") for model in models):
+        return weights_digest(*models)
+    return digest([getattr(model, "_rehearsed", None) or weights_digest(model) for model in models])
 
 
 class _Blank(PseudoLabels):

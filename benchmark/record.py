@@ -103,6 +103,7 @@ class Record:
         diagnostics: one entry for each pseudo-labelling (see ``diagnostics.py``).
         warnings: what a reader has to know before believing the score.
         environment: versions, machine, commit, command line.
+        code: hash of the method's code; empty in records from before there was one.
     """
 
     spec: RunSpec
@@ -124,6 +125,7 @@ class Record:
     diagnostics: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
+    code: str = ""
     schema: int = SCHEMA
 
     @property

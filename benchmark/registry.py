@@ -7,7 +7,11 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.engine import Method
+    from atso_bench.benchmark.task import Dataset
 
 _NNUNET_NAME = re.compile(r"Dataset\d{3}_[\w.-]+|\d{1,3}")
 
@@ -58,7 +62,7 @@ def groups(method: str) -> tuple[str, ...]:
     return tuple(getattr(load("methods", method), "groups", ()))
 
 
-def method(name: str, options: dict[str, Any]) -> Any:
+def method(name: str, options: dict[str, Any]) -> Method:
     """The method ``name`` with these options; the rest has its defaults.
 
     Raises:
@@ -66,7 +70,8 @@ def method(name: str, options: dict[str, Any]) -> Any:
     """
     kind = load("methods", name)
     try:
-        return kind(**options)
+        made: Method = kind(**options)
+        return made
     except ValueError as error:  # pydantic's ValidationError is one
         if not hasattr(error, "errors"):
             raise
@@ -76,12 +81,14 @@ def method(name: str, options: dict[str, Any]) -> Any:
         raise ValueError("\n".join([*wrong, f"the options of {name} are: {fields}"])) from None
 
 
-def dataset(name: str, configuration: str = "") -> Any:
+def dataset(name: str, configuration: str = "") -> Dataset:
     """The dataset of that file name, or nnU-Net's dataset of that name or id; its first configuration by default."""
     if name not in names("datasets") and _NNUNET_NAME.fullmatch(name):
         kind = load("datasets", "nnunet")
-        return kind(name=name, configuration=configuration or kind.configurations[0])
+        named: Dataset = kind(name=name, configuration=configuration or kind.configurations[0])
+        return named
     kind = load("datasets", name)
     if configuration not in ("", *kind.configurations):
         raise ValueError(f"the configurations of {name} are {', '.join(kind.configurations)}, got {configuration!r}")
-    return kind(configuration=configuration or kind.configurations[0])
+    made: Dataset = kind(configuration=configuration or kind.configurations[0])
+    return made

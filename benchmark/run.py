@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atso_bench.benchmark import metrics, record, registry
+from atso_bench.benchmark import metrics, origin, record, registry
 from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer, in_phase
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
@@ -58,7 +58,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     """Train, predict T once, open the true labels, score, and write the record."""
     profile = Profile(on=bench.profile)
     with profile.part("set-up"):
-        dataset: Dataset = registry.dataset(spec.dataset, spec.configuration)
+        dataset = registry.dataset(spec.dataset, spec.configuration)
         method = registry.method(spec.method, spec.options)
         split = make_split(dataset, spec)
         task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
@@ -74,6 +74,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         progress=bench.progress,
         profile=profile,
         execution=bench.execution,
+        method=method,
     )
 
     model = method.fit(trainer, data)
@@ -105,6 +106,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         teacher_patches=trainer.teacher_patches,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
+        code=origin.code(type(method)),
         diagnostics=diagnostics,
         warnings=[*map(record.discreet, (*dataset.caveats, *trainer.warnings, *album.notes))],
         environment={

@@ -244,13 +244,13 @@ class Stages:
     @staticmethod
     def write_label(folder: Path, index: int, label: np.ndarray) -> StoredLabel:
         file = folder / "labels" / f"{index:06d}.npz"
+        written = io.BytesIO()
+        np.savez_compressed(written, label=label)
         with atomic(file) as partial:
-            with partial.open("wb") as stream:
-                np.savez_compressed(stream, label=label)
-            written = _hash(partial.read_bytes())
+            partial.write_bytes(written.getbuffer())
         content = hashlib.blake2b(f"{label.dtype}{label.shape}".encode(), digest_size=16)
         content.update(np.ascontiguousarray(label).reshape(-1).view(np.uint8).data)
-        return StoredLabel(file, content.hexdigest(), written)
+        return StoredLabel(file, content.hexdigest(), _hash(written.getbuffer()))
 
     @staticmethod
     def write_manifest(folder: Path, labels: Mapping[str, StoredLabel], seconds: float, joules: float | None) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -148,18 +148,37 @@ class Task(Protocol):
     What it knows of labels is S alone: normalisation, class locations and the labels that it hands out.
     """
 
-    track: Literal["medical", "natural"]
-    classes: tuple[str, ...]
-    metric: Literal["dice", "miou"]
-    recipe: Recipe
-    details: Mapping[str, Any]
-    """What the recipe does not say about network and preprocessing, for the record."""
-    identity: str
-    """Hash of all that determines training on this task: data, plan, normalisation, recipe."""
-    images: Mapping[str, Image]
-    """Images of the cases that this task was opened for, and of no other."""
-    labels: Labels
-    """True labels of S in the images' geometry, and of no other case."""
+    @property
+    def track(self) -> Literal["medical", "natural"]: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def metric(self) -> Literal["dice", "miou"]: ...
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What the recipe does not say about network and preprocessing, for the record."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that determines training on this task: data, plan, normalisation, recipe."""
+        ...
+
+    @property
+    def images(self) -> Mapping[str, Image]:
+        """Images of the cases that this task was opened for, and of no other."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """True labels of S in the images' geometry, and of no other case."""
+        ...
 
     def network(self, *, start: bool = True) -> nn.Module:
         """A new network; ``(N, C, *patch)`` to logits ``(N, K, *patch)``, in training mode perhaps a list of heads.
@@ -210,31 +229,98 @@ def evaluated(task: Task) -> tuple[str, ...]:
 
 
 class Dataset(Protocol):
-    """Cases, their groups and their true labels. ``task`` opens a part of it for learning."""
+    """Cases, their groups and their true labels. ``task`` opens a part of it for learning.
 
-    name: str
-    track: Literal["medical", "natural"]
-    configurations: ClassVar[tuple[str, ...]]
-    """What ``configuration`` may be, the default first: nnU-Net's, or a protocol's recipe."""
-    groupings: ClassVar[tuple[str, ...]]
-    """What a split may keep whole, the default first: patients; frames or cities."""
-    caveats: tuple[str, ...]
-    """What a reader of a record has to know about the data."""
+    A class of it is made with ``configuration=``, which has a default.
+    """
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """What ``configuration`` may be, the default first: nnU-Net's, or a protocol's recipe; the class has it too."""
+        ...
+
+    @property
+    def groupings(self) -> tuple[str, ...]:
+        """What a split may keep whole, the default first: patients; frames or cities."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """A line for ``list datasets``; the class has it too."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the data comes from."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its file's name, spelled with hyphens; of ``nnunet`` the folder's, empty where none was named."""
+        ...
+
+    @property
+    def track(self) -> Literal["medical", "natural"]: ...
+
+    @property
+    def configuration(self) -> str:
+        """The one of ``configurations`` that was chosen."""
+        ...
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader of a record has to know about the data."""
+        ...
+
+    @property
+    def default_list(self) -> str:
+        """Name of the published list that the configuration's protocol labels by; empty for none."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Hash of the content of all cases."""
+        ...
+
+    @property
+    def pool(self) -> tuple[str, ...]:
+        """Labelled cases that are not in T, from which S is drawn."""
+        ...
+
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """Cases without any label; they join R."""
+        ...
+
+    @property
+    def test(self) -> tuple[str, ...]:
+        """T, the same for all seeds and fractions."""
+        ...
+
+    def is_ready(self) -> tuple[bool, str]:
+        """Whether a run can start, and where the data is; or what to do if it cannot."""
+        ...
+
+    def prepare(self, source: Path | None = None, say: Callable[[str], None] | None = None) -> list[str]:
+        """Import, check and preprocess, as far as it is not done yet; returns a line for each thing done.
+
+        Args:
+            source: folder or archive to import; None if the data is there.
+            say: called with a line now and then while something takes long.
+
+        Raises:
+            ValueError: naming all that is wrong, and what to do.
+            FileNotFoundError: if there is nothing to prepare.
+        """
+        ...
+
+    def ready(self, say: Callable[[str], None] | None = None) -> list[str]:
+        """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
+        ...
 
     def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """The recipe's overrides, with the content of what they only name, so that a run's key changes with it."""
         ...
-
-    default_list: str
-    """Name of the published list that the configuration's protocol labels by; empty for none."""
-    identity: str
-    """Hash of the content of all cases."""
-    pool: tuple[str, ...]
-    """Labelled cases that are not in T, from which S is drawn."""
-    unlabelled: tuple[str, ...]
-    """Cases without any label; they join R."""
-    test: tuple[str, ...]
-    """T, the same for all seeds and fractions."""
 
     def group(self, case_id: str, by: str = "") -> str:
         """The group of a case, which a split never divides; ``by`` is one of ``groupings``, or empty for the first."""

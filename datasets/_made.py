@@ -17,7 +17,9 @@ from atso_bench.datasets._storage import locked
 
 @dataclass(frozen=True)
 class Made:
-    """``FOLDER/images``, ``FOLDER/labels`` and, where normalisation depends on S, ``FOLDER-ct-KEY`` for each S.
+    """``FOLDER/images`` and ``FOLDER/labels``, which serve every S; CT is kept there as it is before intensity scaling.
+
+    Where a plan's resampling cannot be done when an image is read, CT has ``FOLDER-ct-KEY`` for each S instead.
 
     Attributes:
         ignore: nnU-Net's ignore label in the raw files.
@@ -65,7 +67,8 @@ class Made:
 
     @property
     def _by_s(self) -> bool:
-        return _plan.needs_intensities(self.preprocessing.plans, self.preprocessing.configuration)
+        plans, configuration = self.preprocessing.plans, self.preprocessing.configuration
+        return _plan.needs_intensities(plans, configuration) and not _plan.scales_late(plans, configuration)
 
     def _write(self, folder: Path, names: Sequence[str], say: Say | None = None) -> None:
         cases = [self.cases[name] for name in names]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from atso_bench.datasets._nnunet_task import NnunetTask
     from atso_bench.datasets._prepare import Preprocessing, Say
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when prepared data has to be made again."""
 
 
@@ -178,8 +178,24 @@ class NnunetDataset:
             f"{len(self.unlabelled)} without label",
             f"{'plans from ' + str(own) if own else 'planned by nnU-Net'}: {self.configuration}, "
             f"patch {'x'.join(map(str, configuration['patch_size']))}, batch {configuration['batch_size']}",
-            f"preprocessed into {target}",
+            self._told(target, plans),
         ]
+
+    def _told(self, target: Path, plans: dict[str, Any]) -> str:
+        """What was preprocessed."""
+        from atso_bench.datasets import _plan
+
+        if not _plan.needs_intensities(plans, self.configuration):
+            return f"preprocessed into {target}"
+        if _plan.scales_late(plans, self.configuration):
+            return (
+                f"preprocessed into {target}, once for every labelled set: CT is kept before intensity scaling, which "
+                "follows when an image is read"
+            )
+        return (
+            f"preprocessed the labels into {target}; the images follow for each labelled set, as their normalisation "
+            "depends on it and these plans resample in a way of their own"
+        )
 
     def _made(self, folder: Path, plans: dict[str, Any]) -> Made:
         from atso_bench.datasets._made import Made
@@ -219,17 +235,22 @@ class NnunetDataset:
         """Make the task that S allows; see ``Dataset.task``."""
         from atso_bench.datasets import _plan
         from atso_bench.datasets._nnunet_task import NnunetTask
+        from atso_bench.datasets._unscaled import Scaling, scalings
 
         self._known(labelled, {**self.raw.labelled, **self.raw.own_test}, "labelled")
         self._known(visible, self.raw.cases, "visible")
         self.ready()
         folder = self._prepared
         plans, images = self._plans, folder / "images"
+        scaling: tuple[Scaling | None, ...] = ()
         if _plan.needs_intensities(plans, self.configuration):
             plans = _plan.with_intensities(plans, self._intensities(labelled))
-            key = digest(plans["foreground_intensity_properties_per_channel"])
-            images = self._storage.new_prepared / self.folder / f"{folder.name}-ct-{key}"
-            self._made(folder, plans).complete(images, visible)
+            if _plan.scales_late(plans, self.configuration):
+                scaling = scalings(plans, self.configuration)
+            else:
+                key = digest(plans["foreground_intensity_properties_per_channel"])
+                images = self._storage.new_prepared / self.folder / f"{folder.name}-ct-{key}"
+                self._made(folder, plans).complete(images, visible)
         else:  # the user's own plans hold those below all labels, of R and T too
             plans = _plan.with_intensities(plans, _plan.no_intensities(len(self.raw.json["channel_names"])))
         return NnunetTask(
@@ -242,6 +263,7 @@ class NnunetDataset:
             budget=budget,
             overrides=overrides,
             images=images,
+            scaling=scaling,
             visible={name: self.hashes[name]["image"] for name in sorted(visible)},
             labels=folder / "labels",
             labelled={name: self.hashes[name]["label"] for name in sorted(labelled)},

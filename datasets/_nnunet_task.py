@@ -32,6 +32,7 @@ from atso_bench.datasets._sums import Sums
 if TYPE_CHECKING:
     from atso_bench.datasets._chances import Geometry
     from atso_bench.datasets._predictor import BatchedPredictor
+    from atso_bench.datasets._unscaled import Scaling
 
 _SMALL = {"width": 8, "lr": 0.1, "momentum": 0.9}
 RECIPES: dict[str, dict[int, dict[str, Any]]] = {
@@ -75,6 +76,7 @@ class NnunetTask:
         budget: Budget,
         overrides: Mapping[str, Any],
         images: Path,
+        scaling: Sequence[Scaling | None],
         visible: Mapping[str, str],
         labels: Path,
         labelled: Mapping[str, str],
@@ -87,7 +89,7 @@ class NnunetTask:
         self.ignore = ignore
         self.recipe, own = _recipe(configuration_of(plans, configuration), budget, overrides)
         self.plans = _adapted(plans, configuration, self.recipe, own["width"])
-        self.images: Mapping[str, Image] = Images(images, tuple(visible), dataset)
+        self.images: Mapping[str, Image] = Images(images, tuple(visible), dataset, scaling)
         self.labels: Labels = TrueLabels(labels, tuple(labelled), dataset)
         plan = configuration_of(self.plans, configuration)
         self.details = {

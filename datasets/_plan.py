@@ -102,6 +102,18 @@ def needs_intensities(plans: Plans, configuration: str) -> bool:
     return "CTNormalization" in configuration_of(plans, configuration)["normalization_schemes"]
 
 
+def scales_late(plans: Plans, configuration: str) -> bool:
+    """Whether images are kept before intensity scaling and resampling, which are done when they are read.
+
+    They are where both depend on labels and the resampling is nnU-Net's default, splines.
+    """
+    plan = configuration_of(plans, configuration)
+    options = plan["resampling_fn_data_kwargs"]
+    default = plan["resampling_fn_data"] == "resample_data_or_seg_to_shape" and options.get("order_z", 0) == 0
+    splines = not options.get("is_seg") and options.get("order", 3) in (1, 2, 3)
+    return default and splines and needs_intensities(plans, configuration)
+
+
 def with_intensities(plans: Plans, intensities: Mapping[str, Any]) -> Plans:
     plans = copy.deepcopy(plans)
     plans.pop("foreground_intensity_properties_by_modality", None)

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,8 +18,9 @@ import numpy as np
 
 from atso_bench.benchmark.record import atomic, write_json
 from atso_bench.datasets._noted import sums_of
-from atso_bench.datasets._plan import Plans, configuration_of
+from atso_bench.datasets._plan import Plans, configuration_of, scales_late
 from atso_bench.datasets._raw import Case
+from atso_bench.datasets._unscaled import UNSCALED, Facts, compact
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,9 +49,17 @@ class Preprocessing:
         """Write ``CASE.b2nd`` (normalised image), ``CASE.json`` (its geometry), and ``CASE.outside.b2nd`` where the
         normalisation leaves out the voxels around the nonzero region. The label is not opened. Returns the files'
         checksums.
+
+        Where the plan's scaling waits for a labelled set, the image is neither scaled nor resampled (``_unscaled.py``).
         """
         image, properties = self._read(case)
-        image, outside, properties = self._run(image, None, properties, self._for_images)
+        if scales_late(self.plans, self.configuration):
+            image, outside, properties = self._run(image, None, properties, self._for_unscaled)
+            spacing = [properties["spacing"][axis] for axis in self.plans["transpose_forward"]]
+            plan = configuration_of(self.plans, self.configuration)
+            image, properties[UNSCALED] = compact(image), asdict(Facts.of(image, plan, spacing))
+        else:
+            image, outside, properties = self._run(image, None, properties, self._for_images)
         made = [folder / f"{case.id}.b2nd", folder / f"{case.id}.json"]
         if any(self._for_images.use_mask_for_norm):
             made.append(folder / f"{case.id}.outside.b2nd")
@@ -96,6 +105,13 @@ class Preprocessing:
         schemes = ["NoNormalization"] * len(self._for_images.normalization_schemes)
         changes = {"normalization_schemes": schemes, "resampling_fn_data": no_resampling_hack}
         return SimpleNamespace(**{**vars(self._for_images), **changes})
+
+    @cached_property
+    def _for_unscaled(self) -> SimpleNamespace:
+        """The same geometry; CT stays as it is, and no channel is resampled."""
+        schemes = self._for_images.normalization_schemes
+        kept = ["NoNormalization" if scheme == "CTNormalization" else scheme for scheme in schemes]
+        return SimpleNamespace(**{**vars(self._for_labels), "normalization_schemes": kept})
 
     @property
     def _patch(self) -> tuple[int, ...]:

@@ -67,7 +67,7 @@ class Resampling:
         before, after = self.before[0], self.after[0]
         at = (np.arange(after) + 0.5) * (before / after) - 0.5
         if self.coarse == 0:
-            near = _nearest(before, after)
+            near = nearest(before, after)
             return near, near, np.zeros(after)
         at = at.clip(0, before - 1)
         below = np.floor(at).astype(np.int64)
@@ -78,7 +78,7 @@ class Resampling:
         planes = piece.movedim(1, 0).double()
         size = list(self.after[1:])
         if self.coarse:  # one of the axes in the plane
-            place = torch.from_numpy(_nearest(self.before[self.coarse], self.after[self.coarse]))
+            place = torch.from_numpy(nearest(self.before[self.coarse], self.after[self.coarse]))
             planes = planes.index_select(self.coarse + 1, place)
         if list(planes.shape[2:]) == size:
             return planes
@@ -103,7 +103,7 @@ def restorer(configuration: Any, image: Image, transpose: Sequence[int]) -> Rest
     plan = configuration.configuration
     options = plan["resampling_fn_probabilities_kwargs"]
     if _is_linear(plan["resampling_fn_probabilities"], options):
-        return Resampling(before, after, _coarse_axis(options, current, new)).classes
+        return Resampling(before, after, coarse_axis(options, current, new)).classes
 
     def whole(slabs: Iterable[Tensor], out: np.ndarray) -> None:
         _by_class(slabs, before, lambda one: configuration.resampling_fn_probabilities(one, after, current, new), out)
@@ -143,7 +143,7 @@ def _is_linear(function: str, options: Mapping[str, Any]) -> bool:
     return function == "resample_data_or_seg_to_shape" and all(options.get(k) == v for k, v in known.items())
 
 
-def _coarse_axis(options: Mapping[str, Any], current: Sequence[float], new: Sequence[float]) -> int | None:
+def coarse_axis(options: Mapping[str, Any], current: Sequence[float], new: Sequence[float]) -> int | None:
     """The axis along which nnU-Net takes the nearest voxel, going from the spacing ``current`` to ``new``."""
     from nnunetv2.preprocessing.resampling.default_resampling import ANISO_THRESHOLD, determine_do_sep_z_and_axis
 
@@ -152,7 +152,7 @@ def _coarse_axis(options: Mapping[str, Any], current: Sequence[float], new: Sequ
     return int(axis) if separate and axis is not None else None
 
 
-def _nearest(before: int, after: int) -> np.ndarray:
+def nearest(before: int, after: int) -> np.ndarray:
     """As ``scipy.ndimage.map_coordinates`` with order 0 picks them for nnU-Net."""
     at = float(before) / after * (np.arange(after) + 0.5) - 0.5
     return np.floor(at + 0.5).clip(0, before - 1).astype(np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from atso_bench.benchmark.task import Image
 from atso_bench.datasets._opened import Opened
 from atso_bench.datasets._prepare import open_array
+from atso_bench.datasets._unscaled import UNSCALED, Facts, Scaled, Scaling
 
 CACHE_BYTES = 4 << 30
 """Of images that a process keeps, and as many of labels of S; what does not fit is read from its file by the slice."""
@@ -49,7 +51,10 @@ class Kept(Opened):
         """What is handed out for a case, from its files."""
 
     def _array(self, path: Path) -> Any:
-        array = open_array(path)
+        return self._kept(open_array(path))
+
+    def _kept(self, array: Any) -> Any:
+        """The whole of an array that is read by the slice, while there is room."""
         size = int(np.prod(array.shape)) * array.dtype.itemsize
         if self._bytes + size > CACHE_BYTES:
             return array
@@ -60,11 +65,19 @@ class Kept(Opened):
 
 
 class Images(Kept):
-    """Preprocessed images by case id."""
+    """Preprocessed images by case id; those that were kept unscaled are scaled by ``scaling``, channel by channel."""
+
+    def __init__(
+        self, folder: Path, ids: tuple[str, ...], dataset: str, scaling: Sequence[Scaling | None] = ()
+    ) -> None:
+        super().__init__(folder, ids, dataset)
+        self._scaling = scaling
 
     def _load(self, case_id: str) -> Image:
         properties = json.loads((self._folder / f"{case_id}.json").read_text(encoding="utf-8"))
-        array = self._array(self._folder / f"{case_id}.b2nd")
+        stored = open_array(self._folder / f"{case_id}.b2nd")
+        facts = properties.pop(UNSCALED, None)
+        array = self._kept(stored if facts is None else Scaled(stored, Facts(**facts), self._scaling))
         outside = self._folder / f"{case_id}.outside.b2nd"
         return MaskedImage(array, properties, self._array(outside)) if outside.is_file() else Image(array, properties)
 

@@ -27,7 +27,6 @@ def learn(
     step: Step,
     *,
     alone: Callable[[Labelled], Terms] | None = None,
-    identity: Mapping[str, Any],
     phase: str = "S and R together",
     passes: int = 0,
     **more: Any,
@@ -40,7 +39,6 @@ def learn(
         model: what the optimiser changes.
         step: the loss.
         alone: the loss where R is empty; without it, the planned loss of ``model``.
-        identity: what determines the loss.
         phase: a name for people.
         passes: passes without gradient through a teacher, for each unlabelled patch.
         more: for ``Trainer.train``.
@@ -57,14 +55,10 @@ def learn(
     pools = {"labelled": data.labelled, "unlabelled": data.unlabelled}
     share = batch_shares(trainer.task.recipe.batch, list(pools))["unlabelled"] if data.unlabelled.ids else 0
     steps = trainer.budget.steps
-    return trainer.train(
-        model, both, pools, steps=steps, phase=phase, identity=identity, teacher_patches=passes * share, **more
-    )
+    return trainer.train(model, both, pools, steps=steps, phase=phase, teacher_patches=passes * share, **more)
 
 
-def taught(
-    trainer: Trainer, data: TrainData, step: TaughtStep, *, decay: float, identity: Mapping[str, Any], passes: int = 1
-) -> nn.Module:
+def taught(trainer: Trainer, data: TrainData, step: TaughtStep, *, decay: float, passes: int = 1) -> nn.Module:
     """Train a student beside its moving average, the teacher, and return the teacher (Tarvainen and Valpola, 2017).
 
     The teacher's decay at step t is ``min(1 - 1 / (t + 1), decay)``; it is in evaluation mode.
@@ -77,7 +71,6 @@ def taught(
         data,
         student,
         lambda labelled, unlabelled, progress: step(student, teacher, labelled, unlabelled, progress),
-        identity=identity,
         phase="student and teacher",
         passes=passes,
         after=lambda done: average.update(min(1 - 1 / (done + 1), decay)),

@@ -14,12 +14,14 @@ class Settings(BaseModel):
         groups: names by which ``--method`` takes this method with others: ``baselines``; ``generations`` of students;
             ``consistency`` within a step.
         presets: options by the name of the code or protocol whose setting they are.
+        after_training: options that are read when all training is done, so that no phase depends on them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     groups: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    after_training: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -28,7 +28,7 @@ from torch import nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import Pool, TrainData
-from atso_bench.methods._pseudo import imitate, mean_of
+from atso_bench.methods._pseudo import mean_of
 from atso_bench.methods._settings import Settings
 
 
@@ -55,7 +55,7 @@ class ATSO(Settings):
             trainer.warn(f"R has {len(parts)} case(s), so there are {len(parts)} subsets instead of {self.subsets}")
         trainings = self.generations * len(parts) + (self.final == "union")
         first, steps = trainer.shares(trainings if parts else 0, self.initial_share)
-        m0 = imitate(trainer, trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
+        m0 = trainer.imitate(trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
         if not parts:
             return m0
         labels = trainer.predict(m0, r, phase="M0 labels R", soft=soft)
@@ -68,7 +68,7 @@ class ATSO(Settings):
                 phase = f"generation {g}, subset {k + 1}"
                 previous = students[k] if self.schedule == "parallel" else students[k - 1]
                 pools = {"labelled": s, "pseudo": part.labelled_by(given)}
-                student = imitate(trainer, self.start(trainer, m0, previous), pools, steps=steps.pop(0), phase=phase)
+                student = trainer.imitate(self.start(trainer, m0, previous), pools, steps=steps.pop(0), phase=phase)
                 own = set(part.ids)
                 others = r if len(parts) == 1 else r.only([i for i in r.ids if i not in own])
                 last = g == self.generations and (self.schedule == "parallel" or k == len(parts) - 1)
@@ -82,7 +82,7 @@ class ATSO(Settings):
             return mean_of(students)
         if self.final == "union":
             pools = {"labelled": s, "pseudo": r.labelled_by(labels)}
-            return imitate(trainer, self.start(trainer, m0, students[-1]), pools, steps=steps.pop(0), phase="union")
+            return trainer.imitate(self.start(trainer, m0, students[-1]), pools, steps=steps.pop(0), phase="union")
         return students[-1]
 
     def start(self, trainer: Trainer, m0: nn.Module, previous: nn.Module) -> nn.Module:

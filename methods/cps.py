@@ -39,6 +39,7 @@ class CrossPseudoSupervision(Settings):
         "ssl4mis": {"weight": 0.1, "rampup": 1.0, "on_labelled": False},
         "torchsemiseg": {"weight": 6, "rampup": 0.0, "on_labelled": True},
     }
+    after_training = ("final",)
 
     weight: float = Field(0.1, ge=0, description="final value of w; paper 6 on Cityscapes, 1.5 on VOC, SSL4MIS 0.1")
     rampup: float = Field(0, ge=0, le=1, description="share of training over which w rises; paper 0, SSL4MIS 1")
@@ -66,7 +67,6 @@ class CrossPseudoSupervision(Settings):
             networks,
             step,
             alone=alone,
-            identity={"method": "cps", **self.model_dump(exclude={"final"})},
             phase="two networks",
         )
         return mean_of(list(networks)) if self.final == "ensemble" else networks[0]

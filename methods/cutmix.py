@@ -57,5 +57,4 @@ class CutMix(Settings):
             weight = self.weight * sigmoid_rampup(progress, self.rampup)
             return {"labelled": trainer.task.loss(output, labelled.label), "consistency": weight * sure * apart}
 
-        identity = {"method": "cutmix", **self.model_dump()}
-        return taught(trainer, data, step, decay=self.ema_decay, identity=identity)
+        return taught(trainer, data, step, decay=self.ema_decay)

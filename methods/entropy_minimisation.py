@@ -50,8 +50,7 @@ class EntropyMinimisation(Settings):
                 "entropy": weight * relative_entropy(torch.cat(heads)),
             }
 
-        identity = {"method": "entropy-minimisation", **self.model_dump()}
-        return learn(trainer, data, model, step, identity=identity)
+        return learn(trainer, data, model, step)
 
 
 def relative_entropy(logits: Tensor) -> Tensor:

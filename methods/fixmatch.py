@@ -58,4 +58,4 @@ class FixMatch(Settings):
                 "strong": self.weight * where_confident(main_head(own), classes, sure),
             }
 
-        return learn(trainer, data, model, step, identity={"method": "fixmatch", **self.model_dump()}, passes=1)
+        return learn(trainer, data, model, step, passes=1)

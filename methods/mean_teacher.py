@@ -56,5 +56,4 @@ class MeanTeacher(Settings):
                 * softmax_mse(main_head(own), target),
             }
 
-        identity = {"method": "mean-teacher", **self.model_dump()}
-        return taught(trainer, data, step, decay=self.ema_decay, identity=identity)
+        return taught(trainer, data, step, decay=self.ema_decay)

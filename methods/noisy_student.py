@@ -22,7 +22,6 @@ from torch import nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import TrainData
-from atso_bench.methods._pseudo import imitate
 from atso_bench.methods._settings import Settings
 
 
@@ -41,12 +40,11 @@ class NoisyStudent(Settings):
         """Return the model of the last generation."""
         s, r = data.labelled, data.unlabelled
         first, steps = trainer.shares(self.generations if r.ids else 0, self.initial_share)
-        model = imitate(trainer, trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
+        model = trainer.imitate(trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
         for g, share in enumerate(steps, start=1):
             name = "M0" if g == 1 else f"generation {g - 1}"
             labels = trainer.predict(model, r, phase=f"{name} labels R", mirror=self.augmented_labels)
-            model = imitate(
-                trainer,
+            model = trainer.imitate(
                 trainer.new_model(),
                 {"labelled": s, "pseudo": r.labelled_by(labels)},
                 steps=share,

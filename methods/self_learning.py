@@ -18,7 +18,6 @@ from torch import nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import TrainData
-from atso_bench.methods._pseudo import imitate
 from atso_bench.methods._settings import Settings
 
 
@@ -34,14 +33,14 @@ class SelfLearning(Settings):
         """Return the model of the last generation."""
         reference = data.unlabelled
         first, steps = trainer.shares(self.generations if reference.ids else 0, self.initial_share)
-        model = imitate(trainer, trainer.new_model(), {"labelled": data.labelled}, steps=first, phase="M0")
+        model = trainer.imitate(trainer.new_model(), {"labelled": data.labelled}, steps=first, phase="M0")
         if not reference.ids:
             return model
         labels = trainer.predict(model, reference, phase="M0 labels R")
         for g in range(1, self.generations + 1):
             phase = f"generation {g}, subset 1"
             pools = {"labelled": data.labelled, "pseudo": reference.labelled_by(labels)}
-            model = imitate(trainer, model, pools, steps=steps[g - 1], phase=phase)
+            model = trainer.imitate(model, pools, steps=steps[g - 1], phase=phase)
             kind = "predict" if g < self.generations else "diagnose"
             new = trainer.predict(model, reference, phase=f"{phase} labels R", kind=kind)
             trainer.observe(

@@ -24,7 +24,6 @@ from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.metrics import confusion, mean_iou
 from atso_bench.benchmark.stages import PseudoLabels
 from atso_bench.benchmark.task import Labels, Pool, TrainData
-from atso_bench.methods._pseudo import imitate
 from atso_bench.methods._settings import Settings
 
 
@@ -49,7 +48,7 @@ class SelfTrainingPlusPlus(Settings):
                 if done == max(1, first * number // 3):
                     model.load_state_dict(m0.state_dict())
 
-        imitate(trainer, m0, {"labelled": s}, steps=first, phase="M0, kept at 1/3 and 2/3", after=keep, also=earlier)
+        trainer.imitate(m0, {"labelled": s}, steps=first, phase="M0, kept at 1/3 and 2/3", after=keep, also=earlier)
         if not r.ids:
             return m0
         labels = self.label(trainer, m0, r, "M0 labels R")
@@ -70,7 +69,7 @@ class SelfTrainingPlusPlus(Settings):
     def student(self, trainer: Trainer, labelled: Pool, pseudo: Pool, steps: int, phase: str) -> nn.Module:
         """A network trained from the initial weights."""
         pools = {"labelled": labelled, "pseudo": pseudo}
-        return imitate(trainer, trainer.new_model(), pools, steps=steps, phase=phase, strong=self.strong)
+        return trainer.imitate(trainer.new_model(), pools, steps=steps, phase=phase, strong=self.strong)
 
 
 def by_reliability(ids: Sequence[str], final: Labels, earlier: Sequence[Labels], classes: int) -> list[str]:

@@ -10,7 +10,6 @@ from torch import nn
 
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import TrainData
-from atso_bench.methods._pseudo import imitate
 from atso_bench.methods._settings import Settings
 
 
@@ -22,4 +21,4 @@ class Supervised(Settings):
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the network trained on S."""
         pools = {"labelled": data.labelled}
-        return imitate(trainer, trainer.new_model(), pools, steps=trainer.budget.steps, phase="M0")
+        return trainer.imitate(trainer.new_model(), pools, steps=trainer.budget.steps, phase="M0")

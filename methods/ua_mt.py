@@ -63,8 +63,7 @@ class UncertaintyAwareMeanTeacher(Settings):
                 "consistency": self.weight * ramp * (apart * sure).sum() / sure.sum().clamp_min(1),
             }
 
-        identity = {"method": "ua-mt", **self.model_dump()}
-        return taught(trainer, data, step, decay=self.ema_decay, identity=identity, passes=1 + self.passes)
+        return taught(trainer, data, step, decay=self.ema_decay, passes=1 + self.passes)
 
     @torch.no_grad()
     def judged(self, teacher: nn.Module, image: Tensor, ramp: float) -> tuple[Tensor, Tensor]:

@@ -69,4 +69,4 @@ class UniMatch(Settings):
                 "features": self.weight * (1 - self.strong) * features,
             }
 
-        return learn(trainer, data, model, step, identity={"method": "unimatch", **self.model_dump()}, passes=1)
+        return learn(trainer, data, model, step, passes=1)

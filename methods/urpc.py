@@ -65,7 +65,7 @@ class PyramidConsistency(Settings):
         def alone(labelled: Labelled) -> Terms:
             return {"labelled": supervised(model(labelled.image), labelled.label)}
 
-        learn(trainer, data, model, step, alone=alone, identity={"method": "urpc", **self.model_dump()})
+        learn(trainer, data, model, step, alone=alone)
         return model.network
 
 

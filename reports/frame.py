@@ -232,7 +232,18 @@ def _labelled_by_options(runs: pd.DataFrame) -> pd.DataFrame:
             values = {**overrides, **options}
             shown = ", ".join(f"{each}={plain(values.get(each))}" for each in sorted({*overrides, *differ}))
             labels[index] = f"{method} ({shown})" if shown else str(method)
-    return runs.assign(label=[labels[index] for index in runs.index])
+    return _warned_of_code(runs.assign(label=[labels[index] for index in runs.index]))
+
+
+def _warned_of_code(runs: pd.DataFrame) -> pd.DataFrame:
+    """A method that was edited between its runs is several methods under one name, which its runs then say."""
+    told = dict(zip(runs.index, runs["warnings"], strict=True))
+    for (_, label), part in runs.groupby(["comparison", "label"]):
+        versions = len({code for code in part["code"] if code})
+        if versions > 1:
+            text = f"{versions} versions of the code of {label} made its {len(part)} runs; give the same command again"
+            told |= {index: [*told[index], text] for index in part.index}
+    return runs.assign(warnings=[told[index] for index in runs.index])
 
 
 def _place(facts: dict[str, Any], name: str) -> tuple:

@@ -127,6 +127,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "title": spec.title,
         "split": str(record.split.get("hash", "")),
         "data": str(record.data),
+        "code": str(record.code),
         "warnings": [str(text) for text in record.warnings],
         "commit": str(environment.get("commit") or ""),
         "versions": ", ".join(

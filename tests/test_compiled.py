@@ -29,9 +29,10 @@ def fit(folder: Path, *, compiled: bool, method: str = "mean-teacher") -> tuple[
     spec = RunSpec(TOY.name, method, "10", 0, Budget.parse("28"))
     split = make_split(TOY, spec)
     task = TOY.task(split.labelled, (*split.labelled, *split.unlabelled), spec.budget, {})
-    trainer = Trainer(task, spec.budget, 0, Stages(folder), execution=Execution(compiled=compiled))
+    learner = registry.method(method, {})
+    trainer = Trainer(task, spec.budget, 0, Stages(folder), execution=Execution(compiled=compiled), method=learner)
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
-    return registry.method(method, {}).fit(trainer, data), trainer
+    return learner.fit(trainer, data), trainer
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from test_methods import fit
 
-from atso_bench.benchmark import loop
+from atso_bench.benchmark import loop, stages
 from atso_bench.benchmark.record import Phase
 from atso_bench.benchmark.stages import DamagedError, PseudoLabels, Stages, read_label
 
@@ -179,6 +179,19 @@ def test_no_flipped_bit_of_labels_or_their_manifest_is_used(tmp_path):
         found = Stages.read_labels(tmp_path)[0]
         assert found in ({}, {"case": stored})
     assert np.array_equal(read_label(stored.file), label)
+
+
+def test_a_file_of_labels_is_hashed_once_when_it_is_written_and_once_when_it_is_taken_up(tmp_path, monkeypatch):
+    """Seen: hashed again as soon as it was written, and twice when it was reused."""
+    hashed, hash_of = [], stages._hash
+    monkeypatch.setattr(stages, "_hash", lambda content: hashed.append(bytes(content)) or hash_of(content))
+    for _ in range(2):
+        hashed.clear()
+        _, trainer, _ = fit("self-learning", tmp_path)
+        files = [file for phase in trainer.phases for file in (tmp_path / phase.key / "labels").glob("*.npz")]
+        contents = [file.read_bytes() for file in files]
+        assert len(contents) > 40
+        assert {hashed.count(content) - contents.count(content) for content in contents} == {0}
 
 
 def test_labels_that_are_damaged_while_a_run_uses_them_are_an_error_that_names_them(tmp_path):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "atso_bench"
 FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
-ROOF = {"registry", "run", "grid", "compare", "cli", "options", "plan", "doctor", "export"}
+ROOF = {"registry", "run", "grid", "done", "compare", "cli", "options", "plan", "doctor", "export"}
 LIGHT = {"cli", "options", "spec", "record", "registry", "grid"}  # what `--help` and the reports need of benchmark/
 HEAVY = {"torch", "nnunetv2", "monai", "matplotlib", "seaborn", "pandas"}
 TORCH = {"torch", "torchvision", "monai", "nnunetv2"}  # torch, and what imports it

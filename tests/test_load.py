@@ -22,7 +22,7 @@ import SimpleITK as sitk
 import torch
 from toy import ToyDataset
 
-from atso_bench.benchmark import evaluate, grid, labelling, loop, metrics, plan, record, registry, voxels
+from atso_bench.benchmark import evaluate, grid, labelling, loop, metrics, origin, plan, record, registry, voxels
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.pictures import view
 from atso_bench.benchmark.progress import silent
@@ -259,7 +259,9 @@ def test_a_grid_that_is_done_opens_its_data_once_and_reads_each_record_once(
     assert toy["dataset"] == 1
     done = execute(runs[0], Bench(tmp_path, "cpu", 0, silent()))
     for spec in runs:
-        replace(done, spec=spec).write(tmp_path)
+        method = registry.method(spec.method, spec.options)
+        code = origin.code(type(method))
+        replace(done, spec=spec, options=method.model_dump(), code=code).write(tmp_path)
     toy.update(dataset=0, record=0)
     assert grid.run_grid(runs, tmp_path, ["cpu"], 0, fresh=False) == 0
     assert toy == {"dataset": 2, "record": count}  # once for what was asked, once for what is done

@@ -24,12 +24,13 @@ TOY = ToyDataset()
 
 def fit(name, folder, dataset=TOY, fraction="10", *, parity="total", workers=0, seed=0, data=None, **options):
     """The final model's hash, the trainer and the split of one fit on the toy."""
+    method = registry.method(name, options)
     spec = RunSpec(dataset.name, name, fraction, seed, Budget.parse(str(STEPS), parity))
     split = make_split(dataset, spec)
     task = dataset.task(split.labelled, (*split.labelled, *split.unlabelled), spec.budget, {})
-    trainer = Trainer(task, spec.budget, spec.seed, Stages(folder), workers=workers)
+    trainer = Trainer(task, spec.budget, spec.seed, Stages(folder), workers=workers, method=method)
     data = data or TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
-    model = registry.method(name, options).fit(trainer, data)
+    model = method.fit(trainer, data)
     return weights_digest(model), trainer, split
 
 
@@ -174,7 +175,7 @@ def test_overspending_the_budget_is_an_error(folders):
     _, trainer, split = fit("supervised", folders())
     pool = Pool(split.labelled, trainer.task.images, trainer.task.labels)
     with pytest.raises(RuntimeError, match=f"wants 1 steps, 0 of {STEPS} are left"):
-        trainer.train(trainer.new_model(), None, {"labelled": pool}, steps=1, phase="more", identity={})
+        trainer.train(trainer.new_model(), None, {"labelled": pool}, steps=1, phase="more")
 
 
 def test_a_budget_too_small_for_all_trainings_is_an_error(folders):
@@ -219,7 +220,7 @@ def test_labels_without_a_hash_are_refused_since_a_phase_could_not_be_told_from_
     label = {case_id: np.zeros(TOY.shape, np.uint8) for case_id in split.unlabelled}
     pool = Pool(split.unlabelled, trainer.task.images, label)
     with pytest.raises(TypeError, match="others have no hash"):
-        trainer.train(trainer.new_model(), None, {"pseudo": pool}, steps=1, phase="more", identity={})
+        trainer.train(trainer.new_model(), None, {"pseudo": pool}, steps=1, phase="more")
 
 
 def test_two_new_models_have_equal_weights_and_the_global_generator_is_left_alone(folders):

@@ -503,3 +503,12 @@ def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_runs_that_several_versions_of_a_methods_code_made_say_so(tmp_path):
+    for seed, code in enumerate(("one", "two", "one", "")):
+        make(seed=seed, code=code).write(tmp_path)
+        make("supervised", seed=seed, code=code and "one").write(tmp_path)
+    told = {(run.method, tuple(run.warnings)) for run in read(tmp_path).runs.itertuples()}
+    text = "2 versions of the code of atso made its 4 runs; give the same command again"
+    assert told == {("atso", (text,)), ("supervised", ())}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from atso_bench.benchmark.origin import build
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Image, Pool
 from atso_bench.datasets._cityscapes import CityscapesDataset
@@ -78,6 +79,7 @@ def test_a_training_step_and_a_prediction_fit_together():
     assert image.shape == (4, 3, 64, 64)
     assert all(parameter.grad is not None for parameter in network.parameters())
     logits = made.predict(network, IMAGES["a"], CPU, mirror=False)
+    assert build(network, learning=True) == build(made.network(), learning=True)  # so that its phases are everybody's
     prediction = made.restore(IMAGES["a"], logits)
     assert prediction.shape == (40, 72)
     assert prediction.dtype == np.uint8
@@ -113,14 +115,15 @@ def test_the_identity_changes_with_what_determines_training_and_with_nothing_els
 
 
 def test_what_concerns_inference_alone_trains_nothing_anew_but_labels_anew(tmp_path):
+    from atso_bench.benchmark import registry
     from atso_bench.benchmark.engine import Trainer
     from atso_bench.benchmark.stages import Stages
 
     keys = set()
     for changes in ({}, {"evaluation": "sliding"}, {"evaluation": "sliding", "window": 640}, {"mirror_pseudo": True}):
-        trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path))
+        trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path), method=registry.method("supervised", {}))
         mirror = trainer.task.recipe.mirror_pseudo
-        keys.add(trainer._predict_key(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False, mirror=mirror))
+        keys.add(trainer.keys.predict(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False, mirror=mirror))
     assert len(keys) == 4
 
 

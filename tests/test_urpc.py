@@ -59,10 +59,11 @@ def test_nnunets_own_heads_are_the_pyramid(tiny, tmp_path):
     from atso_bench.methods.urpc import PyramidConsistency
 
     jobs = []
-    trainer = Trainer(task, Budget("smoke", 14), 0, Stages(tmp_path))
+    method = PyramidConsistency(rampup=0)
+    trainer = Trainer(task, Budget("smoke", 14), 0, Stages(tmp_path), method=method)
     trainer._carry_out = lambda job, *_: jobs.append(job)  # type: ignore[method-assign]
     data = TrainData(Pool(labelled, task.images, task.labels), Pool(tiny.pool[2:], task.images))
-    model = PyramidConsistency(rampup=0).fit(trainer, data)
+    model = method.fit(trainer, data)
     assert not jobs[0].model.extra
     assert jobs[0].model.network is model
     assert gradient(jobs[0], jobs[0].step(batch(trainer, jobs[0], 2), 0.0)["consistency"]) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class Standing(Trainer):
 
     training: Training
 
-    def _carry_out(self, job: Job, identity: Mapping[str, Any], key: str, ordinal: int) -> None:
+    def _carry_out(self, job: Job, key: str, ordinal: int) -> None:
         self.training = Training(self.means, job, ordinal)
 
 
@@ -39,7 +39,7 @@ def steps_of(
     method: Method, task: Any, folder: Path, device: torch.device, *, workers: int = 0
 ) -> Iterator[tuple[Training, Action]]:
     """The training of a method's first phase, and what makes its next step: batch, random numbers, loss log and all."""
-    trainer = Standing(task, Budget.parse("standard"), 0, Stages(folder), device=device, workers=workers)
+    trainer = Standing(task, Budget.parse("standard"), 0, Stages(folder), device=device, workers=workers, method=method)
     method.fit(trainer, data(task))
     training = trainer.training
     training.job.model.train()
