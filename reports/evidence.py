@@ -88,9 +88,7 @@ def _baseline(group: Group) -> str:
 def _leaders(
     group: Group, baseline: str, runs: dict[Place, pd.DataFrame], against: dict[Place, PairedTest], scored: _Scored
 ) -> dict[str, Leader]:
-    means: dict[str, dict[str, float]] = {fraction: {} for fraction in group.fractions}
-    for (fraction, label), part in runs.items():
-        means[fraction][label] = float(part["score"].mean())
+    means = {fraction: group.means_at(fraction) for fraction in group.fractions}
     pairs = sum(comb(sum(not math.isnan(mean) for mean in each.values()), 2) for each in means.values())
     found = {}
     for fraction, each in means.items():

@@ -16,6 +16,7 @@ from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
 from atso_bench.reports.columns import spelled
 from atso_bench.reports.listing import record_files
+from atso_bench.reports.means import mean
 from atso_bench.reports.page import count, plain
 from atso_bench.reports.reading import read_rows
 from atso_bench.reports.rows import Failure
@@ -79,6 +80,19 @@ class Group:
         """
         found = {(str(text), str(label)): runs for (text, label), runs in self.runs.groupby(["fraction", "label"])}
         return {place: found[place] for place in product(self.fractions, self.labels) if place in found}
+
+    @cached_property
+    def means(self) -> dict[tuple[str, str], float]:
+        """By label fraction and method: the mean score over runs, see `mean`; NaN where no run has a score.
+
+        Whatever compares, ranks or shows mean scores takes them from here: two ways to add up the same numbers may
+        differ in the last digit, and then a leader would not be found among the means.
+        """
+        return {place: mean(runs["score"]) for place, runs in self.cells.items()}
+
+    def means_at(self, fraction: str) -> dict[str, float]:
+        """By method: the mean scores at a label fraction."""
+        return {label: value for (text, label), value in self.means.items() if text == fraction}
 
     @cached_property
     def run_scores(self) -> pd.DataFrame:

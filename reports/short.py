@@ -70,8 +70,7 @@ def _in_a_line(group: Group, known: Evidence) -> list[str]:
 def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
     if found.reason:
         return [Cell(NONE, found.reason), *[Cell(NONE)] * 4]
-    runs = group.runs[group.runs.fraction == fraction]
-    means = runs.groupby("label")["score"].mean()
+    means = group.means_at(fraction)
     best = [label for label in group.labels if means.get(label) == found.mean]
     alone = found.baseline in best or math.isnan(found.baseline_mean)
     over = f"{found.baseline} {decimals(found.baseline_mean)}; {_sure(found.over_baseline)}"

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from atso_bench.reports.intervals import Estimate, Floats, estimate
+from atso_bench.reports.means import SAME
 
 Key = TypeVar("Key", bound=Hashable)
 
 FEWEST_PAIRS = 6  # of 5 pairs, even the clearest has a two-sided p of 0.0625
 ALPHA = 0.05
-SAME = 12  # decimals: sums of the same numbers in another order agree to that
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from atso_bench.benchmark.spec import digest
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Estimate
 from atso_bench.reports.leader import ALIKE
+from atso_bench.reports.means import mean
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
 from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, LEARNING, RATES
 
@@ -48,10 +49,9 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
     An estimate's interval stands beside a mean where it is one of that mean: with undefined cases it may not be.
     """
     known = estimates or {}
-    means = {(label, fraction): runs["score"].mean() for (fraction, label), runs in group.cells.items()}
     best = {}
     for fraction in group.fractions:
-        column = [mean for (_, other), mean in means.items() if other == fraction and not math.isnan(mean)]
+        column = [mean for mean in group.means_at(fraction).values() if not math.isnan(mean)]
         best[fraction] = max(column) if len(column) > 1 else math.nan
     found = {(label, fraction): runs["score"] for (fraction, label), runs in group.cells.items()}
     rows = []
@@ -72,14 +72,14 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
 def spread(values: pd.Series, best: float = math.nan, known: Estimate | None = None) -> Cell:
     """Mean and sample standard deviation over runs; what is undefined is left out and counted."""
     defined = values.dropna()
-    mean, spread = defined.mean(), defined.std(ddof=1)
-    text = decimals(mean) if math.isnan(spread) else f"{decimals(mean)} ± {decimals(spread)}"
+    middle, spread = mean(defined), defined.std(ddof=1)
+    text = decimals(middle) if math.isnan(spread) else f"{decimals(middle)} ± {decimals(spread)}"
     undefined = len(values) - len(defined)
     note = f"n = {len(defined)}" + (f", {undefined} undefined" if undefined else "")
-    if known is not None and not known.reason and abs(known.mean - mean) < ALIKE:
+    if known is not None and not known.reason and abs(known.mean - middle) < ALIKE:
         # a share is never outside 0 to 1, though Student's t does not know that
         note += f", {decimals(max(0.0, known.low))} to {decimals(min(1.0, known.high))}"
-    return Cell(text, note, strong=bool(mean == best))
+    return Cell(text, note, strong=middle == best)
 
 
 def cautions(group: Group) -> list[str]:
@@ -114,13 +114,13 @@ def classes(group: Group) -> Table:
     undefined: dict[Any, Any] = scores[metrics].isna().groupby(together, observed=True).sum().to_dict("index")
     empty = scores.groupby([*place, "empty"], observed=True).size().to_dict()
     counted = scores.groupby(place, observed=True).size().to_dict()
-    mean: dict[Any, Any] = means.to_dict("index")
+    known: dict[Any, Any] = means.to_dict("index")
     rows = []
     for name in group.facts["classes"]:
         for fraction, label in group.cells:
             at = (name, fraction, label)
             row = [Cell(name), Cell(group.fractions[fraction]), Cell(label)]
-            row += [_class_score(mean.get(at, {}), undefined.get(at, {}), metric) for metric in metrics]
+            row += [_class_score(known.get(at, {}), undefined.get(at, {}), metric) for metric in metrics]
             row += [Cell(f"{counted.get(at, 0):,}")]
             row += [Cell(f"{empty.get((*at, kind), 0):,}") for kind in ("prediction", "reference", "both")]
             rows.append(row)
@@ -251,7 +251,7 @@ def _by_class(group: Group, place: list[str], rate: str) -> dict[tuple, str]:
     steps = group.diagnostics.set_index(["key", "entry"]).loc[entries, place].reset_index(drop=True)
     means = pd.DataFrame(known).groupby([steps[name] for name in place], sort=False).mean()
     return {
-        step: ", ".join(f"{name} {decimals(mean)}" for name, mean in zip(classes, row, strict=True))
+        step: ", ".join(f"{name} {decimals(value)}" for name, value in zip(classes, row, strict=True))
         for step, row in zip(means.index, means.to_numpy().tolist(), strict=True)
     }
 
