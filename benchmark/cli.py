@@ -74,7 +74,7 @@ def run(
     Several methods, fractions, seeds or datasets span a grid. What is done is not done again, and a killed run goes on
     where it was: give the same command once more.
     """
-    with _plainly():
+    with _plainly(stopping.GOES_ON):
         specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
         _check_writable(out)
@@ -261,8 +261,12 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
-    """Wrong input ends in a message and exit code 2, a signal in one and 130 or 143; without a traceback."""
+def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
+    """Wrong input ends in a message and exit code 2, a signal in one and 130 or 143; without a traceback.
+
+    Args:
+        then: what the command does when it is given again after a signal.
+    """
     try:
         with stopping.at_once():
             yield
@@ -270,7 +274,7 @@ def _plainly() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except stopping.Interrupted as stop:
-        typer.echo(str(stop), err=True)
+        typer.echo(stop.told(then), err=True)
         raise typer.Exit(stop.code) from None
     except (typer.Exit, typer.Abort):
         raise
