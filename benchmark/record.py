@@ -53,6 +53,8 @@ class Phase:
         joules: what the whole device drew in these seconds, others' work included: the GPU, or on a CPU its packages;
             None where no counter can be read, or where it moves too slowly for stretches so short.
         warm_up: seconds of the first step in which torch.compile worked, a part of ``seconds``; None without it.
+        cpu_seconds: processor time of all cores in these seconds, of the process and its loaders; None in records from
+            before it was measured.
         nondeterministic: with ``--deterministic`` the operations of which torch has no deterministic way here.
     """
 
@@ -69,6 +71,7 @@ class Phase:
     joules: float | None = None
     warm_up: float | None = None
     nondeterministic: list[str] = field(default_factory=list)
+    cpu_seconds: float | None = None
 
     @property
     def steps_per_second(self) -> float:

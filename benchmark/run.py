@@ -173,6 +173,7 @@ def score(
         device_bytes=clock.device_bytes,
         process_bytes=process_bytes(),
         joules=clock.joules,
+        cpu_seconds=clock.cpu_seconds,
         nondeterministic=unsure,
     )
     profile.add(phase, parts)

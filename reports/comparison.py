@@ -167,6 +167,11 @@ def _cost(group: Group, art: Art) -> Section:
             "Seconds by phase: hatched is what was found in the stage store and counts in full. The first training is "
             "M0 where a method has one. Diagnostics are not in it."
         )
+    if tables.has_processor(group):
+        said.append(
+            "Processor seconds are those of all cores in the process and its loaders together. Other work on the "
+            "machine hardly moves them, so the time of a method beside another is theirs."
+        )
     if tables.has_energy(group):
         said.append(
             "Energy is what the whole device drew by its own counter in training and pseudo-labelling, others' work "

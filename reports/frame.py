@@ -108,17 +108,16 @@ class Group:
     @cached_property
     def learning_seconds(self) -> pd.Series:
         """By run (``key``): training and pseudo-labelling, shared phases in full; NaN where any part is undefined."""
-        spent = self.phases[self.phases["kind"].isin(rows.LEARNING)].groupby("key")["seconds"]
-        return spent.sum().where(spent.count() == spent.size()).astype(float)
+        return self._learning("seconds")
 
     @cached_property
-    def mean_seconds(self) -> dict[tuple[str, str], float]:
-        """By label fraction and method: ``learning_seconds``, mean over runs; NaN where one is undefined."""
-        spent = self.learning_seconds
-        return {
-            place: float(spent.reindex(runs["key"], fill_value=0.0).mean(skipna=False))
-            for place, runs in self.cells.items()
-        }
+    def learning_cpu_seconds(self) -> pd.Series:
+        """By run (``key``): the processor time of ``learning_seconds``; NaN where any part was not measured."""
+        return self._learning("cpu_seconds")
+
+    def _learning(self, name: str) -> pd.Series:
+        spent = self.phases[self.phases["kind"].isin(rows.LEARNING)].groupby("key")[name]
+        return spent.sum().where(spent.count() == spent.size()).astype(float)
 
     @property
     def natural(self) -> bool:

@@ -41,8 +41,11 @@ ENTRY = ("phase", "generation", "subset", "teacher")
 SCORES = {"case": WORD, "class": WORD, **dict.fromkeys(NUMBERS, "d"), "empty": WORD}
 PHASES = dict(
     zip(
-        ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused", "stage"),
-        (WORD, WORD, "d", "d", "q", "q", "d", "q", "?", WORD),
+        (
+            *("name", "kind", "seconds", "cpu_seconds", "joules", "steps", "samples"),
+            *("device_bytes", "process_bytes", "reused", "stage"),
+        ),
+        (WORD, WORD, "d", "d", "d", "q", "q", "d", "q", "?", WORD),
         strict=True,
     )
 )
@@ -205,7 +208,7 @@ def phase_columns(record: Record) -> tuple[int, list[Any]]:
         _expect(f"phase {phase.name!r}", **words, **counts)
         for count, _ in counts.values():
             number(count)
-        times = (number(phase.seconds), number(phase.joules))
+        times = (number(phase.seconds), number(phase.cpu_seconds), number(phase.joules))
         memory = (number(phase.device_bytes), phase.process_bytes)
         row = (phase.name, phase.kind, *times, phase.steps, phase.samples, *memory, bool(phase.reused), phase.key)
         found.append(row)

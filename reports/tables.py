@@ -143,11 +143,16 @@ def has_energy(group: Group) -> bool:
     return bool(group.phases.loc[group.phases["kind"].isin(LEARNING), "joules"].notna().any())
 
 
+def has_processor(group: Group) -> bool:
+    """Whether any phase of what the table counts has its processor time; older records have none."""
+    return bool(group.phases["cpu_seconds"].notna().any())
+
+
 def costs(group: Group) -> Table:
     """Seconds by kind of phase, speed, peak memory and what was spent, mean over seeds (memory: the largest)."""
     kinds = {"train": "train (s)", "predict": "pseudo labels (s)", "evaluate": "evaluate (s)"}
     machines = group.runs["machine"].nunique() > 1
-    energy = has_energy(group)
+    energy, processor = has_energy(group), has_processor(group)
     place = ["fraction", "label", "machine"]
     runs = group.runs.groupby(place)[["spent", "teacher_patches"]].mean().to_dict("index")
     amount = group.runs.groupby(place).size()
@@ -157,6 +162,7 @@ def costs(group: Group) -> Table:
     sums = _sums(phases, [*place, "kind"], ["seconds", "samples", "steps"]).to_dict("index")
     counted = phases[phases["kind"].isin(kinds)]
     joules = _sums(counted[counted["kind"].isin(LEARNING)], place, ["joules"])["joules"].to_dict()
+    busy = _sums(counted, place, ["cpu_seconds"])["cpu_seconds"].to_dict()
     by_run = _sums(counted, [*place, "key"], ["seconds"])["seconds"].groupby(place)
     least, most = by_run.min().to_dict(), by_run.max().to_dict()
     nothing = {"seconds": 0.0, "samples": 0.0, "steps": 0.0}
@@ -172,6 +178,7 @@ def costs(group: Group) -> Table:
             # seeds do the same steps, so their seconds differ by what else the machine did
             ends = [seconds(extreme.get(at, math.nan)) for extreme in (least, most)]
             row += [Cell(together, " to ".join(ends) if together != NONE and ends[0] != ends[1] else "")]
+            row += [Cell(seconds(busy.get(at, math.nan) / each))] if processor else []
             row += [Cell(seconds(by_kind["diagnose"]["seconds"] / each))]
             row += [Cell(decimals(joules.get(at, math.nan) / each / 1000, 2))] if energy else []
             rates = (train[name] / train["seconds"] if train["seconds"] else math.nan for name in ("steps", "samples"))
@@ -184,7 +191,13 @@ def costs(group: Group) -> Table:
             row += [Cell(f"{int(reused['sum'])} of {int(reused['size'])}")]
             rows.append(row)
     words = ["label fraction", "method", *(["machine"] if machines else [])]
-    times = [*kinds.values(), "together (s)", "diagnostics (s)", *(["train and label (kJ)"] if energy else [])]
+    times = [
+        *kinds.values(),
+        "together (s)",
+        *(["processor (s)"] if processor else []),
+        "diagnostics (s)",
+        *(["train and label (kJ)"] if energy else []),
+    ]
     times += ["steps/s", "samples/s"]
     rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches"]
     rest += [f"pseudo-labelled {group.case}s", "shared phases"]
