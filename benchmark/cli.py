@@ -165,10 +165,13 @@ def prepare(
 ) -> None:
     """Import a dataset, check every file, and preprocess it, so that `run` can use it."""
     with _plainly():
-        from atso_bench.benchmark import registry
+        from atso_bench.benchmark import registry, split_notes
 
-        for line in registry.dataset(name, configuration).prepare(source, typer.echo):
+        dataset = registry.dataset(name, configuration)
+        for line in dataset.prepare(source, typer.echo):
             typer.echo(line)
+        for note in split_notes.of_test(len(dataset.test)):
+            typer.echo(f"note: {note}")
 
 
 @app.command()
@@ -309,7 +312,7 @@ def _check_writable(out: Path) -> None:
 
 def _make_ready(specs: Sequence[RunSpec]) -> None:
     """Stop before anything runs if a dataset is not there, or if a split or the recipe is impossible."""
-    from atso_bench.benchmark import registry
+    from atso_bench.benchmark import registry, split_notes
     from atso_bench.benchmark.splits import make_split
 
     for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
@@ -317,6 +320,8 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
         found.ready(typer.echo)
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
         splits = [make_split(found, spec) for spec in own]
+        for note in split_notes.of_grid(own, splits, (*found.pool, *found.test)):
+            typer.echo(f"note: {note}")
         # the same recipe for the whole grid; the identity needs all that it names
         try:
             found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atso_bench.benchmark import metrics, record, registry
+from atso_bench.benchmark import metrics, record, registry, split_notes
 from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer, in_phase
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
@@ -88,6 +88,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     with in_phase("diagnostics"), profile.part("diagnostics"):
         diagnostics = diagnose(trainer.observations, judge)
 
+    odd = split_notes.of_fraction(spec, split, (*dataset.pool, *dataset.test))
     result = Record(
         spec=spec,
         track=task.track,
@@ -106,7 +107,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         diagnostics=diagnostics,
-        warnings=[*map(record.discreet, (*dataset.caveats, *trainer.warnings, *album.notes))],
+        warnings=[*map(record.discreet, (*dataset.caveats, *odd, *trainer.warnings, *album.notes))],
         environment={
             **record.environment(),
             "device": bench.device,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from atso_bench.benchmark.split_notes import of_test
 from atso_bench.reports.evidence import Evidence
 from atso_bench.reports.frame import Group
 from atso_bench.reports.leader import Leader
@@ -40,6 +41,7 @@ def short(
         words.append(f"Not here: {count(failures, 'failure')}, {count(missing, 'missing run')}; see below.")
     if not rows:
         return Section("In short", "short", words)
+    words = [*_too_few(groups), *words]
     case = "frame" if all(group.natural for group in groups) else "case"
     words.append(
         f"Sure: shown over other {case}s and other seeds by the tests below. In these trainings: shown for those that "
@@ -50,6 +52,13 @@ def short(
     heads = [*(["comparison"] if several else []), "label fraction", "best mean", "score", "over the baseline"]
     heads += ["over the next", "time"]
     return Section("In short", "short", words, [Table("Who leads", heads, rows, words=2 + several)])
+
+
+def _too_few(groups: Sequence[Group]) -> list[str]:
+    """That a test set is too small to show anything."""
+    sizes = {(group.facts["dataset"], int(group.runs["cases"].max())) for group in groups
+             if group.facts["scored"] == "test"}  # fmt: skip
+    return [f"{name}: {note}." for name, size in sorted(sizes) for note in of_test(size)]
 
 
 def _in_a_line(group: Group, known: Evidence) -> list[str]:
