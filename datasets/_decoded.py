@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from atso_bench.benchmark.record import write_json
 from atso_bench.benchmark.spec import digest
+from atso_bench.datasets._caveats import looks_like_train_ids
 from atso_bench.datasets._frames_on_disk import Listing, is_whole, raw_hash, write_frame
 from atso_bench.datasets._noted import read_noted, write_noted
 from atso_bench.datasets._storage import Storage, locked, new_folder
@@ -138,7 +139,8 @@ class Decoded:
                     raise ValueError(
                         f"{source}: no label of {part} has a pixel of an evaluated class; are they label ids?"
                     )
-            raw = digest([fact.pop("raw") for fact in facts])
+            raw, ids = digest([fact.pop("raw") for fact in facts]), [fact.pop("ids") for fact in facts]
+            notes += looks_like_train_ids([each for each in ids if each is not None])
             identity = digest(frames)
             content = {"format": FORMAT, "identity": identity, "frames": frames, "notes": notes}
             write_noted(folder / "prepared.json", content)
