@@ -35,6 +35,10 @@ _LIBRARIES = (
 )
 
 
+class NewerError(ValueError):
+    """A record was written by a newer version, which reads it; nothing is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """One training, one pseudo-labelling or the evaluation.
@@ -154,17 +158,22 @@ class Record:
         """Read a record.
 
         Raises:
-            ValueError: if the file is no record, or was written by another version of the schema.
+            NewerError: if a newer version wrote it.
+            ValueError: if the file is no record, or was written by an older version of the schema.
         """
         try:
             raw = orjson.loads(path.read_bytes())
             if raw["schema"] != SCHEMA:
                 newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
-                remedy = "a newer atso-bench wrote it, which reads it" if newer else "run it again"
-                raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}; {remedy}")
+                told = f"it has schema {raw['schema']}, this version reads {SCHEMA}"
+                if newer:
+                    raise NewerError(f"{told}; a newer atso-bench wrote it, which reads it")
+                raise ValueError(f"{told}; run it again")
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]
             return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})
+        except NewerError as error:
+            raise NewerError(f"{path} is not a readable record: {error}") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is not a readable record: {error}") from error
 

@@ -7,7 +7,6 @@ training, self-learning and ATSO share M0 where it is the same phase.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -25,6 +24,7 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.cache import ByteCache
+from atso_bench.benchmark.locks import locked
 from atso_bench.benchmark.record import Phase, atomic, finite, write_json
 
 
@@ -141,16 +141,12 @@ class Stages:
         """The phase's folder, for this process alone; another process that wants it waits."""
         folder = self.root / key
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when the process ends, however it ends
+        with locked(folder / "lock"):
             for file in folder.rglob("*"):
                 stale = file.name.endswith(".partial") or file.stat().st_mtime < self.since  # of a killed process; old
                 if file.is_file() and file.name != "lock" and stale:
                     file.unlink()
-            try:
-                yield folder
-            finally:
-                fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough while a loader's process has the file too
+            yield folder
 
     @staticmethod
     def finished(folder: Path) -> Phase | None:

@@ -15,6 +15,7 @@ from atso_bench.benchmark.record import write_json
 from atso_bench.benchmark.spec import digest
 from atso_bench.datasets._caveats import looks_like_train_ids
 from atso_bench.datasets._frames_on_disk import Listing, is_whole, raw_hash, write_frame
+from atso_bench.datasets._hidden import hidden
 from atso_bench.datasets._noted import read_noted, write_noted
 from atso_bench.datasets._storage import Storage, locked, new_folder
 from atso_bench.datasets._twins import twins
@@ -140,6 +141,7 @@ class Decoded:
                         f"{source}: no label of {part} has a pixel of an evaluated class; are they label ids?"
                     )
             raw, ids = digest([fact.pop("raw") for fact in facts]), [fact.pop("ids") for fact in facts]
+            notes += hidden(sorted(source.glob("*/*/*/")), ".png")
             notes += looks_like_train_ids([each for each in ids if each is not None])
             identity = digest(frames)
             content = {"format": FORMAT, "identity": identity, "frames": frames, "notes": notes}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.datasets._hidden import hidden
 from atso_bench.datasets._noted import read_noted, read_prepared, sha256, write_noted
 from atso_bench.datasets._raw import Case, RawDataset
 from atso_bench.datasets._read_json import read_object
@@ -167,6 +168,7 @@ class NnunetDataset:
             own = user_plans(self.folder)
             visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
             plans = _plan.read_plans(own, self.raw, self.configuration) if own else _plan.make_plans(self.raw, visible)
+            notes += hidden(sorted(self.raw.folder.glob("*/")), self.raw.json["file_ending"])
             if own:
                 notes += _plan.plan_doubts(own, plans, self.raw, self.configuration, looks)
             configuration = _plan.configuration_of(plans, self.configuration)

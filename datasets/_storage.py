@@ -12,11 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: there is no lock, so two processes should not prepare one dataset at once
-    fcntl = None  # type: ignore[assignment]
-
+from atso_bench.benchmark import locks
 
 RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
 """nnU-Net's environment variables."""
@@ -110,9 +106,7 @@ def locked(path: Path) -> Iterator[None]:
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its own parent
         raise RuntimeError("a script that prepares data puts its work under `if __name__ == '__main__':`")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.locked(path):
         yield
 
 

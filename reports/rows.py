@@ -55,6 +55,8 @@ CLASSES = {"entry": "q", "rate": WORD, "class": WORD, "value": "d"}
 """Of ``DIAGNOSTICS`` the rates in ``BY_CLASS`` by class."""
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What a file of the wrong shape may raise on its way to rows."""
+KEEP = "Keep the file, and report with the version that wrote it."
+"""What to do about a file of a newer version."""
 MOST = 1e15
 """No score, second, joule or byte of a run comes near; larger numbers make sums infinite and axes without end."""
 TOO_LARGE = f"a number is beyond {MOST:.0e}"
