@@ -15,6 +15,7 @@ import numpy as np
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.street_labels import FRAME, IMAGE, KINDS, TRAIN_IDS, UNKNOWN, VOID, expected, train_ids
 from atso_bench.datasets._image_files import PACKED
+from atso_bench.datasets._near import thumbnail
 from atso_bench.datasets._noted import sha256
 
 _GREY, _RGB = (8, 0), (8, 2)  # PNG's bit depth and colour type
@@ -114,7 +115,7 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
         ``{"problems": [...]}`` with what is wrong and what to do, or the facts of a sound frame: ``part``, ``city``,
         ``size`` [H, W], content hashes ``image`` and ``label``, ``evaluated`` (pixels of evaluated classes, None
         without a label), ``flat`` (the image has one colour throughout), and for the preparation alone ``raw`` (hash of
-        the PNG files) and ``ids`` (the highest label id; None without label ids).
+        the PNG files), ``ids`` (the highest label id; None without label ids) and ``small`` (`thumbnail`).
     """
     image = _decode(frame.image, _RGB)
     label = None if frame.label is None else _decode(frame.label, _GREY)
@@ -134,7 +135,7 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
         return {"problems": problems}
     facts: dict[str, Any] = {"part": frame.part, "city": frame.city, "size": list(image.shape[:2])}
     facts |= {"image": content_of(image), "label": None, "evaluated": None, "flat": bool((image == image[0, 0]).all())}
-    facts |= {"raw": raw_hash(frame), "ids": ids}
+    facts |= {"raw": raw_hash(frame), "ids": ids, "small": thumbnail(image.transpose(2, 0, 1))}
     np.save(folder / "images" / f"{frame.id}.npy", image)
     if label is not None:
         np.save(folder / "labels" / f"{frame.id}.npy", label)
