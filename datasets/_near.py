@@ -25,11 +25,8 @@ SHOWN = 5
 
 def thumbnail(image: NDArray[np.generic]) -> Small | None:
     """Means of blocks of an image ``(C, *spatial)``, normalised; None where a channel has one value throughout."""
-    small = image.astype(np.float32, copy=False)
     most = BLOCKS[3 if sum(size > 1 for size in image.shape[1:]) > 2 else 2]
-    for axis in range(1, small.ndim):
-        weights = _blocks(small.shape[axis], most)
-        small = np.moveaxis(np.tensordot(weights, small, axes=(1, axis)), 0, axis)
+    small = np.stack([_reduced(channel, most) for channel in image])  # one at a time: no copy of a large image
     axes = tuple(range(1, small.ndim))
     centred = small - small.mean(axis=axes, keepdims=True)
     spread = centred.std(axis=axes, keepdims=True)
@@ -37,6 +34,14 @@ def thumbnail(image: NDArray[np.generic]) -> Small | None:
         return None
     found: Small = (centred / spread).astype(np.float32)
     return found
+
+
+def _reduced(channel: NDArray[np.generic], most: int) -> NDArray[np.float32]:
+    """Means of at most so many blocks along each axis of ``(*spatial)``."""
+    small = channel.astype(np.float32, copy=False)
+    for axis, size in enumerate(channel.shape):
+        small = np.moveaxis(np.tensordot(_blocks(size, most), small, axes=(1, axis)), 0, axis)
+    return small
 
 
 def _blocks(size: int, most: int) -> NDArray[np.float32]:
