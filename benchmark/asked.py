@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from atso_bench.benchmark.record import environment, write_json
+from atso_bench.benchmark.record import NewerError, environment, write_json
 from atso_bench.benchmark.spec import RunSpec, digest
 
 SCHEMA = 1
@@ -86,17 +86,21 @@ def read(path: Path) -> Asked:
     """Read what ``write`` wrote.
 
     Raises:
-        ValueError: if the file is something else, or was written by another version of the schema.
+        NewerError: if a newer version wrote it.
+        ValueError: if the file is something else, or was written by an older version of the schema.
     """
     try:
         raw = orjson.loads(path.read_bytes())
         if raw["schema"] != SCHEMA:
-            raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}")
+            newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
+            raise (NewerError if newer else ValueError)(f"it has schema {raw['schema']}, this version reads {SCHEMA}")
         time = datetime.fromisoformat(raw["time"])
         if time.tzinfo is None:
             raise ValueError(f"its time needs a time zone, got {raw['time']}")
         runs = [_wanted({**raw["shared"], **run}, raw["lists"]) for run in raw["runs"]]
         return Asked([str(word) for word in raw["command"]], time, runs)
+    except NewerError as error:
+        raise NewerError(f"{path} was written by a newer version, which reads it: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} does not say what was asked for: {error}") from error
 

@@ -74,7 +74,7 @@ def run(
     Several methods, fractions, seeds or datasets span a grid. What is done is not done again, and a killed run goes on
     where it was: give the same command once more.
     """
-    with _plainly():
+    with _plainly(stopping.GOES_ON):
         specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
         _check_writable(out)
@@ -165,10 +165,13 @@ def prepare(
 ) -> None:
     """Import a dataset, check every file, and preprocess it, so that `run` can use it."""
     with _plainly():
-        from atso_bench.benchmark import registry
+        from atso_bench.benchmark import registry, split_notes
 
-        for line in registry.dataset(name, configuration).prepare(source, typer.echo):
+        dataset = registry.dataset(name, configuration)
+        for line in dataset.prepare(source, typer.echo):
             typer.echo(line)
+        for note in split_notes.of_test(len(dataset.test)):
+            typer.echo(f"note: {note}")
 
 
 @app.command()
@@ -261,8 +264,12 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
-    """Wrong input ends in a message and exit code 2, a signal in one and 130 or 143; without a traceback."""
+def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
+    """Wrong input ends in a message and exit code 2, a signal in one and 130 or 143; without a traceback.
+
+    Args:
+        then: what the command does when it is given again after a signal.
+    """
     try:
         with stopping.at_once():
             yield
@@ -270,7 +277,7 @@ def _plainly() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except stopping.Interrupted as stop:
-        typer.echo(str(stop), err=True)
+        typer.echo(stop.told(then), err=True)
         raise typer.Exit(stop.code) from None
     except (typer.Exit, typer.Abort):
         raise
@@ -305,7 +312,7 @@ def _check_writable(out: Path) -> None:
 
 def _make_ready(specs: Sequence[RunSpec]) -> None:
     """Stop before anything runs if a dataset is not there, or if a split or the recipe is impossible."""
-    from atso_bench.benchmark import registry
+    from atso_bench.benchmark import registry, split_notes
     from atso_bench.benchmark.splits import make_split
 
     for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
@@ -313,6 +320,8 @@ def _make_ready(specs: Sequence[RunSpec]) -> None:
         found.ready(typer.echo)
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
         splits = [make_split(found, spec) for spec in own]
+        for note in split_notes.of_grid(own, splits, (*found.pool, *found.test)):
+            typer.echo(f"note: {note}")
         # the same recipe for the whole grid; the identity needs all that it names
         try:
             found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atso_bench.benchmark import origin, registry
-from atso_bench.benchmark.record import Record
+from atso_bench.benchmark.record import NewerError, Record
 from atso_bench.benchmark.spec import RunSpec, digest
 
 
@@ -37,6 +37,8 @@ def found(results: Path, spec: RunSpec, since: float, identity: Callable[[str, s
         return None, ""
     try:
         record = Record.read(path)
+    except NewerError:  # whoever wrote it can read it, and would miss it
+        raise
     except ValueError:
         return None, "its record cannot be read"  # torn, or of another schema
     if record.data != identity(spec.dataset, spec.configuration):

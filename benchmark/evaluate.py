@@ -32,12 +32,14 @@ class Evaluation:
         summary: `metrics.summarise` or `frame_scores.summarise_frames` of ``cases``.
         output: the CSV that holds ``cases``.
         missing: cases that only one of the folders has; they are in no score.
+        notes: what ought to be known before the scores are believed.
     """
 
     cases: dict[str, dict[str, metrics.Scores]]
     summary: dict[str, Any]
     output: Path
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def evaluate_folders(
     if frames := evaluate_frames.references_below(references):
         scores, left_out = evaluate_frames.score(predictions, frames, allow_missing=allow_missing, shown=shown)
         write_csv(output, scores.cases)
-        return Evaluation(scores.cases, scores.summary(), output, left_out)
+        notes = evaluate_frames.doubts(scores, predictions, frames)
+        return Evaluation(scores.cases, scores.summary(), output, left_out, notes)
     true, predicted = _files(references), _files(predictions)
     missing = _missing(predicted, true)
     both = sorted(predicted.keys() & true.keys())
@@ -126,6 +129,7 @@ def lines(evaluation: Evaluation) -> list[str]:
     if evaluation.missing:
         told.append(f"not scored, as one of the folders lacks them: {', '.join(evaluation.missing)}")
     kind = "frames" if "miou" in evaluation.summary["metrics"] else "cases"
+    told += [f"note: {note}" for note in evaluation.notes]
     return [*told, f"{len(evaluation.cases)} {kind} -> {evaluation.output}"]
 
 

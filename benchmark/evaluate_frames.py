@@ -9,17 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atso_bench.benchmark import progress
+from atso_bench.benchmark.below import files_below
 from atso_bench.benchmark.frame_scores import FrameScores
-from atso_bench.benchmark.street_labels import CLASSES, FRAME, KINDS, UNKNOWN, expected, train_ids
+from atso_bench.benchmark.metrics import IGNORE
+from atso_bench.benchmark.street_labels import CLASSES, FRAME, KINDS, TRAIN_IDS, UNKNOWN, expected, train_ids
 
 _MODES = ("L", "P", "I", "I;16")  # of PIL: one channel of integers; a palette is only how they are shown
 _NAMED = 10  # frames without a partner in a message
+_ODD = 0.1
+"""Pixel accuracy below which predictions are more likely to be read wrongly than to be so bad."""
 
 
 def references_below(folder: Path) -> dict[str, Path]:
     """Cityscapes' true label images anywhere below the folder, by frame; empty if there is none."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*_gtFine_label*Ids.png")):
+    for path in files_below(folder):
         ending = next((ending for ending in KINDS if path.name.endswith(ending)), None)
         if ending is None or path.name.startswith("."):
             continue
@@ -80,6 +84,36 @@ def score(
     return scores, tuple(without)
 
 
+def doubts(scores: FrameScores, predictions: Path, true: Mapping[str, Path]) -> tuple[str, ...]:
+    """What may be wrong with predictions that hardly any pixel agrees with; a look at the first few of them.
+
+    Args:
+        scores: what `score` gave.
+        predictions: the folder that it was given.
+        true: the label images that it was given.
+    """
+    accuracy = scores.summary()["metrics"]["pixel_accuracy"]["mean"]
+    if not accuracy < _ODD:
+        return ()
+    told = f"only {100 * accuracy:.3g} % of the pixels agree"
+    predicted = _predictions(predictions)
+    pairs = [(predicted[frame][0], true[frame]) for frame in [*scores.cases][:_NAMED]]
+    if all(_are_train_ids(*pair) for pair in pairs if not pair[0].name.endswith(TRAIN_IDS)) and pairs:
+        return (f"{told}: the predictions look like train ids; name them *{TRAIN_IDS}, or write label ids",)
+    return (f"{told}: are these the predictions of these frames, in Cityscapes' label ids?",)
+
+
+def _are_train_ids(prediction: Path, reference: Path) -> bool:
+    """Whether the values, taken for train ids, agree with most pixels of a class."""
+    from PIL import Image
+
+    with Image.open(prediction) as image:
+        values = np.asarray(image)
+    labels = read_labels(reference)
+    judged = labels != IGNORE
+    return bool(judged.any() and (values == labels)[judged].mean() > 0.5)
+
+
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Train ids ``(H, W)`` of a label image, ``metrics.IGNORE`` for every label that is not evaluated."""
     from PIL import Image
@@ -105,7 +139,7 @@ def _predictions(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     files: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*.png")):
-        if found := FRAME.match(path.name):
+    for path in files_below(folder):
+        if path.suffix == ".png" and (found := FRAME.match(path.name)):
             files.setdefault(found[0], []).append(path)
     return files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import functools
 import gc
 import json
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from atso_bench.benchmark import asked, done, registry, remedies, stopping
 from atso_bench.benchmark.done import finished, remembered
 from atso_bench.benchmark.execution import PLAIN, Execution, settled
+from atso_bench.benchmark.locks import locked
 from atso_bench.benchmark.progress import Lines, Progress, on
 from atso_bench.benchmark.record import failure_path, write_failure
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
@@ -156,16 +157,29 @@ def work(
 def _do_all(specs: Sequence[RunSpec], bench: Bench, began: float) -> int:
     failed, busy, identity = 0, [], remembered()
     for number, spec in enumerate(specs, start=1):
-        with _claim(bench.results, spec, wait=False) as free:
-            if free:
-                failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began, identity)
-            else:
-                busy.append((number, spec))
+        done = _do_alone(spec, bench, f"[{number}/{len(specs)}]", began, identity, wait=False)
+        if done is None:
+            busy.append((number, spec))
+        else:
+            failed += not done
     for number, spec in busy:
         bench.progress.note(f"[{number}/{len(specs)}] {spec.title}: waiting for another process")
-        with _claim(bench.results, spec, wait=True):
-            failed += not _do(spec, bench, f"[{number}/{len(specs)}]", began, identity)
+        failed += not _do_alone(spec, bench, f"[{number}/{len(specs)}]", began, identity, wait=True)
     return failed
+
+
+def _do_alone(
+    spec: RunSpec, bench: Bench, place: str, began: float, identity: Callable[[str, str], str], *, wait: bool
+) -> bool | None:
+    """Whether the run is done, None if another process has it; one that may not be touched is no end of the grid."""
+    try:
+        with _claim(bench.results, spec, wait=wait) as free:
+            return _do(spec, bench, place, began, identity) if free else None
+    except OSError as error:
+        if error.errno == errno.ENOLCK:  # it holds for all of them
+            raise
+        bench.progress.note(f"{place} {spec.title}: running\n    failed: {_keep(error, spec, bench.results)}")
+        return False
 
 
 def settle(device: str, threads: int) -> None:
@@ -184,10 +198,10 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callabl
     from atso_bench.benchmark.run import execute
 
     failure = failure_path(bench.results, spec)
-    if failure.exists() and failure.stat().st_mtime >= began:
-        bench.progress.note(f"{place} {spec.title}: failed in another process")
-        return False
     try:
+        if failure.exists() and failure.stat().st_mtime >= began:
+            bench.progress.note(f"{place} {spec.title}: failed in another process")
+            return False
         found, why = done.found(bench.results, spec, bench.since, identity)
         bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}{why and f' again: {why}'}")
         if found and bench.profile and not profile_path(bench.results, spec).exists():
@@ -260,7 +274,10 @@ def run_grid(
 
 def _done(results: Path, spec: RunSpec, since: float, data: Mapping[tuple[str, str], str]) -> bool:
     """Whether the run has a record, made from the data as it was at first; it may be gone since."""
-    return finished(results, spec, since, lambda dataset, configuration: data[dataset, configuration]) is not None
+    try:
+        return finished(results, spec, since, lambda dataset, configuration: data[dataset, configuration]) is not None
+    except (OSError, ValueError):  # one that may not be read, or not by this version
+        return False
 
 
 def _together(processes: Sequence[BaseProcess]) -> None:
@@ -318,16 +335,8 @@ def _claim(results: Path, spec: RunSpec, *, wait: bool) -> Iterator[bool]:
     """True if this process alone has the run now; the kernel releases it when the process ends, however it ends."""
     folder = results / "stages" / "claims"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / spec.key).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            try:
-                yield True
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough while a loader's process has the file too
+    with locked(folder / spec.key, wait=wait) as free:
+        yield free
 
 
 def _value(text: str) -> Any:

@@ -50,11 +50,11 @@ class Labelling:
     def run(self, folder: Path, phase: Phase, stop: Stop) -> tuple[Phase, dict[str, StoredLabel]]:
         """Write the labels of the cases that ``folder`` lacks, and the phase's facts; returns these and all labels."""
         means, pool, cases = self.means, self.pool, unit(self.means.task)
-        labels, seconds, joules = self.stages.read_labels(folder, means.warn)
+        labels, seconds, joules, busy = self.stages.read_labels(folder, means.warn)
         self._check_room(len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {cases}, labelled before an interruption" if labels else ""
         times = means.profile.timeline(means.device, Parts(missing=missing))
-        clock = Stopwatch(means.device, seconds, joules)
+        clock = Stopwatch(means.device, seconds, joules, busy)
         saved = time.monotonic()
         with noticing() as unsure, means.progress.phase(phase.name, len(pool.ids), cases) as bar:
             for index, case_id in enumerate(pool.ids):
@@ -65,15 +65,16 @@ class Labelling:
                 # a manifest has a row for each case: the more there are, the longer the next one waits
                 due = loop.CHECKPOINT_SECONDS * max(1.0, len(labels) / MANIFEST_ROWS)
                 if stop.asked or time.monotonic() - saved > due:
-                    self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
+                    self.stages.write_manifest(folder, labels, clock.seconds, clock.joules, clock.cpu_seconds)
                     saved = time.monotonic()
                     if len(labels) < len(pool.ids):
                         stop.check(f"in phase {phase.name!r} at {index + 1} of {len(pool.ids)} {cases}")
-        self.stages.write_manifest(folder, labels, clock.seconds, clock.joules)
+        self.stages.write_manifest(folder, labels, clock.seconds, clock.joules, clock.cpu_seconds)
         done = replace(
             phase,
             seconds=clock.seconds,
             joules=clock.joules,
+            cpu_seconds=clock.cpu_seconds,
             device_bytes=clock.device_bytes,
             process_bytes=process_bytes(),
             nondeterministic=unsure,

@@ -149,6 +149,7 @@ class Training:
             key=key,
             losses=self.losses.means,
             joules=clock.joules,
+            cpu_seconds=clock.cpu_seconds,
             warm_up=self.warm_up,
             nondeterministic=unsure,
         )
@@ -256,7 +257,7 @@ class Training:
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
         self._check_finite()
-        Stages.save_progress(folder, self.state(clock.seconds, clock.joules))
+        Stages.save_progress(folder, self.state(clock.seconds, clock.joules, clock.cpu_seconds))
 
     def _check_finite(self) -> None:
         """No loss has seen what the last update left behind, and losses are looked at once a window."""
@@ -266,29 +267,30 @@ class Training:
         if not torch.stack(finite).all():  # note: a CPU-GPU sync point
             raise not_finite("a loss or a weight", self.job.phase, self.done)
 
-    def state(self, seconds: float, joules: float | None) -> dict[str, Any]:
-        """What a training goes on from, after so many seconds and joules."""
+    def state(self, seconds: float, joules: float | None, cpu_seconds: float | None = None) -> dict[str, Any]:
+        """What a training goes on from, after so many seconds, joules and seconds of processor time."""
         parts = self.times.read()
         return {
             "done": self.done,
             "seconds": seconds,
             "joules": joules,
+            "cpu_seconds": cpu_seconds,
             "models": [module.state_dict() for module in self.job.models],
             "optimizer": self.optimizer.state_dict(),
             "losses": self.losses.state(),
             "profile": parts and asdict(parts),
         }
 
-    def _resume(self, state: Mapping[str, Any] | None) -> tuple[float, float | None]:
-        """Go back to the last checkpoint, if there is one; returns the seconds and joules spent before it."""
+    def _resume(self, state: Mapping[str, Any] | None) -> tuple[float, float | None, float | None]:
+        """Go back to the last checkpoint, if there is one; returns what a `Stopwatch` goes on from."""
         if state is None:
-            return 0.0, 0.0
+            return 0.0, 0.0, 0.0
         for module, weights in zip(self.job.models, state["models"], strict=True):
             module.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
         self.losses.restore(state["losses"])
         self.done = state["done"]
-        return float(state["seconds"]), state.get("joules")  # older checkpoints have no joules
+        return float(state["seconds"]), state.get("joules"), state.get("cpu_seconds")  # older ones have only the first
 
 
 @contextmanager

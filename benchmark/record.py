@@ -35,6 +35,10 @@ _LIBRARIES = (
 )
 
 
+class NewerError(ValueError):
+    """A record was written by a newer version, which reads it; nothing is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """One training, one pseudo-labelling or the evaluation.
@@ -53,6 +57,8 @@ class Phase:
         joules: what the whole device drew in these seconds, others' work included: the GPU, or on a CPU its packages;
             None where no counter can be read, or where it moves too slowly for stretches so short.
         warm_up: seconds of the first step in which torch.compile worked, a part of ``seconds``; None without it.
+        cpu_seconds: processor time of all cores in these seconds, of the process and its loaders; None in records from
+            before it was measured.
         nondeterministic: with ``--deterministic`` the operations of which torch has no deterministic way here.
     """
 
@@ -69,6 +75,7 @@ class Phase:
     joules: float | None = None
     warm_up: float | None = None
     nondeterministic: list[str] = field(default_factory=list)
+    cpu_seconds: float | None = None
 
     @property
     def steps_per_second(self) -> float:
@@ -153,17 +160,22 @@ class Record:
         """Read a record.
 
         Raises:
-            ValueError: if the file is no record, or was written by another version of the schema.
+            NewerError: if a newer version wrote it.
+            ValueError: if the file is no record, or was written by an older version of the schema.
         """
         try:
             raw = orjson.loads(path.read_bytes())
             if raw["schema"] != SCHEMA:
                 newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
-                remedy = "a newer atso-bench wrote it, which reads it" if newer else "run it again"
-                raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}; {remedy}")
+                told = f"it has schema {raw['schema']}, this version reads {SCHEMA}"
+                if newer:
+                    raise NewerError(f"{told}; a newer atso-bench wrote it, which reads it")
+                raise ValueError(f"{told}; run it again")
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]
             return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})
+        except NewerError as error:
+            raise NewerError(f"{path} is not a readable record: {error}") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is not a readable record: {error}") from error
 

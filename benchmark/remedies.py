@@ -15,6 +15,9 @@ _FILES = {
     errno.ENOENT: "check the spelling, and that its disk is mounted",
     errno.EIO: "the disk or its network does not answer; when it does, the same command goes on",
     errno.ESTALE: "the disk or its network does not answer; when it does, the same command goes on",
+    errno.ENOLCK: (
+        "mount it with locks (Lustre: -o flock), or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to another disk"
+    ),
     errno.ENOTDIR: "a part of this path is a file; choose another place",
     errno.EEXIST: "choose another place",
 }

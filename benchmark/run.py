@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atso_bench.benchmark import metrics, origin, record, registry
+from atso_bench.benchmark import metrics, origin, record, registry, split_notes
 from atso_bench.benchmark.diagnostics import Judge, diagnose
 from atso_bench.benchmark.engine import Trainer, in_phase
 from atso_bench.benchmark.execution import PLAIN, Execution, noticing
@@ -89,6 +89,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     with in_phase("diagnostics"), profile.part("diagnostics"):
         diagnostics = diagnose(trainer.observations, judge)
 
+    odd = split_notes.of_fraction(spec, split, (*dataset.pool, *dataset.test))
     result = Record(
         spec=spec,
         track=task.track,
@@ -108,7 +109,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         options=method.model_dump(),
         code=origin.code(type(method)),
         diagnostics=diagnostics,
-        warnings=[*map(record.discreet, (*dataset.caveats, *trainer.warnings, *album.notes))],
+        warnings=[*map(record.discreet, (*dataset.caveats, *odd, *trainer.warnings, *album.notes))],
         environment={
             **record.environment(),
             "device": bench.device,
@@ -175,6 +176,7 @@ def score(
         device_bytes=clock.device_bytes,
         process_bytes=process_bytes(),
         joules=clock.joules,
+        cpu_seconds=clock.cpu_seconds,
         nondeterministic=unsure,
     )
     profile.add(phase, parts)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PARTS = ("pool", "labelled", "validation", "test")
 """What a published list may be: the training pool, S, V or T."""
 _CITYSCAPES = "_leftImg8bit.png"
+_SHOWN, _LONGEST = 120, 255
+"""Characters of a case id in a message, and of a file's name."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ def _case_id(line: str, path: Path) -> str:
     if image.endswith(_CITYSCAPES):
         return image.rsplit("/", 1)[-1].removesuffix(_CITYSCAPES)
     if "/" in line or "\\" in line:
-        raise ValueError(f"{path}: {line!r} is neither a case id nor a Cityscapes pair (*{_CITYSCAPES} ...)")
+        raise ValueError(f"{path}: {_short(line)} is neither a case id nor a Cityscapes pair (*{_CITYSCAPES} ...)")
+    if len(line) > _LONGEST:
+        raise ValueError(f"{path}: {_short(line)} is no case id; a list has one case on each line")
     return line
 
 
@@ -262,4 +266,9 @@ def _without(cases: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
 def _named(names: Iterable[str]) -> str:
     """Up to five of them, and how many there are."""
     ordered = sorted(names)
-    return ", ".join(map(repr, ordered[:5])) + (f" ... ({len(ordered)} in all)" if len(ordered) > 5 else "")
+    return ", ".join(map(_short, ordered[:5])) + (f" ... ({len(ordered)} in all)" if len(ordered) > 5 else "")
+
+
+def _short(text: str) -> str:
+    """The text as a message shows it: a file may hold anything."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r} ... ({len(text):,} characters)"

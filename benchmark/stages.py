@@ -7,7 +7,6 @@ training, self-learning and ATSO share M0 where it is the same phase.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -25,6 +24,7 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.cache import ByteCache
+from atso_bench.benchmark.locks import locked
 from atso_bench.benchmark.record import Phase, atomic, finite, write_json
 
 
@@ -141,16 +141,12 @@ class Stages:
         """The phase's folder, for this process alone; another process that wants it waits."""
         folder = self.root / key
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when the process ends, however it ends
+        with locked(folder / "lock"):
             for file in folder.rglob("*"):
                 stale = file.name.endswith(".partial") or file.stat().st_mtime < self.since  # of a killed process; old
                 if file.is_file() and file.name != "lock" and stale:
                     file.unlink()
-            try:
-                yield folder
-            finally:
-                fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough while a loader's process has the file too
+            yield folder
 
     @staticmethod
     def finished(folder: Path) -> Phase | None:
@@ -253,27 +249,34 @@ class Stages:
         return StoredLabel(file, content.hexdigest(), _hash(written.getbuffer()))
 
     @staticmethod
-    def write_manifest(folder: Path, labels: Mapping[str, StoredLabel], seconds: float, joules: float | None) -> None:
-        """Name the label files that are whole, and the seconds and joules that they took."""
+    def write_manifest(
+        folder: Path,
+        labels: Mapping[str, StoredLabel],
+        seconds: float,
+        joules: float | None,
+        cpu_seconds: float | None = None,
+    ) -> None:
+        """Name the label files that are whole, and the seconds, joules and processor time that they took."""
         rows = {case_id: [stored.file.name, stored.digest, stored.check] for case_id, stored in labels.items()}
-        _write_checked(folder / "labels.json", {"seconds": seconds, "joules": joules, "labels": rows})
+        spent = {"seconds": seconds, "joules": joules, "cpu_seconds": cpu_seconds}
+        _write_checked(folder / "labels.json", {**spent, "labels": rows})
 
     @staticmethod
     def read_labels(
         folder: Path, warn: Callable[[str], object] = lambda text: None
-    ) -> tuple[dict[str, StoredLabel], float, float | None]:
-        """Labels that were written so far and are whole, none at first, and the seconds and joules that they took."""
+    ) -> tuple[dict[str, StoredLabel], float, float | None, float | None]:
+        """Labels that were written so far and are whole, none at first, and what a `Stopwatch` goes on from."""
         try:
             raw = _read_checked(folder / "labels.json")
         except DamagedError as error:
             warn(f"{error}; all of its labels are made again")
             raw = None
         if raw is None:
-            return {}, 0.0, 0.0
+            return {}, 0.0, 0.0, 0.0
         labels = {case_id: StoredLabel(folder / "labels" / row[0], *row[1:]) for case_id, row in raw["labels"].items()}
         for case_id in [case_id for case_id, stored in labels.items() if not stored.whole()]:
             warn(f"{labels.pop(case_id).file}, the labels of {case_id}, is damaged; it is made again")
-        return labels, raw["seconds"], raw.get("joules")  # older manifests have no joules
+        return labels, raw["seconds"], raw.get("joules"), raw.get("cpu_seconds")  # older ones have only the first
 
 
 _PROGRESS = ("progress.pt", "progress-before.pt")

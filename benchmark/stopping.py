@@ -18,6 +18,8 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_AND_THE_SAME = 1.0
 """Seconds in which a second signal is the first one, passed on by somebody."""
+GOES_ON = "the same command goes on from here"
+BEGINS_AGAIN = "the same command begins again"
 _last = -math.inf
 
 
@@ -33,8 +35,12 @@ class Interrupted(KeyboardInterrupt):
         """The exit code, as shells have it."""
         return 128 + self.number
 
+    def told(self, then: str) -> str:
+        """Where the work stands and what the command does when it is given again: ``GOES_ON``, for one."""
+        return f"stopped{f' {self.where}' if self.where else ''}; {then}"
+
     def __str__(self) -> str:
-        return f"stopped{f' {self.where}' if self.where else ''}; the same command goes on from here"
+        return self.told(GOES_ON)
 
 
 class Stop:

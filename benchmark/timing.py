@@ -1,4 +1,4 @@
-"""Seconds, joules and bytes, measured so that queued GPU work is not missed."""
+"""Seconds, processor time, joules and bytes, measured so that queued GPU work is not missed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,34 @@ from contextlib import contextmanager
 import torch
 
 from atso_bench.benchmark.energy import UnmeasuredError, meter
+from atso_bench.benchmark.processor import cpu_seconds
 
 BLUR = 0.05
 """Share of a phase's seconds whose energy may lie on the wrong side of a pause; with more, its joules are unknown."""
 
 
 class Stopwatch:
-    """Adds up the seconds and joules of one phase, over pauses and over interruptions of the process.
+    """Adds up the seconds, processor time and joules of one phase, over pauses and over interruptions of the process.
 
     On a CUDA device the time between two events on the stream is taken, with the queue drained at both ends; on a
     CPU the wall clock. The device's counters of energy are read outside the time that is taken.
 
     Attributes:
         seconds: what has been measured so far.
+        cpu_seconds: seconds of all cores in this process and its loaders meanwhile, which other work on the machine
+            hardly moves; None where it was not measured.
     """
 
-    def __init__(self, device: torch.device, seconds: float = 0.0, joules: float | None = 0.0) -> None:
-        """Go on from the seconds and joules of before an interruption; None if these joules were not measured."""
+    def __init__(
+        self,
+        device: torch.device,
+        seconds: float = 0.0,
+        joules: float | None = 0.0,
+        cpu_seconds: float | None = 0.0,
+    ) -> None:
+        """Go on from what was measured before an interruption; None for what was not."""
         self.device = device
-        self.seconds = seconds
+        self.seconds, self.cpu_seconds = seconds, cpu_seconds
         self._joules = joules
         self._closed, self._blurred = -math.inf, 0.0
         try:
@@ -42,6 +51,16 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        busy = cpu_seconds()
+        try:
+            with self._timed():
+                yield
+        finally:
+            if self.cpu_seconds is not None:
+                self.cpu_seconds += max(0.0, cpu_seconds() - busy)  # less, if a loader has died
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
         if self.device.type == "cuda":
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             stream = torch.cuda.current_stream(self.device)  # the process's current device may be another one

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from atso_bench.benchmark.street_labels import CLASSES, TRAIN_IDS
+
 SIZE = (1024, 2048)
 """Height and width of an official frame, pixels."""
 
@@ -46,3 +48,17 @@ def _empty(frames: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def looks_like_train_ids(highest: Sequence[int]) -> list[str]:
+    """That files which are named as label ids may hold train ids.
+
+    Args:
+        highest: the highest value of each label image that is named so.
+    """
+    if not highest or max(highest) >= len(CLASSES):
+        return []
+    return [
+        f"no label holds an id above {max(highest)}, though vegetation, sky, persons and cars have higher ones; files "
+        f"that hold train ids are named *{TRAIN_IDS}"
+    ]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from atso_bench.datasets._examine import Look, examine, label_notes
 from atso_bench.datasets._image_files import file_problem
+from atso_bench.datasets._near import near_copies
 from atso_bench.datasets._raw import RawDataset
 from atso_bench.datasets._storage import quiet
-from atso_bench.datasets._twins import twins
+from atso_bench.datasets._twins import divisible, twins
 
 if TYPE_CHECKING:
     from atso_bench.datasets._prepare import Say
@@ -55,12 +56,15 @@ def _together(raw: RawDataset, looks: dict[str, Look]) -> tuple[list[str], list[
     if labelled and not any(value in inner for name in pool if name in looks for value in looks[name].values):
         return [f"none of the {len(pool)} masks to learn from has foreground; are they the right files?"], []
     places = {**dict.fromkeys(pool, "pool"), **dict.fromkeys(test, "test")}
-    problems, notes = twins(
-        {name: look.content for name, look in looks.items()},
-        lambda name: places.get(name, "unlabelled"),
-        raw.group,
-        "remove all but one, or say in patients.json that they belong to one patient",
-    )
+    content = {name: look.content for name, look in looks.items()}
+
+    def part(name: str) -> str:
+        return places.get(name, "unlabelled")
+
+    remedy = "remove all but one, or say in patients.json that they belong to one patient"
+    problems, notes = twins(content, part, raw.group, remedy)
+    first = {image: name for name, image in reversed(content.items())}  # of identical ones `twins` tells
+    notes += near_copies({name: looks[name].small for name in first.values()}, divisible(part, raw.group))
     return problems, [*notes, *label_notes(labelled, raw.classes)]
 
 

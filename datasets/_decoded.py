@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from atso_bench.benchmark.record import write_json
 from atso_bench.benchmark.spec import digest
+from atso_bench.datasets._caveats import looks_like_train_ids
 from atso_bench.datasets._frames_on_disk import Listing, is_whole, raw_hash, write_frame
+from atso_bench.datasets._hidden import hidden
+from atso_bench.datasets._near import near_copies
 from atso_bench.datasets._noted import read_noted, write_noted
 from atso_bench.datasets._storage import Storage, locked, new_folder
-from atso_bench.datasets._twins import twins
+from atso_bench.datasets._twins import divisible, twins
 
 if TYPE_CHECKING:
     from atso_bench.datasets._prepare import Say
@@ -138,7 +141,11 @@ class Decoded:
                     raise ValueError(
                         f"{source}: no label of {part} has a pixel of an evaluated class; are they label ids?"
                     )
-            raw = digest([fact.pop("raw") for fact in facts])
+            smalls = {frame.id: fact.pop("small") for frame, fact in zip(listing.frames, facts, strict=True)}
+            notes += near_copies(smalls, divisible(partial(_part, frames), str))
+            raw, ids = digest([fact.pop("raw") for fact in facts]), [fact.pop("ids") for fact in facts]
+            notes += hidden(sorted(source.glob("*/*/*/")), ".png")
+            notes += looks_like_train_ids([each for each in ids if each is not None])
             identity = digest(frames)
             content = {"format": FORMAT, "identity": identity, "frames": frames, "notes": notes}
             write_noted(folder / "prepared.json", content)
@@ -168,9 +175,12 @@ def _is_whole(item: tuple[str, dict[str, Any]], folder: Path) -> bool:
 
 def _twins(frames: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Frames with the same pixels: problems, and notes."""
-    parts = {"train": "pool", "val": "test"}
     content = {name: fact["image"] for name, fact in frames.items()}
-    return twins(content, lambda name: parts.get(frames[name]["part"], "unlabelled"), str, "remove all but one")
+    return twins(content, partial(_part, frames), str, "remove all but one")
+
+
+def _part(frames: dict[str, dict[str, Any]], name: str) -> str:
+    return {"train": "pool", "val": "test"}.get(frames[name]["part"], "unlabelled")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atso_bench.datasets._image_files import file_problem
+from atso_bench.datasets._near import Small, thumbnail
 from atso_bench.datasets._raw import Case
 from atso_bench.datasets._storage import quiet
 
@@ -26,6 +27,7 @@ class Look:
         kept: share of the voxels that cropping keeps.
         content: hash of the image's shape and voxels, whatever file they come in.
         values: label values that the mask holds.
+        small: the image's thumbnail, by which near copies are found; None for an image without any contrast.
     """
 
     problems: tuple[str, ...]
@@ -34,6 +36,7 @@ class Look:
     kept: float = 1.0
     content: str = ""
     values: tuple[int, ...] = ()
+    small: Small | None = field(default=None, compare=False, repr=False)
 
 
 def examine(case: Case, channels: int, labels: Sequence[int], reader: Any, reference: str = "imagesUn/") -> Look:
@@ -68,7 +71,7 @@ def examine(case: Case, channels: int, labels: Sequence[int], reader: Any, refer
     from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 
     cropped = crop_to_nonzero(image)[0]
-    return Look((), cropped.shape[1:], spacing, cropped.size / image.size, content_of(image), values)
+    return Look((), cropped.shape[1:], spacing, cropped.size / image.size, content_of(image), values, thumbnail(image))
 
 
 def content_of(image: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from atso_bench.benchmark.spec import digest
-from atso_bench.benchmark.street_labels import FRAME, IMAGE, KINDS, UNKNOWN, VOID, expected, train_ids
+from atso_bench.benchmark.street_labels import FRAME, IMAGE, KINDS, TRAIN_IDS, UNKNOWN, VOID, expected, train_ids
 from atso_bench.datasets._image_files import PACKED
+from atso_bench.datasets._near import thumbnail
 from atso_bench.datasets._noted import sha256
 
 _GREY, _RGB = (8, 0), (8, 2)  # PNG's bit depth and colour type
+_OTHERS = ("polygons.json", "instanceIds.png", "instanceTrainIds.png", "color.png")
+"""What Cityscapes has beside the label images, and what they can be made of or mistaken for."""
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -111,10 +114,12 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
     Returns:
         ``{"problems": [...]}`` with what is wrong and what to do, or the facts of a sound frame: ``part``, ``city``,
         ``size`` [H, W], content hashes ``image`` and ``label``, ``evaluated`` (pixels of evaluated classes, None
-        without a label), ``flat`` (the image has one colour throughout) and ``raw`` (hash of the PNG files).
+        without a label), ``flat`` (the image has one colour throughout), and for the preparation alone ``raw`` (hash of
+        the PNG files), ``ids`` (the highest label id; None without label ids) and ``small`` (`thumbnail`).
     """
     image = _decode(frame.image, _RGB)
     label = None if frame.label is None else _decode(frame.label, _GREY)
+    ids = None
     problems = [
         f"{_short(path, frame.root)}: {array}"
         for path, array in zip(frame.files, (image, label), strict=False)
@@ -124,12 +129,13 @@ def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
         size = image.shape[:2] if isinstance(image, np.ndarray) else label.shape
         wrong = _label_problems(label, frame.label.name, size)
         problems += [f"{_short(frame.label, frame.root)}: {text}" for text in wrong]
+        ids = None if frame.label.name.endswith(TRAIN_IDS) else int(label.max())
         label = train_ids(frame.label.name)[label].astype(np.uint8)
     if problems or isinstance(image, str) or isinstance(label, str):
         return {"problems": problems}
     facts: dict[str, Any] = {"part": frame.part, "city": frame.city, "size": list(image.shape[:2])}
     facts |= {"image": content_of(image), "label": None, "evaluated": None, "flat": bool((image == image[0, 0]).all())}
-    facts["raw"] = raw_hash(frame)
+    facts |= {"raw": raw_hash(frame), "ids": ids, "small": thumbnail(image.transpose(2, 0, 1))}
     np.save(folder / "images" / f"{frame.id}.npy", image)
     if label is not None:
         np.save(folder / "labels" / f"{frame.id}.npy", label)
@@ -206,7 +212,15 @@ def _label_problems(label: np.ndarray, name: str, size: tuple[int, ...]) -> Iter
 
 
 def _unpaired(root: Path, part: str, images: Mapping[str, Path], labels: Mapping[str, Path]) -> Iterator[str]:
-    for name in sorted(images.keys() ^ labels.keys()):
+    bare = [name for name in images if name not in labels]
+    others = _other_kinds(root, part, bare)
+    if others:
+        make = f", or make *{KINDS[1]} of the polygons: CITYSCAPES_DATASET={root} csCreateTrainIdLabelImgs"
+        yield (
+            f"gtFine/{part}: {len(others)} of {len(images)} images have {_ending(others.values())} and no label image; "
+            f"unpack gtFine_trainvaltest.zip there, which has *{KINDS[0]}{make * (_OTHERS[0] in others.values())}"
+        )
+    for name in sorted((images.keys() ^ labels.keys()) - others.keys()):
         city = name.split("_")[0]
         if name in images:
             label = f"gtFine/{part}/{city}/{name}{KINDS[0]}"
@@ -214,6 +228,21 @@ def _unpaired(root: Path, part: str, images: Mapping[str, Path], labels: Mapping
         else:
             image = f"leftImg8bit/{part}/{city}/{name}{IMAGE}"
             yield f"{_short(labels[name], root)}: it has no image; add {image}, or remove the label"
+
+
+def _other_kinds(root: Path, part: str, names: Sequence[str]) -> dict[str, str]:
+    """Of frames without a label image, those that have polygons or another picture of their labels: its ending."""
+    found = {}
+    for name in names:
+        stem = root / "gtFine" / part / name.split("_")[0] / f"{name}_gtFine_"
+        there = [kind for kind in _OTHERS if stem.with_name(f"{stem.name}{kind}").is_file()]
+        if there:
+            found[name] = there[0]
+    return found
+
+
+def _ending(kinds: Iterable[str]) -> str:
+    return " or ".join(f"*_gtFine_{kind}" for kind in dict.fromkeys(kinds))
 
 
 def _by_frame(folder: Path, endings: Sequence[str], problems: list[str]) -> dict[str, Path]:

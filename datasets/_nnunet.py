@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.datasets._hidden import hidden
 from atso_bench.datasets._noted import read_noted, read_prepared, sha256, write_noted
 from atso_bench.datasets._raw import Case, RawDataset
 from atso_bench.datasets._read_json import read_object
-from atso_bench.datasets._storage import Storage, locked, new_folder, storage, told, user_plans
+from atso_bench.datasets._storage import Storage, locked, new_folder, storage, told, unused_plans, user_plans
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -145,7 +146,7 @@ class NnunetDataset:
             told = [f"{self.folder} {self.configuration} is prepared in {found}", *mended]
         else:
             told = self._make(self._storage.new_prepared / self.folder / self._key, say)
-        return [*notes, *told, *(f"note: {caveat}" for caveat in self.caveats)]
+        return [*notes, *told, *(f"note: {caveat}" for caveat in (*self.caveats, *unused_plans(self.folder)))]
 
     def ready(self, say: Say | None = None) -> list[str]:
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
@@ -167,6 +168,9 @@ class NnunetDataset:
             own = user_plans(self.folder)
             visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
             plans = _plan.read_plans(own, self.raw, self.configuration) if own else _plan.make_plans(self.raw, visible)
+            notes += hidden(sorted(self.raw.folder.glob("*/")), self.raw.json["file_ending"])
+            if own:
+                notes += _plan.plan_doubts(own, plans, self.raw, self.configuration, looks)
             configuration = _plan.configuration_of(plans, self.configuration)
             self._made(target, plans).write(say)
             images = {name: look.content for name, look in looks.items()}

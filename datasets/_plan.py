@@ -14,6 +14,7 @@ import numpy as np
 from atso_bench.datasets._examine import Look
 from atso_bench.datasets._fit import check_fit
 from atso_bench.datasets._image_files import memory_bytes
+from atso_bench.datasets._plausible import doubts
 from atso_bench.datasets._raw import Case, RawDataset
 from atso_bench.datasets._read_json import read_object
 from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
@@ -69,11 +70,28 @@ def read_plans(path: Path, raw: RawDataset, configuration: str) -> Plans:
             raise ValueError(f"dataset_name is {plans['dataset_name']!a}; it was made for another dataset")
         check_fit(configuration_of(plans, configuration), len(raw.json["channel_names"]), memory_bytes())
     except ValueError as error:
-        raise ValueError(
-            f"{path} cannot be used: {error}; plan {raw.folder.name} again with nnU-Net, correct the entry, or unset "
-            f"{PREPROCESSED} to have it planned here"
-        ) from error
+        raise _unusable(path, raw, error) from error
     return plans
+
+
+def plan_doubts(path: Path, plans: Plans, raw: RawDataset, configuration: str, looks: Mapping[str, Look]) -> list[str]:
+    """What is implausible about the user's own plans of these images.
+
+    Raises:
+        ValueError: if no image could be made by them.
+    """
+    found, channels = configuration_of(plans, configuration), len(raw.json["channel_names"])
+    try:
+        return doubts(found, plans["transpose_forward"], looks, channels, memory_bytes())
+    except ValueError as error:
+        raise _unusable(path, raw, error) from error
+
+
+def _unusable(path: Path, raw: RawDataset, error: ValueError) -> ValueError:
+    return ValueError(
+        f"{path} cannot be used: {error}; plan {raw.folder.name} again with nnU-Net, correct the entry, or unset "
+        f"{PREPROCESSED} to have it planned here"
+    )
 
 
 def configuration_of(plans: Plans, name: str) -> dict[str, Any]:

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: there is no lock, so two processes should not prepare one dataset at once
-    fcntl = None  # type: ignore[assignment]
-
+from atso_bench.benchmark import locks
 
 RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
 """nnU-Net's environment variables."""
+PLANS = "nnUNetPlans.json"
+"""The plans that are used, as nnU-Net's default planner calls them."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,20 @@ def storage() -> Storage:
 def user_plans(folder: str) -> Path | None:
     """The plans that the user made with nnU-Net, if there are any."""
     own = os.environ.get(PREPROCESSED)
-    path = Path(own, folder, "nnUNetPlans.json") if own else None
+    path = Path(own, folder, PLANS) if own else None
     return path if path and path.is_file() else None
+
+
+def unused_plans(folder: str) -> list[str]:
+    """That plans of another name lie where the user's own are looked for, such as those of nnU-Net's ResEnc presets."""
+    own = os.environ.get(PREPROCESSED)
+    there = sorted(path.name for path in Path(own, folder).glob("*Plans.json")) if own else []
+    others = [name for name in there if name != PLANS]
+    if not own or not others:
+        return []
+    used = PLANS if PLANS in there else "nnU-Net's default plan"
+    where = Path(own, folder)
+    return [f"{', '.join(others)} in {where} is not used, {used} is; to use it, copy it to {PLANS} there"]
 
 
 @contextlib.contextmanager
@@ -96,9 +106,7 @@ def locked(path: Path) -> Iterator[None]:
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its own parent
         raise RuntimeError("a script that prepares data puts its work under `if __name__ == '__main__':`")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.locked(path):
         yield
 
 

@@ -130,7 +130,8 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
     """In our words: torch's own advise to load what it has refused."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no such file"
+    kind = "it is damaged, of another kind, or holds more than tensors; export or download it again"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else kind
     return ValueError(
         f"recipe.weights is none, imagenet or a file of weights (.safetensors, or .pth as torch saves it), "
         f"but {path} cannot be read: {reason}"

@@ -30,6 +30,11 @@ def twins(
     return problems, notes
 
 
+def divisible(part: Callable[[str], str], group: Callable[[str], str]) -> Callable[[str, str], bool]:
+    """Whether a split could put two cases into different parts; see `twins` for what it is given."""
+    return lambda one, other: _can_be_divided(part(one), part(other), group(one) == group(other))
+
+
 def _can_be_divided(one: str, other: str, together: bool) -> bool:
     """Whether two parts can hold them. Two in T stay there, unless lists of the user's part them: make_split sees."""
     if one == other:

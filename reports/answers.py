@@ -11,9 +11,9 @@ from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import LabelsNeeded
 from atso_bench.reports.leader import Leader, say
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals, ranges, signed
-from atso_bench.reports.short import time_multiple
 from atso_bench.reports.significance import PairedTest
 from atso_bench.reports.tables import headline
+from atso_bench.reports.times import time_multiple
 
 
 def leaders(group: Group, known: Evidence) -> list[str]:
@@ -40,9 +40,12 @@ def _cost(group: Group, fraction: str, found: Leader, runs: pd.DataFrame, baseli
     if len({*runs["machine"], *baseline["machine"]}) > 1:
         return ["What it cost cannot be compared: the runs were made on different machines."]
     multiple = time_multiple(group, fraction, found.method, found.baseline)
-    if math.isnan(multiple):
-        return []
-    return [f"Training and pseudo-labelling took {multiple:.1f} times as long as with {found.baseline}."]
+    if math.isnan(multiple.value):
+        return [f"How much longer it took is {multiple.reason}."] if multiple.reason else []
+    if multiple.kind != "processor":
+        return [f"Training and pseudo-labelling took {multiple.value:.1f} times as long as with {found.baseline}."]
+    clock = f" ({multiple.clock:.1f} times by the clock: they had to wait)" if multiple.slowed else ""
+    return [f"Training and pseudo-labelling took {multiple.value:.1f} times {found.baseline}'s processor time{clock}."]
 
 
 def tests(group: Group, known: Evidence) -> Section:

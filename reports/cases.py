@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from atso_bench.reports.frame import Group
+from atso_bench.reports.means import SAME
 from atso_bench.reports.page import Cell, Table, decimals
 
 HARDEST = 5
@@ -26,7 +27,7 @@ def hardest(group: Group) -> Table:
         if fraction not in scores.columns.get_level_values("fraction"):
             continue
         at = pd.DataFrame(scores[fraction]).dropna(how="all").reindex(columns=group.labels)
-        lowest = at.mean(axis=1).sort_values(kind="stable").index[:HARDEST]
+        lowest = at.mean(axis=1).round(SAME).sort_values(kind="stable").index[:HARDEST]
         for case, values in at.loc[lowest].iterrows():
             rows.append([Cell(head), Cell(str(case)), *(Cell(decimals(value)) for value in values)])
     caption = f"The {HARDEST} {group.case}s with the lowest scores, by mean over methods"

@@ -13,6 +13,7 @@ from atso_bench.benchmark.spec import digest
 from atso_bench.reports import tables
 from atso_bench.reports.columns import spelled
 from atso_bench.reports.frame import Frames, Group, read
+from atso_bench.reports.means import mean
 from atso_bench.reports.page import count, plain, seconds
 from atso_bench.reports.rows import BASELINE
 from atso_bench.reports.verdict import Difference, Verdict
@@ -163,7 +164,7 @@ def _difference(group: Group, title: str, method: str, labels: str, runs: pd.Dat
     before, after = runs["score_old"], runs["score_new"]
     lost, gained = before.notna() & after.isna(), before.isna() & after.notna()
     defined = before.notna() & after.notna()
-    old, new = float(before[defined].mean()), float(after[defined].mean())
+    old, new = mean(before[defined]), mean(after[defined])
     noise = _pooled(before[defined], after[defined])
     if runs["equal"].all():
         word = "equal" if defined.any() else "undefined"
@@ -180,7 +181,7 @@ def _word(change: float, noise: float, tolerance: float, *, gained: bool) -> str
         return "better" if gained else "undefined"
     if abs(change) <= tolerance + ROUNDING:
         return "better" if gained else "alike"
-    if abs(change) <= noise:  # False where the noise is unknown
+    if abs(change) <= noise + ROUNDING:  # False where the noise is unknown
         return "noise"
     return "worse" if change < 0 else "better"
 

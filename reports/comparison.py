@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -91,14 +92,16 @@ def _efficiency(group: Group, known: Evidence, art: Art) -> Section:
 def _no_bound(group: Group) -> list[str]:
     """Full supervision that is worse than the same method with fewer labels bounds nothing."""
     upper = group.runs[group.runs.upper]
-    means = group.runs[group.runs.label.isin(upper["label"])].groupby("fraction")["score"].mean()
-    full = means.get(upper["fraction"].iloc[0]) if len(upper) else None
-    if full is None or not (means > full).any():
+    if upper.empty:
         return []
-    score = tables.headline(group)
+    label, all_labels = upper["label"].iloc[0], upper["fraction"].iloc[0]
+    means = {text: value for (text, each), value in group.means.items() if each == label and not math.isnan(value)}
+    full = means.get(all_labels, math.nan)
+    if not any(value > full for value in means.values()):
+        return []
     return [
-        f"With all labels {upper['label'].iloc[0]} has {score} {decimals(full)}, less than with "
-        f"{group.fractions[str(means.idxmax())]}: it is no upper bound here, and 95 % of it says little."
+        f"With all labels {label} has {tables.headline(group)} {decimals(full)}, less than with "
+        f"{group.fractions[max(means, key=means.__getitem__)]}: it is no upper bound here, and 95 % of it says little."
     ]
 
 
@@ -163,6 +166,11 @@ def _cost(group: Group, art: Art) -> Section:
         said.append(
             "Seconds by phase: hatched is what was found in the stage store and counts in full. The first training is "
             "M0 where a method has one. Diagnostics are not in it."
+        )
+    if tables.has_processor(group):
+        said.append(
+            "Processor seconds are those of all cores in the process and its loaders together. Other work on the "
+            "machine hardly moves them, so the time of a method beside another is theirs."
         )
     if tables.has_energy(group):
         said.append(

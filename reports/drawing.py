@@ -26,6 +26,8 @@ INK, PAPER, GRID = "#1b1f24", "#fffffe", "#c9ced6"  # no other part of a figure 
 WIDTH = 5.36
 """Inches; the page shows a figure of this width at full size."""
 DPI = 160
+FEW_DECADES = 100
+"""So much larger than the smallest value the largest may be for ticks at 2 and 5 too."""
 
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a method called "$x$" is not a formula
@@ -116,6 +118,20 @@ def look(order: int) -> tuple[str, str, str]:
         MARKERS[order % len(MARKERS)],
         DASHES[order // len(COLOURS) % len(DASHES)],
     )
+
+
+def logarithmic(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic horizontal axis for these values, with plain numbers at its ticks.
+
+    matplotlib writes such ticks as formulas, which `styled` shows as they are: a method called "$x$" is no formula.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    between = (1.0, 2.0, 5.0) if high <= FEW_DECADES * low else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=between))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def in_page(svg: bytes) -> str:

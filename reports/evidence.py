@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
 import pandas as pd
 
+from atso_bench.benchmark.split_notes import FEWEST_TEST
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import (
     Estimate,
@@ -88,9 +89,7 @@ def _baseline(group: Group) -> str:
 def _leaders(
     group: Group, baseline: str, runs: dict[Place, pd.DataFrame], against: dict[Place, PairedTest], scored: _Scored
 ) -> dict[str, Leader]:
-    means: dict[str, dict[str, float]] = {fraction: {} for fraction in group.fractions}
-    for (fraction, label), part in runs.items():
-        means[fraction][label] = float(part["score"].mean())
+    means = {fraction: group.means_at(fraction) for fraction in group.fractions}
     pairs = sum(comb(sum(not math.isnan(mean) for mean in each.values()), 2) for each in means.values())
     found = {}
     for fraction, each in means.items():
@@ -154,8 +153,15 @@ class _Scored:
         """Of the headline of the runs."""
         known = [key for key in keys if key in self._places]
         if not self._natural:
-            return estimate(self._cases(known))
-        return estimate_drawn(*self._draws(known), self._by_case.shape[1])
+            return self._said(estimate(self._cases(known)))
+        return self._said(estimate_drawn(*self._draws(known), self._by_case.shape[1]))
+
+    def _said(self, found: Estimate) -> Estimate:
+        """Without an interval where T is too small for one, however narrow it came out."""
+        cases = self._by_case.shape[1]
+        if found.reason or cases >= FEWEST_TEST:
+            return found
+        return replace(found, low=math.nan, high=math.nan, reason=f"there are fewer than {FEWEST_TEST} test cases")
 
     def test(self, runs: dict[Place, pd.DataFrame], method: Place, other: Place) -> PairedTest:
         """One method against another: the seeds that both have, and with each the same split."""
@@ -174,7 +180,9 @@ class _Scored:
         if self._natural:
             means, draws = (a - b for a, b in zip(self._draws(keys), self._draws(others), strict=True))
             difference = estimate_drawn(means, draws, self._by_case.shape[1])
-        return paired(self._cases(keys), self._cases(others), difference)
+        tested = paired(self._cases(keys), self._cases(others), difference)
+        few = self._by_case.shape[1] < FEWEST_TEST
+        return replace(tested, low=math.nan, high=math.nan) if few else tested
 
     def _cases(self, keys: Sequence[str]) -> Floats:
         """``(runs, cases)``."""

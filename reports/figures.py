@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from atso_bench.reports import figures_legend
-from atso_bench.reports.drawing import INK, WIDTH, Drawing, drawable, drawing, look, styled
+from atso_bench.reports.drawing import INK, WIDTH, Drawing, drawable, drawing, logarithmic, look, styled
 from atso_bench.reports.evidence import Evidence
 from atso_bench.reports.figures_legend import MOST_SEEDS, SINGLE
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Estimate, LabelsNeeded
 from atso_bench.reports.leader import ALIKE
+from atso_bench.reports.means import mean
 from atso_bench.reports.tables import headline
 
 if TYPE_CHECKING:
@@ -105,18 +106,16 @@ def label_efficiency(group: Group, known: Evidence) -> Drawing | None:
 
 def _means(group: Group, known: Evidence) -> pd.DataFrame:
     scored = group.runs.dropna(subset=["score"])
-    means = scored.groupby(["fraction", "label"]).agg(
-        x=("labelled", "mean"), y=("score", "mean"), upper=("upper", "all")
-    )
+    means = scored.groupby(["fraction", "label"]).agg(x=("labelled", "mean"), y=("score", mean), upper=("upper", "all"))
     means = means.reset_index()
     places = zip(means["fraction"], means["label"], means["y"], strict=True)
-    ends = [_ends(known.estimates.get((fraction, label)), mean) for fraction, label, mean in places]
+    ends = [_ends(known.estimates.get((fraction, label)), value) for fraction, label, value in places]
     return means.assign(low=[low for low, _ in ends], high=[high for _, high in ends]).sort_values("x")
 
 
-def _ends(known: Estimate | None, mean: float) -> tuple[float, float]:
+def _ends(known: Estimate | None, value: float) -> tuple[float, float]:
     """As the table of scores shows them: a share is never outside 0 to 1, and with undefined cases there is none."""
-    if known is None or known.reason or abs(known.mean - mean) >= ALIKE:
+    if known is None or known.reason or abs(known.mean - value) >= ALIKE:
         return math.nan, math.nan
     return max(0.0, known.low), min(1.0, known.high)
 
@@ -177,7 +176,7 @@ def _apart(curves: _Curves) -> Figure:
 
 def _axes(axes: Axes, curves: _Curves) -> None:
     """The axes with the upper bound, its interval, and the score that 95 % of it are."""
-    axes.set_xscale("log")
+    logarithmic(axes, *curves.across)
     axes.set_xlim(*curves.across)
     axes.set_ylim(*curves.view)
     axes.minorticks_off()

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from atso_bench.reports import figures_legend
-from atso_bench.reports.drawing import INK, PAPER, WIDTH, Drawing, drawable, drawing, look, styled
+from atso_bench.reports.drawing import INK, PAPER, WIDTH, Drawing, drawable, drawing, logarithmic, look, styled
 from atso_bench.reports.figures_legend import MOST_SEEDS, SINGLE
 from atso_bench.reports.figures_rows import rows
 from atso_bench.reports.frame import Group
+from atso_bench.reports.means import mean
 from atso_bench.reports.tables import headline
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _front(axes: Axes, group: Group, runs: pd.DataFrame) -> list[str]:
     single = runs[runs.groupby("label")["key"].transform("size").between(2, MOST_SEEDS)]
     colours = [looks[label][0] for label in single["label"]]
     axes.scatter(single["seconds"], single["score"], edgecolors=colours, alpha=0.7, zorder=2, **SINGLE)
-    means = runs.groupby("label")[["seconds", "score"]].mean()
+    means = runs.groupby("label")[["seconds", "score"]].agg(mean)
     front = means.iloc[pareto(list(means.itertuples(index=False, name=None)))].sort_values("seconds")
     for marker, own in means.groupby([looks[str(label)][1] for label in means.index]):
         ahead = [place in front.index for place in own.index]
@@ -117,7 +118,7 @@ def _front(axes: Axes, group: Group, runs: pd.DataFrame) -> list[str]:
             zorder=3,
         )
     if runs["seconds"].max() >= LOG_FROM * runs["seconds"].min():
-        axes.set_xscale("log")
+        logarithmic(axes, float(runs["seconds"].min()), float(runs["seconds"].max()))
     else:
         axes.set_xlim(0, float(runs["seconds"].max()) * 1.08)
     axes.step(front["seconds"], front["score"], where="post", color=INK, linewidth=0.8, zorder=1)

@@ -16,6 +16,7 @@ from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports import rows
 from atso_bench.reports.columns import spelled
 from atso_bench.reports.listing import record_files
+from atso_bench.reports.means import mean
 from atso_bench.reports.page import count, plain
 from atso_bench.reports.reading import read_rows
 from atso_bench.reports.rows import Failure
@@ -81,6 +82,19 @@ class Group:
         return {place: found[place] for place in product(self.fractions, self.labels) if place in found}
 
     @cached_property
+    def means(self) -> dict[tuple[str, str], float]:
+        """By label fraction and method: the mean score over runs, see `mean`; NaN where no run has a score.
+
+        Whatever compares, ranks or shows mean scores takes them from here: two ways to add up the same numbers may
+        differ in the last digit, and then a leader would not be found among the means.
+        """
+        return {place: mean(runs["score"]) for place, runs in self.cells.items()}
+
+    def means_at(self, fraction: str) -> dict[str, float]:
+        """By method: the mean scores at a label fraction."""
+        return {label: value for (text, label), value in self.means.items() if text == fraction}
+
+    @cached_property
     def run_scores(self) -> pd.DataFrame:
         """A row per run (``key``), a column per case: mean Dice over classes, or mIoU over those in its reference."""
         rows_of = self.scores[self.scores["class"].isin(self.facts["classes"])]
@@ -94,17 +108,16 @@ class Group:
     @cached_property
     def learning_seconds(self) -> pd.Series:
         """By run (``key``): training and pseudo-labelling, shared phases in full; NaN where any part is undefined."""
-        spent = self.phases[self.phases["kind"].isin(rows.LEARNING)].groupby("key")["seconds"]
-        return spent.sum().where(spent.count() == spent.size()).astype(float)
+        return self._learning("seconds")
 
     @cached_property
-    def mean_seconds(self) -> dict[tuple[str, str], float]:
-        """By label fraction and method: ``learning_seconds``, mean over runs; NaN where one is undefined."""
-        spent = self.learning_seconds
-        return {
-            place: float(spent.reindex(runs["key"], fill_value=0.0).mean(skipna=False))
-            for place, runs in self.cells.items()
-        }
+    def learning_cpu_seconds(self) -> pd.Series:
+        """By run (``key``): the processor time of ``learning_seconds``; NaN where any part was not measured."""
+        return self._learning("cpu_seconds")
+
+    def _learning(self, name: str) -> pd.Series:
+        spent = self.phases[self.phases["kind"].isin(rows.LEARNING)].groupby("key")[name]
+        return spent.sum().where(spent.count() == spent.size()).astype(float)
 
     @property
     def natural(self) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from atso_bench.benchmark.asked import FOLDER, Asked, Wanted
 from atso_bench.benchmark.asked import read as read_asked
+from atso_bench.benchmark.record import NewerError
 from atso_bench.reports.frame import Frames
 from atso_bench.reports.listing import check, named
-from atso_bench.reports.rows import Failure, shell
+from atso_bench.reports.rows import KEEP, Failure, shell
 
 AFRESH = (
     "A command with --fresh makes all its runs again, and without --fresh it takes records from before for done. To "
@@ -100,7 +101,8 @@ def _read(results: Path) -> tuple[dict[str, Asked], list[Failure]]:
             found[path] = read_asked(file)
         except ValueError as error:
             message = str(error).replace(str(file), path)
-            retry = "Delete the file; the command that wrote it writes it again."
+            keep = isinstance(error, NewerError)
+            retry = KEEP if keep else "Delete the file; the command that wrote it writes it again."
             failures.append(Failure(path, path, "reading what was asked for", message, retry))
     return dict(sorted(found.items(), key=lambda item: item[1].time)), failures
 

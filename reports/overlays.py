@@ -22,6 +22,7 @@ from atso_bench.benchmark.street_labels import CLASSES
 from atso_bench.benchmark.street_labels import COLOURS as STREET_COLOURS
 from atso_bench.reports.drawing import COLOURS, WIDTH, Drawing, drawable, drawing, styled
 from atso_bench.reports.frame import Group
+from atso_bench.reports.means import SAME
 from atso_bench.reports.page import decimals
 from atso_bench.reports.tables import headline
 
@@ -136,7 +137,7 @@ def _open(path: Path, damaged: list[str]) -> Kept | None:
 
 def _ranks(means: pd.Series) -> dict[str, str]:
     """``best``, ``median`` and ``worst`` to a case each; fewer where there are fewer cases."""
-    order = means.dropna().sort_values(ascending=False, kind="stable").index.tolist()
+    order = means.dropna().round(SAME).sort_values(ascending=False, kind="stable").index.tolist()
     places = {"best": 0, "median": len(order) // 2, "worst": len(order) - 1}
     found: dict[str, str] = {}
     for rank, place in places.items():

@@ -10,6 +10,7 @@ import pandas as pd
 
 from atso_bench.benchmark.spec import LabelFraction
 from atso_bench.reports.frame import Group
+from atso_bench.reports.means import mean
 from atso_bench.reports.page import count, plain
 from atso_bench.reports.rows import BY_LIST
 
@@ -69,7 +70,7 @@ def _field(groups: Sequence[Group], fraction: str, blocks: dict[str, str], title
     unequal: dict[str, None] = {}
     for group in groups:
         runs = group.runs[(group.runs.fraction == fraction) & ~group.runs.upper]
-        means = runs.groupby("label")["score"].mean().dropna()
+        means = runs.groupby("label")["score"].agg(mean).dropna()
         if (runs.groupby("seed")["split"].nunique() > 1).any():
             unequal[group.facts["dataset"]] = None
         elif len(means):

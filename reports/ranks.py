@@ -12,10 +12,11 @@ import pandas as pd
 from atso_bench.reports.drawing import Drawing
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Floats
+from atso_bench.reports.means import SAME
 from atso_bench.reports.page import NONE, Cell, Picture, Section, Table, decimals
 from atso_bench.reports.rank_diagram import critical_difference
 from atso_bench.reports.rank_fields import FEWEST_DATASETS, FEWEST_METHODS, Field, blocks_of, fields_of
-from atso_bench.reports.significance import ALPHA, SAME, holm
+from atso_bench.reports.significance import ALPHA, holm
 
 RESHUFFLED = 9999
 

@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from atso_bench.benchmark.record import Record
+from atso_bench.benchmark.record import NewerError, Record
 from atso_bench.reports import rows
 from atso_bench.reports.columns import Columns
 from atso_bench.reports.listing import check, named, size
@@ -105,7 +105,7 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
             parts = [part(record) for part in _TABLES]
         except rows.MALFORMED as error:
             message = str(error).replace(str(file), path) if str(error) else type(error).__name__
-            again = "Delete the file and run it again."
+            again = rows.KEEP if isinstance(error, NewerError) else "Delete the file and run it again."
             found.failures[path] = Failure(path, path, "reading the record", message, again)
             continue
         if key in found.runs:

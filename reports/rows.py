@@ -41,8 +41,11 @@ ENTRY = ("phase", "generation", "subset", "teacher")
 SCORES = {"case": WORD, "class": WORD, **dict.fromkeys(NUMBERS, "d"), "empty": WORD}
 PHASES = dict(
     zip(
-        ("name", "kind", "seconds", "joules", "steps", "samples", "device_bytes", "process_bytes", "reused", "stage"),
-        (WORD, WORD, "d", "d", "q", "q", "d", "q", "?", WORD),
+        (
+            *("name", "kind", "seconds", "cpu_seconds", "joules", "steps", "samples"),
+            *("device_bytes", "process_bytes", "reused", "stage"),
+        ),
+        (WORD, WORD, "d", "d", "d", "q", "q", "d", "q", "?", WORD),
         strict=True,
     )
 )
@@ -52,6 +55,8 @@ CLASSES = {"entry": "q", "rate": WORD, "class": WORD, "value": "d"}
 """Of ``DIAGNOSTICS`` the rates in ``BY_CLASS`` by class."""
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What a file of the wrong shape may raise on its way to rows."""
+KEEP = "Keep the file, and report with the version that wrote it."
+"""What to do about a file of a newer version."""
 MOST = 1e15
 """No score, second, joule or byte of a run comes near; larger numbers make sums infinite and axes without end."""
 TOO_LARGE = f"a number is beyond {MOST:.0e}"
@@ -206,7 +211,7 @@ def phase_columns(record: Record) -> tuple[int, list[Any]]:
         _expect(f"phase {phase.name!r}", **words, **counts)
         for count, _ in counts.values():
             number(count)
-        times = (number(phase.seconds), number(phase.joules))
+        times = (number(phase.seconds), number(phase.cpu_seconds), number(phase.joules))
         memory = (number(phase.device_bytes), phase.process_bytes)
         row = (phase.name, phase.kind, *times, phase.steps, phase.samples, *memory, bool(phase.reused), phase.key)
         found.append(row)

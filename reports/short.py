@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from atso_bench.benchmark.split_notes import of_test
 from atso_bench.reports.evidence import Evidence
 from atso_bench.reports.frame import Group
 from atso_bench.reports.leader import Leader
 from atso_bench.reports.page import NONE, Cell, Section, Table, count, decimals, signed
 from atso_bench.reports.significance import PairedTest
+from atso_bench.reports.times import time_multiple
 
 FEW = 6
 """So many methods' times still fit into a cell."""
@@ -39,15 +41,24 @@ def short(
         words.append(f"Not here: {count(failures, 'failure')}, {count(missing, 'missing run')}; see below.")
     if not rows:
         return Section("In short", "short", words)
+    words = [*_too_few(groups), *words]
     case = "frame" if all(group.natural for group in groups) else "case"
     words.append(
         f"Sure: shown over other {case}s and other seeds by the tests below. In these trainings: shown for those that "
         "were made, but other seeds may turn out otherwise. Time: training and pseudo-labelling as a multiple of the "
-        "baseline's, mean over runs; it also varies with what else the machine did."
+        "baseline's, mean over runs: the processor's time where it was measured, on a GPU the device's, else the "
+        "clock's. It is withheld where runs that did the same steps differ too much."
     )
     heads = [*(["comparison"] if several else []), "label fraction", "best mean", "score", "over the baseline"]
     heads += ["over the next", "time"]
     return Section("In short", "short", words, [Table("Who leads", heads, rows, words=2 + several)])
+
+
+def _too_few(groups: Sequence[Group]) -> list[str]:
+    """That a test set is too small to show anything."""
+    sizes = {(group.facts["dataset"], int(group.runs["cases"].max())) for group in groups
+             if group.facts["scored"] == "test"}  # fmt: skip
+    return [f"{name}: {note}." for name, size in sorted(sizes) for note in of_test(size)]
 
 
 def _in_a_line(group: Group, known: Evidence) -> list[str]:
@@ -70,8 +81,7 @@ def _in_a_line(group: Group, known: Evidence) -> list[str]:
 def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
     if found.reason:
         return [Cell(NONE, found.reason), *[Cell(NONE)] * 4]
-    runs = group.runs[group.runs.fraction == fraction]
-    means = runs.groupby("label")["score"].mean()
+    means = group.means_at(fraction)
     best = [label for label in group.labels if means.get(label) == found.mean]
     alone = found.baseline in best or math.isnan(found.baseline_mean)
     over = f"{found.baseline} {decimals(found.baseline_mean)}; {_sure(found.over_baseline)}"
@@ -92,10 +102,11 @@ def _time(group: Group, fraction: str, found: Leader) -> Cell:
         for label in group.labels
         if label != found.baseline
     }
-    told = {label: f"{multiple:.1f} ×" for label, multiple in times.items() if not math.isnan(multiple)}
+    told = {label: multiple.text for label, multiple in times.items() if multiple.text}
     own = told.pop(found.method, "")
     others = ", ".join(f"{label} {text}" for label, text in told.items()) if len(told) <= FEW else ""
-    return Cell(own or ("1 ×" if found.method == found.baseline and others else NONE), others)
+    withheld = times[found.method].reason if found.method in times else ""
+    return Cell(own or ("1 ×" if found.method == found.baseline and others else NONE), withheld or others)
 
 
 def _sure(test: PairedTest | None) -> str:
@@ -106,12 +117,3 @@ def _sure(test: PairedTest | None) -> str:
     if test.certain and test.difference > 0:
         return "sure"
     return "in these trainings" if test.these_differ and test.effect > 0 else "not sure"
-
-
-def time_multiple(group: Group, fraction: str, method: str, baseline: str) -> float:
-    """Seconds of training and pseudo-labelling, mean over runs, over the baseline's; NaN where they do not compare."""
-    places = [place for place in ((fraction, method), (fraction, baseline)) if place in group.cells]
-    if len(places) < 2 or len({machine for place in places for machine in group.cells[place]["machine"]}) > 1:
-        return math.nan
-    own, other = (group.mean_seconds[place] for place in places)
-    return own / other if own > 0 and other > 0 else math.nan

@@ -10,13 +10,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from atso_bench.benchmark.split_notes import FEWEST_TEST
 from atso_bench.reports.intervals import Estimate, Floats, estimate
+from atso_bench.reports.means import SAME
 
 Key = TypeVar("Key", bound=Hashable)
 
-FEWEST_PAIRS = 6  # of 5 pairs, even the clearest has a two-sided p of 0.0625
+FEWEST_PAIRS = FEWEST_TEST
 ALPHA = 0.05
-SAME = 12  # decimals: sums of the same numbers in another order agree to that
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from atso_bench.benchmark.spec import digest
 from atso_bench.reports.frame import Group
 from atso_bench.reports.intervals import Estimate
 from atso_bench.reports.leader import ALIKE
+from atso_bench.reports.means import mean
 from atso_bench.reports.page import NONE, Cell, Table, decimals, gibibytes, plain, ranges, seconds
 from atso_bench.reports.rows import BASELINE, BY_CLASS, BY_LIST, LEARNING, RATES
 
@@ -48,10 +49,9 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
     An estimate's interval stands beside a mean where it is one of that mean: with undefined cases it may not be.
     """
     known = estimates or {}
-    means = {(label, fraction): runs["score"].mean() for (fraction, label), runs in group.cells.items()}
     best = {}
     for fraction in group.fractions:
-        column = [mean for (_, other), mean in means.items() if other == fraction and not math.isnan(mean)]
+        column = [mean for mean in group.means_at(fraction).values() if not math.isnan(mean)]
         best[fraction] = max(column) if len(column) > 1 else math.nan
     found = {(label, fraction): runs["score"] for (fraction, label), runs in group.cells.items()}
     rows = []
@@ -72,14 +72,14 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
 def spread(values: pd.Series, best: float = math.nan, known: Estimate | None = None) -> Cell:
     """Mean and sample standard deviation over runs; what is undefined is left out and counted."""
     defined = values.dropna()
-    mean, spread = defined.mean(), defined.std(ddof=1)
-    text = decimals(mean) if math.isnan(spread) else f"{decimals(mean)} ± {decimals(spread)}"
+    middle, spread = mean(defined), defined.std(ddof=1)
+    text = decimals(middle) if math.isnan(spread) else f"{decimals(middle)} ± {decimals(spread)}"
     undefined = len(values) - len(defined)
     note = f"n = {len(defined)}" + (f", {undefined} undefined" if undefined else "")
-    if known is not None and not known.reason and abs(known.mean - mean) < ALIKE:
+    if known is not None and not known.reason and abs(known.mean - middle) < ALIKE:
         # a share is never outside 0 to 1, though Student's t does not know that
         note += f", {decimals(max(0.0, known.low))} to {decimals(min(1.0, known.high))}"
-    return Cell(text, note, strong=bool(mean == best))
+    return Cell(text, note, strong=middle == best)
 
 
 def cautions(group: Group) -> list[str]:
@@ -114,13 +114,13 @@ def classes(group: Group) -> Table:
     undefined: dict[Any, Any] = scores[metrics].isna().groupby(together, observed=True).sum().to_dict("index")
     empty = scores.groupby([*place, "empty"], observed=True).size().to_dict()
     counted = scores.groupby(place, observed=True).size().to_dict()
-    mean: dict[Any, Any] = means.to_dict("index")
+    known: dict[Any, Any] = means.to_dict("index")
     rows = []
     for name in group.facts["classes"]:
         for fraction, label in group.cells:
             at = (name, fraction, label)
             row = [Cell(name), Cell(group.fractions[fraction]), Cell(label)]
-            row += [_class_score(mean.get(at, {}), undefined.get(at, {}), metric) for metric in metrics]
+            row += [_class_score(known.get(at, {}), undefined.get(at, {}), metric) for metric in metrics]
             row += [Cell(f"{counted.get(at, 0):,}")]
             row += [Cell(f"{empty.get((*at, kind), 0):,}") for kind in ("prediction", "reference", "both")]
             rows.append(row)
@@ -143,11 +143,16 @@ def has_energy(group: Group) -> bool:
     return bool(group.phases.loc[group.phases["kind"].isin(LEARNING), "joules"].notna().any())
 
 
+def has_processor(group: Group) -> bool:
+    """Whether any phase of what the table counts has its processor time; older records have none."""
+    return bool(group.phases["cpu_seconds"].notna().any())
+
+
 def costs(group: Group) -> Table:
     """Seconds by kind of phase, speed, peak memory and what was spent, mean over seeds (memory: the largest)."""
     kinds = {"train": "train (s)", "predict": "pseudo labels (s)", "evaluate": "evaluate (s)"}
     machines = group.runs["machine"].nunique() > 1
-    energy = has_energy(group)
+    energy, processor = has_energy(group), has_processor(group)
     place = ["fraction", "label", "machine"]
     runs = group.runs.groupby(place)[["spent", "teacher_patches"]].mean().to_dict("index")
     amount = group.runs.groupby(place).size()
@@ -157,6 +162,7 @@ def costs(group: Group) -> Table:
     sums = _sums(phases, [*place, "kind"], ["seconds", "samples", "steps"]).to_dict("index")
     counted = phases[phases["kind"].isin(kinds)]
     joules = _sums(counted[counted["kind"].isin(LEARNING)], place, ["joules"])["joules"].to_dict()
+    busy = _sums(counted, place, ["cpu_seconds"])["cpu_seconds"].to_dict()
     by_run = _sums(counted, [*place, "key"], ["seconds"])["seconds"].groupby(place)
     least, most = by_run.min().to_dict(), by_run.max().to_dict()
     nothing = {"seconds": 0.0, "samples": 0.0, "steps": 0.0}
@@ -172,6 +178,7 @@ def costs(group: Group) -> Table:
             # seeds do the same steps, so their seconds differ by what else the machine did
             ends = [seconds(extreme.get(at, math.nan)) for extreme in (least, most)]
             row += [Cell(together, " to ".join(ends) if together != NONE and ends[0] != ends[1] else "")]
+            row += [Cell(seconds(busy.get(at, math.nan) / each))] if processor else []
             row += [Cell(seconds(by_kind["diagnose"]["seconds"] / each))]
             row += [Cell(decimals(joules.get(at, math.nan) / each / 1000, 2))] if energy else []
             rates = (train[name] / train["seconds"] if train["seconds"] else math.nan for name in ("steps", "samples"))
@@ -184,7 +191,13 @@ def costs(group: Group) -> Table:
             row += [Cell(f"{int(reused['sum'])} of {int(reused['size'])}")]
             rows.append(row)
     words = ["label fraction", "method", *(["machine"] if machines else [])]
-    times = [*kinds.values(), "together (s)", "diagnostics (s)", *(["train and label (kJ)"] if energy else [])]
+    times = [
+        *kinds.values(),
+        "together (s)",
+        *(["processor (s)"] if processor else []),
+        "diagnostics (s)",
+        *(["train and label (kJ)"] if energy else []),
+    ]
     times += ["steps/s", "samples/s"]
     rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches"]
     rest += [f"pseudo-labelled {group.case}s", "shared phases"]
@@ -251,7 +264,7 @@ def _by_class(group: Group, place: list[str], rate: str) -> dict[tuple, str]:
     steps = group.diagnostics.set_index(["key", "entry"]).loc[entries, place].reset_index(drop=True)
     means = pd.DataFrame(known).groupby([steps[name] for name in place], sort=False).mean()
     return {
-        step: ", ".join(f"{name} {decimals(mean)}" for name, mean in zip(classes, row, strict=True))
+        step: ", ".join(f"{name} {decimals(value)}" for name, value in zip(classes, row, strict=True))
         for step, row in zip(means.index, means.to_numpy().tolist(), strict=True)
     }
 

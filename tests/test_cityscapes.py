@@ -379,7 +379,11 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_decoded(source, 
     Streets().prepare(source)
 
 
+CAR = np.full(SIZE, 26)  # which no train id is
+
+
 def test_data_that_is_not_the_official_release_says_so(source):
+    write_label(source, "train", TRAIN[2], CAR)
     dataset = prepared(source, Cityscapes)
     assert dataset.caveats == (
         "the data is not the official Cityscapes release: 3 + 1 frames of 8x6 instead of 2,975 + 500 of 2048x1024",
@@ -389,6 +393,7 @@ def test_data_that_is_not_the_official_release_says_so(source):
 
 
 def test_what_makes_a_score_doubtful_is_a_caveat_and_no_error(source):
+    write_label(source, "train", TRAIN[2], CAR)
     write_label(source, "train", TRAIN[0], np.full(SIZE, 4))
     save(image_path(source, "train", TRAIN[1]), np.zeros((*SIZE, 3), np.uint8))
     near = "bochum_000009_000019"
@@ -566,3 +571,41 @@ def test_a_folder_beside_the_right_one_is_answered_with_the_right_one(source, mo
     monkeypatch.setenv("HOME", str(source.parent))
     monkeypatch.setenv("CITYSCAPES_DATASET", f"~/{source.name}")
     assert Streets().find() == source
+
+
+@pytest.mark.parametrize(("kind", "make"), [("polygons.json", True), ("instanceIds.png", False), ("color.png", False)])
+def test_frames_with_other_annotations_than_label_images_are_one_line_that_says_how_to_make_them(source, kind, make):
+    for path in source.rglob("*_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds.png", kind)))
+    told = problems(source).splitlines()[1:]
+    assert [line.split(":")[0].strip() for line in told] == ["gtFine/train", "gtFine/val"]
+    assert f"3 of 3 images have *_gtFine_{kind} and no label image; unpack gtFine_trainvaltest.zip" in told[0]
+    assert all(("csCreateTrainIdLabelImgs" in line) == make for line in told)
+
+
+def test_a_frame_that_lacks_its_label_is_still_named_beside_those_with_polygons(source):
+    label_path(source, "train", TRAIN[0]).unlink()
+    polygons = label_path(source, "train", TRAIN[1])
+    polygons.rename(polygons.with_name(polygons.name.replace("labelIds.png", "polygons.json")))
+    told = problems(source)
+    assert "1 of 3 images have *_gtFine_polygons.json" in told
+    assert f"{TRAIN[0]}_leftImg8bit.png: it has no label" in told
+    assert len(told.splitlines()) == 3
+
+
+def test_train_ids_without_void_under_the_name_of_label_ids_are_said(source):
+    for part, names in (("train", TRAIN), ("val", VAL)):
+        for name in names:
+            write_label(source, part, name, np.full(SIZE, 8))
+    assert any("no label holds an id above 8" in line for line in Streets().prepare(source))
+    write_label(source, "val", VAL[0], CAR)
+    assert not any("no label holds an id above" in line for line in Streets().prepare(source))
+    identity = Streets().identity
+    for name in (*TRAIN, *VAL):
+        for path in source.rglob(f"{name}_gtFine_labelIds.png"):
+            ids = np.array(Image.open(path))
+            path.unlink()
+            values = street_labels.train_ids("x")[ids].astype(np.uint8)
+            save(path.with_name(path.name.replace("labelIds", "labelTrainIds")), values)
+    assert not any("no label holds an id above" in line for line in Streets().prepare(source))
+    assert Streets().identity == identity

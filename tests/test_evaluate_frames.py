@@ -297,3 +297,46 @@ def test_what_is_told_names_every_class_and_both_means(folders: Folders) -> None
     assert "left out of mIoU: sidewalk, building," in text
     assert "not scored, as one of the folders lacks them: jena_000000_000002" in text
     assert told[-1] == f"1 frames -> {folders.output}"
+
+
+# What passes for predictions
+
+
+def test_linked_cities_are_scored_as_prepare_reads_them(folders: Folders, tmp_path: Path) -> None:
+    folders.pair("ulm_000000_000019", ids("7 24"), ids("7 24"))
+    other = tmp_path / "other disk" / "bonn"
+    save(other / "bonn_000000_000019_gtFine_labelIds.png", ids("7 7"))
+    (folders.references / "bonn").symlink_to(other)
+    predicted = tmp_path / "other disk" / "predicted"
+    save(predicted / "bonn_000000_000019_pred.png", ids("7 7"))
+    (folders.predictions / "more").symlink_to(predicted)
+    assert sorted(folders.evaluate().cases) == ["bonn_000000_000019", "ulm_000000_000019"]
+
+
+def test_links_in_circles_end_and_no_frame_is_found_twice(folders: Folders) -> None:
+    folders.pair("ulm_000000_000019", ids("7 24"), ids("7 24"))
+    (folders.references / "ulm" / "again").symlink_to(folders.references)
+    (folders.predictions / "again").symlink_to(folders.predictions)
+    (folders.predictions / "twice").symlink_to(folders.references / "nowhere")
+    assert sorted(folders.evaluate().cases) == ["ulm_000000_000019"]
+
+
+def test_predictions_in_train_ids_are_said(folders: Folders) -> None:
+    """Label ids 7 8 / 11 26 are train ids 0 1 / 2 13, of which none is the id of the same class."""
+    folders.pair("ulm_000000_000019", ids("0 1 / 2 13"), ids("7 8 / 11 26"))
+    told = lines(folders.evaluate())
+    assert any("only 0 % of the pixels agree: the predictions look like train ids; name them" in line for line in told)
+    (folders.predictions / "ulm_000000_000019_pred.png").rename(
+        folders.predictions / "ulm_000000_000019_labelTrainIds.png"
+    )
+    assert not any("note" in line for line in lines(folders.evaluate()))
+
+
+def test_predictions_that_share_nothing_with_the_references_are_said(folders: Folders) -> None:
+    folders.pair("ulm_000000_000019", ids("24 24"), ids("7 8"))
+    assert any("are these the predictions of these frames" in line for line in lines(folders.evaluate()))
+
+
+def test_poor_predictions_are_no_mistake(folders: Folders) -> None:
+    folders.pair("ulm_000000_000019", ids("7 7 7 7"), ids("7 8 8 8"))
+    assert folders.evaluate().notes == ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
@@ -263,6 +265,43 @@ def test_cost_is_training_and_pseudo_labelling_and_shared_phases_count_in_full(t
              for x, y in each.get_offsets()}  # fmt: skip
     assert means == pytest.approx({25: 0.5, 45: 0.6, 65: 0.55})
     assert axes.get_xlim()[0] == 0
+
+
+@pytest.mark.parametrize("longest", [300, 2_000, 90_000, 4_000_000])
+def test_no_figure_shows_a_formula_at_its_ticks(longest: float, tmp_path: Path) -> None:
+    """Seconds over one decade and over five: every axis that matplotlib would label as 10 to the power of something."""
+    entries = [relabelled(1, 1, update_rate=0.1)]
+    for fraction in ("1", "10", "100"):
+        write(tmp_path, spending("supervised", 20, 0.5, fraction=fraction, pool=5000))
+        write(tmp_path, spending("atso", longest, 0.6, fraction=fraction, pool=5000, diagnostics=entries))
+    made = group(tmp_path)
+    shown = {found.name: found.svg for draw in EVERY if (found := draw(made)) is not None}
+    assert {"cost", "label-efficiency", "phases"} <= set(shown)
+    assert [name for name, svg in shown.items() if b"mathdefault" in svg] == []
+
+
+@pytest.mark.parametrize("longest", [161, 1_000, 40_000, 900_000])
+def test_an_axis_of_powers_has_plain_numbers_that_do_not_touch(longest: float, tmp_path: Path, taken: Taken) -> None:
+    write(tmp_path, spending("supervised", 15, 0.5), spending("atso", longest, 0.6))
+    cost(group(tmp_path))
+    (figure,) = taken
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    figure.canvas.draw()
+    low, high = axes.get_xlim()
+    ticks = [
+        tick for tick in axes.get_xticklabels(which="both") if tick.get_text() and low <= tick.get_position()[0] <= high
+    ]
+    assert 2 <= len(ticks) <= 8
+    assert [float(tick.get_text().replace(",", "")) for tick in ticks] == [tick.get_position()[0] for tick in ticks]
+    boxes = [tick.get_window_extent() for tick in ticks]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_every_logarithmic_axis_of_a_report_is_made_in_one_place() -> None:
+    code = {path.name: path.read_text() for path in Path(figures.__file__).parent.glob("*.py")}
+    made = [name for name, text in code.items() for _ in re.findall(r"set_[xy]scale\(|loglog\(|semilog[xy]\(", text)]
+    assert made == ["drawing.py"]
 
 
 def test_methods_meet_only_on_the_same_machine_and_at_the_same_label_fraction(tmp_path: Path, taken: Taken) -> None:

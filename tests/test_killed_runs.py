@@ -57,7 +57,7 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-TIMES = {"seconds", "joules", "process_bytes", "device_bytes", "reused", "warm_up", "command", "threads"}
+TIMES = {"seconds", "cpu_seconds", "joules", "process_bytes", "device_bytes", "reused", "warm_up", "command", "threads"}
 
 
 def timeless(value):

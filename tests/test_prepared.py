@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from raw_data import label_file, write_raw
-from test_cityscapes import Streets, image_path, source  # noqa: F401 - a fixture
+from test_cityscapes import CAR, TRAIN, Streets, image_path, source, write_label  # noqa: F401 - a fixture
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.datasets._noted import read_noted, write_noted
@@ -167,6 +167,7 @@ def test_what_is_noted_is_believed_only_as_it_was_written(tmp_path: Path) -> Non
 def frames(source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:  # noqa: F811
     monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CITYSCAPES_DATASET", str(source))
+    write_label(source, "train", TRAIN[2], CAR)  # else they might be train ids, as a note would say
     Streets().prepare()
     return source
 
@@ -205,7 +206,7 @@ def test_the_frames_prepared_before_are_kept_for_other_sources(frames: Path, tmp
 
 
 def test_the_same_frame_twice_is_refused_unless_no_split_could_divide_the_two(frames: Path) -> None:
-    from test_cityscapes import StreetsExtra, write_image, write_label
+    from test_cityscapes import StreetsExtra, write_image
 
     for number in range(2):
         write_image(frames, "train_extra", f"bonn_00000{number}_000019", 77)

@@ -8,7 +8,7 @@ import pytest
 from test_reports import blank, make, texts, write
 from test_reports_statistics import drawn, volumes
 
-from atso_bench.benchmark.record import Phase
+from atso_bench.benchmark.record import Phase, Record
 from atso_bench.reports import tables
 from atso_bench.reports.build import story
 from atso_bench.reports.frame import read
@@ -107,3 +107,55 @@ def test_what_every_run_warns_of_stands_beside_the_scores(tmp_path: Path) -> Non
     (chapter,) = blank(read(tmp_path).groups())
     assert "About the data: the data is odd." in chapter.section.words
     assert not any("one of its own" in words for words in chapter.section.words)
+
+
+# Time
+
+
+def spent(method: str, wall: float, busy: float | None, seed: int = 0, gpu: int | None = None) -> Record:
+    phases = [Phase("M0", "train", wall, steps=600, cpu_seconds=busy, device_bytes=gpu), PHASES[1]]
+    return make(method, seed=seed, score=0.5 if method == "supervised" else 0.6, phases=phases)
+
+
+def test_the_time_is_the_processors_whatever_the_clock_says(tmp_path: Path) -> None:
+    """By the clock 99 s beside 30 s on a busy machine, where the processor worked for 26 s and 20 s."""
+    write(tmp_path, spent("supervised", 30, 20), spent("atso", 99, 26))
+    (row,) = rows(tmp_path)
+    assert row["time"] == "1.3 ×"
+    found = read(tmp_path)
+    (chapter,) = blank(found.groups())
+    said = " ".join(chapter.section.words)
+    assert "took 1.3 times supervised's processor time (3.3 times by the clock: they had to wait)." in said
+
+
+def test_a_ratio_of_the_clock_that_load_explains_is_withheld(tmp_path: Path) -> None:
+    """Records from before processor time was measured: the same steps took 30 s once and 99 s once."""
+    write(tmp_path, *(spent("supervised", 30, None, seed) for seed in range(2)))
+    write(tmp_path, spent("atso", 30, None), spent("atso", 99, None, 1))
+    (row,) = rows(tmp_path)
+    assert row["time"] == "– withheld: the machine was busy, the same steps took 30.0 to 99.0 s"
+    (chapter,) = blank(read(tmp_path).groups())
+    assert "How much longer it took is withheld: the machine was busy" in " ".join(chapter.section.words)
+
+
+def test_on_a_gpu_the_time_is_the_devices(tmp_path: Path) -> None:
+    write(tmp_path, spent("supervised", 30, 90, gpu=2**30), spent("atso", 60, 95, gpu=2**30))
+    (row,) = rows(tmp_path)
+    assert row["time"] == "2.0 ×"
+
+
+def test_processor_time_on_one_side_alone_is_not_held_against_the_clock_of_the_other(tmp_path: Path) -> None:
+    write(tmp_path, spent("supervised", 30, None), spent("atso", 60, 240))
+    (row,) = rows(tmp_path)
+    assert row["time"] == "2.0 ×"
+
+
+def test_the_table_of_time_has_a_column_of_processor_seconds_where_any_are_known(tmp_path: Path) -> None:
+    write(tmp_path / "old", spent("supervised", 30, None))
+    write(tmp_path / "new", spent("supervised", 30, 55.4))
+    for folder, there in (("old", False), ("new", True)):
+        (group,) = read(tmp_path / folder).groups()
+        table = tables.costs(group)
+        row = dict(zip(table.columns, texts(table)[0], strict=True))
+        assert ("processor (s)" in row) == there
+    assert row["processor (s)"] == "–", "the evaluation's is not known, and a sum without it would be too small"

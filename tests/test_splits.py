@@ -397,3 +397,22 @@ def test_no_split_that_is_made_holds_an_image_in_two_parts(
         parts = (made.labelled, made.unlabelled, made.validation, made.test)
         images = [{dataset.content(case) for case in part} for part in parts]
         assert sum(map(len, images)) == len(set().union(*images))
+
+
+@pytest.mark.parametrize("line", ["a" * 10_000_000, "a/" * 5_000_000, "a,b " * 2_500_000])
+def test_a_list_that_is_one_long_line_is_refused_without_showing_all_of_it(line, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text(line)
+    with pytest.raises(ValueError, match=r"is no case id; a list has one case|is neither a case id") as error:
+        read_list(path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_unknown_cases_of_a_list_are_shown_in_part(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(f"{letter * 250}" for letter in "abcdefgh"))
+    assert len(read_list(path)) == 8
+    with pytest.raises(ValueError, match="characters") as error:
+        make_split(Cases(("x", "y", "z")), spec_of("10", lists={"labelled": list(read_list(path))}))
+    assert len(str(error.value)) < 1200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import multiprocessing
 import os
@@ -294,3 +295,29 @@ def test_the_command_says_where_it_stopped_and_a_stop_is_no_failure(number, tmp_
     assert "stopped in phase 'M0' at step 5 of 12; the same command goes on from here" in stopped.output
     assert not list((tmp_path / "records").rglob("*.json"))
     assert CliRunner().invoke(app, words).exit_code == 0
+
+
+@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize(
+    ("words", "work"),
+    [
+        (["evaluate", "--predictions", ".", "--references", "."], "benchmark.evaluate.evaluate_folders"),
+        (["plan", "-m", "supervised", "-f", "10", "--device", "cpu"], "benchmark.plan.forecast"),
+        (["prepare", "phantom"], "benchmark.registry.dataset"),
+        (["report", "."], "reports.build.build"),
+        (["compare", ".", "."], "reports.compare.compare"),
+        (["export", "abc", "--to", "there"], "benchmark.export.export"),
+        (["list", "datasets"], "benchmark.registry.names"),
+    ],
+)
+def test_a_command_that_keeps_nothing_does_not_say_that_it_goes_on(words, work, number, monkeypatch):
+    module, _, name = f"atso_bench.{work}".rpartition(".")
+    if words[0] == "plan":
+        monkeypatch.setattr(registry, "dataset", lambda name, configuration="2d": ToyDataset())
+    monkeypatch.setattr(importlib.import_module(module), name, lambda *given, **more: os.kill(os.getpid(), number))
+    monkeypatch.setattr(stopping, "_last", -math.inf)
+    stopped = CliRunner().invoke(app, words)
+    assert (stopped.exit_code, stopped.output.splitlines()[-1]) == (
+        128 + number,
+        "stopped; the same command begins again",
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import sys
+import time
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ import torch
 from test_methods import fit
 from toy import ToyDataset
 
-from atso_bench.benchmark import energy, loop, timing
+from atso_bench.benchmark import energy, loop, processor, timing
 from atso_bench.benchmark.doctor import checks
 from atso_bench.benchmark.energy import Meter, UnmeasuredError, meter
 from atso_bench.benchmark.pictures import Album
@@ -124,6 +126,70 @@ def test_a_machine_without_counters_measures_nothing(powercap: Path) -> None:
     assert measure(Stopwatch(CPU)) is None
     with pytest.raises(UnmeasuredError, match="no RAPL package"):
         meter(CPU)
+
+
+# Processor time
+
+
+def spin(seconds: float) -> None:
+    """Work that takes so much time of one core, however long that lasts."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_a_phase_that_waits_takes_no_processor_time(powercap: Path) -> None:
+    clock = Stopwatch(CPU)
+    measure(clock, lambda: time.sleep(0.3))
+    assert clock.seconds >= 0.3
+    assert clock.cpu_seconds is not None
+    assert clock.cpu_seconds < 0.1
+    measure(clock, lambda: spin(0.2))
+    assert 0.2 <= clock.cpu_seconds < 0.4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say it of a process that runs")
+def test_loaders_processor_time_counts_too(powercap: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    loader = context.Process(target=_load, args=(ready, go), daemon=True)
+    loader.start()
+    try:
+        assert ready.wait(60)
+        clock, before = Stopwatch(CPU), processor.cpu_seconds()
+        with clock.running():
+            go.set()
+            deadline = time.monotonic() + 60
+            while processor.cpu_seconds() < before + 0.3 and time.monotonic() < deadline:
+                time.sleep(0.02)
+        assert clock.cpu_seconds is not None
+        assert clock.cpu_seconds >= 0.3
+    finally:
+        loader.kill()
+        loader.join(10)
+
+
+def _load(ready: Any, go: Any) -> None:
+    ready.set()
+    go.wait(60)
+    spin(60)
+
+
+def test_a_training_goes_on_from_its_processor_time_and_an_older_checkpoint_does_not_know_it(
+    powercap: Path, tmp_path: Path
+) -> None:
+    for before, known in ((5.0, True), (None, False)):
+        clock = Stopwatch(CPU, 1.0, 0.0, before)
+        measure(clock, lambda: spin(0.01))
+        assert clock.cpu_seconds is None or clock.cpu_seconds >= 5.01
+        assert (clock.cpu_seconds is not None) == known
+
+
+def test_every_phase_of_a_run_has_its_processor_time_also_when_it_is_reused(tmp_path: Path) -> None:
+    for reused in (False, True):
+        phases = fit("self-learning", tmp_path, SMALL, generations=1)[1].phases
+        assert {phase.reused for phase in phases} == {reused}
+        assert all(phase.cpu_seconds is not None and phase.cpu_seconds > 0 for phase in phases)
 
 
 # GPUs

@@ -1,0 +1,69 @@
+"""What a split is too small for: said before anything is trained, and no reason to refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from math import ceil
+from typing import TYPE_CHECKING
+
+from atso_bench.benchmark.spec import LabelFraction, RunSpec
+
+if TYPE_CHECKING:
+    from atso_bench.benchmark.splits import Split
+
+FEWEST_TEST = 6
+"""Test cases below which nothing can be shown: of 5 pairs, even the clearest has a two-sided p of 0.0625."""
+
+
+def of_grid(specs: Sequence[RunSpec], splits: Sequence[Split], pool: Sequence[str]) -> list[str]:
+    """What ought to be known of the splits of one dataset's runs, each thing once.
+
+    Args:
+        specs: the runs.
+        splits: of each of them.
+        pool: the dataset's cases that may be labelled, T's among them or not.
+    """
+    said = [note for spec, split in zip(specs, splits, strict=True) for note in of_fraction(spec, split, pool)]
+    if any(spec.scored == "test" for spec in specs):
+        said += of_test(min(len(split.test) for split in splits))
+    return list(dict.fromkeys([*said, *_same_labels(specs, splits)]))
+
+
+def of_test(cases: int) -> list[str]:
+    """What T of so many cases cannot show."""
+    if cases >= FEWEST_TEST:
+        return []
+    return [
+        f"the test set has {_cases(cases)}: with fewer than {FEWEST_TEST} nothing can be shown, whatever the scores; "
+        "add labelled test cases, or name a larger test set with --split-list test=FILE"
+    ]
+
+
+def of_fraction(spec: RunSpec, split: Split, pool: Sequence[str]) -> list[str]:
+    """That a percentage is less than half a case, and so labels more than it says."""
+    percent = LabelFraction.parse(spec.fraction).percent
+    available = len({*split.labelled, *split.unlabelled} & {*pool, *split.labelled})
+    if percent is None or "labelled" in spec.lists or percent * available >= 50:
+        return []
+    smallest = ceil(Fraction(50_000, available)) / 1000
+    meant = f"; a fraction is a percentage: for {percent * 100:g} % write {percent * 100:g}" if percent < 1 else ""
+    return [
+        f"--fraction {spec.fraction} of the training pool's {_cases(available)} is less than half a case, so that "
+        f"{_cases(len(split.labelled))} will be labelled; the smallest possible percentage is {smallest:g}{meant}"
+    ]
+
+
+def _same_labels(specs: Sequence[RunSpec], splits: Sequence[Split]) -> Iterator[str]:
+    """That several fractions label the same cases, and so are one point of a curve."""
+    held: dict[tuple[int, tuple[str, ...]], dict[str, None]] = {}
+    for spec, split in zip(specs, splits, strict=True):
+        held.setdefault((spec.seed, split.labelled), {})[spec.fraction] = None
+    for (_, labelled), fractions in held.items():
+        if len(fractions) > 1:
+            same = _cases(len(labelled))
+            yield f"fractions {', '.join(fractions)} label the same {same}, and are one point of a curve"
+
+
+def _cases(number: int) -> str:
+    return f"{number:,} case{'s' * (number != 1)}"
