@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import asked, registry, remedies, stopping
+from atso_bench.benchmark import asked, metrics, registry, remedies, stopping
 from atso_bench.benchmark.execution import PLAIN, Execution, settled
 from atso_bench.benchmark.progress import Lines, Progress, on
 from atso_bench.benchmark.record import Record, failure_path, write_failure
@@ -146,6 +146,8 @@ def finished(
     try:
         found = Record.read(path)
     except ValueError:  # torn, or of another schema: the run is done again
+        return None
+    if found.metrics_version != metrics.VERSION:  # scored anew, by the definitions of today
         return None
     return found if found.data == identity(spec.dataset, spec.configuration) else None
 

@@ -35,8 +35,12 @@ class Claim(NamedTuple):
     before: int = 0
 
 
-def file_problem(path: Path) -> str:
+def file_problem(path: Path, *, beside: bool = False) -> str:
     """What is wrong with the file of an image or a label, and what to do; empty if nothing is.
+
+    Args:
+        path: the file.
+        beside: whether its header may name a file in the same folder for the voxels.
 
     Readers trust a header: they allocate what it asks for, and some of them return zeros, or wrong voxels, where the
     file was cut off or a bit has changed. So size, length and checksums are looked at first.
@@ -44,12 +48,27 @@ def file_problem(path: Path) -> str:
     try:
         if not path.stat().st_size:
             return "it is empty; replace it"
-        if other := _elsewhere(path):
-            return f"its header names another file, {other!r}; save image and header in one file"
         claimed = _claim(path)
+        if other := _elsewhere(path):
+            if beside and claimed and Path(other).name == other:
+                return _voxels_problem(path.with_name(other), claimed)
+            return f"its header names another file, {other!r}; save image and header in one file"
         return _too_large(path, claimed) or _damaged(path, claimed) or _not_numbers(path)
     except OSError as error:
         return f"it cannot be read ({error.strerror or error}); replace it"
+
+
+def _voxels_problem(path: Path, claimed: Claim) -> str:
+    """The same of a file of voxels alone, which a header beside it names."""
+    if trouble := file_trouble(path):
+        return f"its header names {path.name!a}: {trouble}"
+    with path.open("rb") as file:
+        wbits = _GZIP if file.read(2) == _MAGIC else _ZLIB if path.suffix == ".zraw" else 0
+        file.seek(0)
+        if wbits:
+            return _reason(lambda: _unpack(file, wbits, claimed))
+    size = path.stat().st_size
+    return "" if size >= claimed.voxels else f"{path.name} has {size:,} bytes of {claimed.voxels:,}; replace it"
 
 
 def memory_bytes() -> int:
@@ -113,8 +132,8 @@ def _too_large(path: Path, claimed: Claim | None) -> str:
     size = path.stat().st_size
     if sum(claimed) > size * (1 if _is_plain(path) else PACKED):
         return (
-            f"its header promises {claimed.voxels:,} bytes of voxels, which {size:,} bytes of file cannot hold; it is cut "
-            "off, or its header is wrong: replace it"
+            f"its header promises {claimed.voxels:,} bytes of voxels, which {size:,} bytes of file cannot hold; it is "
+            "cut off, or its header is wrong: replace it"
         )
     needed, there = _COPIES * claimed.voxels, memory_bytes()
     if needed > there:
@@ -196,6 +215,8 @@ def _elsewhere(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in (".hdr", ".img"):
         return path.with_suffix(".img" if suffix == ".hdr" else ".hdr").name
+    if suffix in (".tif", ".tiff"):
+        return _other_tiff(path)
     if suffix not in (".nrrd", ".nhdr", ".mha", ".mhd"):
         return ""
     with path.open("rb") as file:
@@ -205,6 +226,21 @@ def _elsewhere(path: Path) -> str:
     named = (nrrd or meta) if suffix in (".nrrd", ".nhdr") else meta
     name = named[1].decode("utf-8", "replace").strip() if named else ""
     return "" if name == "LOCAL" else name
+
+
+def _other_tiff(path: Path) -> str:
+    """The first other file that an OME-TIFF takes planes from."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as opened:
+            if not opened.is_ome:
+                return ""
+            pages = (page for series in opened.series for page in series.pages if page is not None)
+            names = (str(page.parent.filehandle.name) for page in pages)
+            return next((name for name in names if name != path.name), "")
+    except Exception:  # the reader says more
+        return ""
 
 
 def _not_numbers(path: Path) -> str:

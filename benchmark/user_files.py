@@ -26,6 +26,11 @@ def name_trouble(path: Path) -> str:
     return ""
 
 
+def legible(path: Path) -> str:
+    """The path as a console can show it."""
+    return str(path) if str(path).isprintable() else ascii(str(path))
+
+
 def check_name(path: Path) -> Path:
     """The same path.
 
@@ -33,7 +38,7 @@ def check_name(path: Path) -> Path:
         ValueError: if its name is not UTF-8.
     """
     if trouble := name_trouble(path):
-        raise ValueError(f"{str(path)!a}: {trouble}")
+        raise ValueError(f"{legible(path)}: {trouble}")
     return path
 
 
@@ -45,7 +50,7 @@ def read_object(path: Path) -> dict[str, Any]:
             last one.
     """
     if trouble := file_trouble(path):
-        raise ValueError(f"{str(path)!a} cannot be read: {trouble}")
+        raise ValueError(f"{legible(path)} cannot be read: {trouble}")
     try:
         content = json.loads(path.read_bytes(), object_pairs_hook=_once)
     except RecursionError:

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
+from atso_bench.benchmark.user_files import read_object
 from atso_bench.datasets._archive import unpack
 from atso_bench.datasets._nnunet import NnunetDataset
-from atso_bench.datasets._read_json import read_object
 from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
 
 CITATION = "M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022)"

@@ -19,8 +19,8 @@ from PIL import Image
 from raw_data import SHAPE, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
 
 from atso_bench.benchmark import image_files
-from atso_bench.datasets._examine import examine
 from atso_bench.benchmark.image_files import file_problem
+from atso_bench.datasets._examine import examine
 from atso_bench.datasets._raw import Case
 from atso_bench.datasets.nnunet import Nnunet
 
@@ -83,7 +83,7 @@ def test_one_pass_names_all_that_is_wrong_with_volumes(folder: Path) -> None:
         "c03: labelsTr/c03.nii.gz: it is damaged or cut off",
         "c04: imagesTr/c04_0000.nii.gz: its header promises 140,724,603,846,652 bytes of voxels",
         "c05: cannot read its image imagesTr/c05_0000.nii.gz",
-        "c06: image and label differ in spacing; correct the header that is wrong",
+        "c06: image and label differ: the image's spacing is 1 1 2, the label's 2 1 2; correct the header",
         "c07: label values 9 are not in dataset.json, which names [0, 1]; correct one of the two",
         "c08: the label has shape (5, 24, 24), the image (6, 24, 24); resample one of them",
         "c09: imagesTr/c09_0000.nii.gz: it is empty; replace it",
