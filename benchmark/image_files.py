@@ -38,14 +38,17 @@ class Claim(NamedTuple):
 def file_problem(path: Path, *, beside: bool = False) -> str:
     """What is wrong with the file of an image or a label, and what to do; empty if nothing is.
 
+    Readers trust a header: they allocate what it asks for, and some of them return zeros, or wrong voxels, where the
+    file was cut off or a bit has changed. So size, length and checksums are looked at first. What a reader reads whole
+    is whole here too, however it is stored: scaled, big endian, packed in several members, with headers from Windows.
+
     Args:
         path: the file.
         beside: whether its header may name a file in the same folder for the voxels.
-
-    Readers trust a header: they allocate what it asks for, and some of them return zeros, or wrong voxels, where the
-    file was cut off or a bit has changed. So size, length and checksums are looked at first.
     """
     try:
+        if trouble := file_trouble(path):
+            return trouble
         if not path.stat().st_size:
             return "it is empty; replace it"
         claimed = _claim(path)

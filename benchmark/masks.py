@@ -25,6 +25,10 @@ voxels in another file, ``DETACHED``, is scored too, but nothing learns from it:
 _ONE_CHANNEL = {"1", "L", "P", "I", "I;16", "I;16B", "F"}  # Pillow's modes; P: the indices, not their colours
 
 
+class _RefusedError(Exception):
+    """A file that was read, and is no segmentation; the message names it."""
+
+
 @dataclass(frozen=True)
 class Mask:
     """A segmentation.
@@ -82,8 +86,8 @@ def read_mask(path: Path) -> Mask:
     }
     try:
         mask = readers.get(ending_of(path), _volume)(path)
-    except ValueError:
-        raise
+    except _RefusedError as error:
+        raise ValueError(str(error)) from None
     except Exception as error:  # each reader has its own
         said = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ValueError(f"{path} is not readable: {said[-1]}; write or copy it again") from error
@@ -119,7 +123,7 @@ def _volume(path: Path) -> Mask:
             raise
         return _by_nibabel(path)
     if (values := image.GetNumberOfComponentsPerPixel()) != 1:
-        raise ValueError(_colours(path, values))
+        raise _RefusedError(_colours(path, values))
     spacing = image.GetSpacing()[::-1]  # SimpleITK's axes are the array's backwards
     return Mask(path, SimpleITK.GetArrayFromImage(image), spacing, image.GetOrigin(), image.GetDirection())
 
@@ -143,7 +147,7 @@ def _picture(path: Path) -> Mask:
 
     with Image.open(path) as opened:
         if opened.mode not in (*_ONE_CHANNEL, "LA"):
-            raise ValueError(_colours(path, len(opened.getbands())))
+            raise _RefusedError(_colours(path, len(opened.getbands())))
         array = np.asarray(opened)
     return Mask(path, array[..., 0] if array.ndim > 2 else array, (1.0, 1.0))
 
@@ -153,7 +157,7 @@ def _tiff(path: Path) -> Mask:
 
     with tifffile.TiffFile(path) as opened:
         if (values := opened.pages.first.samplesperpixel) > 1:
-            raise ValueError(_colours(path, values))
+            raise _RefusedError(_colours(path, values))
         array = opened.asarray()
     if array.ndim < 3:
         return Mask(path, array, (1.0, 1.0))
@@ -164,9 +168,12 @@ def _tiff(path: Path) -> Mask:
 
 
 def _read_spacing(path: Path) -> tuple[float, ...]:
-    spacing: Any = read_object(path).get("spacing")
+    try:
+        spacing: Any = read_object(path).get("spacing")
+    except ValueError as error:
+        raise _RefusedError(str(error)) from error
     if not _is_spacing(spacing):
-        raise ValueError(f'{path} has to look like {{"spacing": [3.0, 1.0, 1.0]}}, got {spacing!r}')
+        raise _RefusedError(f'{path} has to look like {{"spacing": [3.0, 1.0, 1.0]}}, got {spacing!r}')
     return tuple(map(float, spacing))
 
 

@@ -197,7 +197,7 @@ class RawDataset:
 
 
 def _holes(cases: Mapping[str, Case], folder: str, ending: str) -> Iterator[str]:
-    """Cases that lack a channel below one that they have; a channel is what its file is called, not which comes next."""
+    """Cases that lack a channel below one that they have; the name of a file says which one it is."""
     for case, files in cases.items():
         ends = (re.search(r"_(\d{4})$", path.name.removesuffix(ending)) for path in files.images)
         numbers = {int(end[1]) for end in ends if end}
