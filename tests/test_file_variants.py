@@ -154,7 +154,9 @@ def test_headers_with_line_ends_of_windows(tmp_path: Path, packed: bool) -> None
     header, _, content = by_itk(tmp_path / "a.nrrd", LABELS.astype(np.int16), packed).read_bytes().partition(b"\n\n")
     (tmp_path / "b.nrrd").write_bytes(header.replace(b"\n", b"\r\n") + b"\r\n\r\n" + content)
     assert np.array_equal(read_mask(tmp_path / "b.nrrd").array, LABELS)
-    header, end, content = by_itk(tmp_path / "a.mha", LABELS.astype(np.int16), packed).read_bytes().partition(b"LOCAL\n")
+    header, end, content = (
+        by_itk(tmp_path / "a.mha", LABELS.astype(np.int16), packed).read_bytes().partition(b"LOCAL\n")
+    )
     (tmp_path / "b.mha").write_bytes(header.replace(b"\n", b"\r\n") + b"LOCAL\r\n" + content)
     assert np.array_equal(read_mask(tmp_path / "b.mha").array, LABELS)
 
