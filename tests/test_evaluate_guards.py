@@ -52,7 +52,10 @@ def folders(tmp_path: Path) -> Folders:
     return Folders(tmp_path)
 
 
-def keep(share: float) -> Callable[[bytes], bytes]:
+Damage = Callable[[bytes], bytes]
+
+
+def keep(share: float) -> Damage:
     return lambda content: content[: int(len(content) * share)]
 
 
@@ -65,9 +68,7 @@ def flip(content: bytes) -> bytes:
 @pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd", ".png"])
 @pytest.mark.parametrize("damage", [keep(0.6), lambda content: content[:-20], flip], ids=["60 %", "20 bytes", "a bit"])
 @pytest.mark.parametrize("side", ["mine", "its"])
-def test_damaged_masks_have_no_score(
-    folders: Folders, ending: str, damage: Callable[[bytes], bytes], side: str
-) -> None:
+def test_damaged_masks_have_no_score(folders: Folders, ending: str, damage: Damage, side: str) -> None:
     array = BLOCK[2] if ending == ".png" else BLOCK
     folders.pair(array, array, ending)
     path = getattr(folders, side) / f"a{ending}"
@@ -239,7 +240,7 @@ def test_another_origin_can_be_ignored_by_those_who_know(folders: Folders) -> No
     folders.describe({"labels": {"background": 0, "organ": 1}, "ignore_origin": True})
     assert folders.evaluate().cases["a"]["organ"]["dice"] == 1
     placed(folders.mine / "a.nii.gz", spacing=2.0)
-    with pytest.raises(ValueError, match="spacing is 2 2 2, the reference's 1 1 1$"):
+    with pytest.raises(ValueError, match=r"spacing is 2 2 2, the reference's 1 1 1$"):
         folders.evaluate(ignore_origin=True)
 
 
@@ -307,11 +308,8 @@ def test_regions_that_do_not_overlap_are_read_at_once_and_scored_alike(folders: 
     mine, its = (rng.integers(0, 4, (6, 7, 8)).astype(np.uint8) for _ in range(2))
     folders.pair(mine, its)
     folders.describe({"labels": {"background": 0, "left": [1, 2], "right": [3]}})
-    expected = metrics.score_case(
-        *(np.array([0, 1, 1, 2], np.uint8)[labels] for labels in (mine, its)),
-        ("background", "left", "right"),
-        (1, 1, 1),
-    )
+    one, other = (np.array([0, 1, 1, 2], np.uint8)[labels] for labels in (mine, its))
+    expected = metrics.score_case(one, other, ("background", "left", "right"), (1, 1, 1))
     assert folders.evaluate().cases["a"] == expected
 
 

@@ -234,6 +234,16 @@ def test_nor_of_one_whose_description_is_refused(data: Path, tmp_path: Path, lab
     assert not list((data / "nnUNet_raw").glob("[!.]*"))
 
 
+def test_a_raw_folder_of_nnunet_1_is_imported(data: Path, tmp_path: Path) -> None:
+    source = write_raw(tmp_path / "Task501_Old", NAMES)
+    described = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "organ"}, "name": "Old"}
+    (source / "dataset.json").write_text(json.dumps(described))
+    told = Nnunet(NAME).prepare(source)
+    assert told[1].startswith("checked 4 cases")
+    assert Nnunet(NAME).raw.classes == ("background", "organ")
+    assert sorted(Nnunet(NAME).raw.labelled) == NAMES
+
+
 def test_an_import_that_was_there_before_stays_and_is_named(data: Path, tmp_path: Path) -> None:
     existing = write_raw(data / "nnUNet_raw" / NAME, NAMES)
     save(label_file(existing, "c2"), mask() * 7)
@@ -244,7 +254,7 @@ def test_an_import_that_was_there_before_stays_and_is_named(data: Path, tmp_path
 
 def test_regions_are_refused_with_what_can_be_done(folder: Path) -> None:
     write_raw(folder, NAMES, labels={"background": 0, "whole": [1, 2], "core": [2]}, regions_class_order=[1, 2])
-    with pytest.raises(ValueError, match="regions.*which `evaluate` scores.*give each class one label"):
+    with pytest.raises(ValueError, match=r"regions.*which `evaluate` scores.*give each class one label"):
         Nnunet(NAME).prepare()
 
 
