@@ -10,7 +10,7 @@ import torch
 from toy import ToyDataset
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import asked, grid, registry
+from atso_bench.benchmark import asked, grid, metrics, registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.progress import Lines, silent
@@ -80,6 +80,17 @@ def test_a_run_on_other_data_does_not_count_as_done(tmp_path, monkeypatch):
     grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False)
     monkeypatch.setattr(registry, "dataset", lambda name, c="2d": ToyDataset(cases=25))
     assert grid.finished(tmp_path, SPEC) is None
+
+
+def test_a_run_that_was_scored_by_other_definitions_is_scored_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(metrics, "VERSION", 1)
+        grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False)
+    assert grid.finished(tmp_path, SPEC) is None
+    assert grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False) == 0
+    found = Record.read(tmp_path / "records" / SPEC.path)
+    assert found.metrics_version == metrics.VERSION > 1
+    assert all(phase.reused for phase in found.phases if phase.kind == "train")  # nothing is trained again
 
 
 def test_the_data_of_many_runs_is_looked_at_once(tmp_path, monkeypatch):
