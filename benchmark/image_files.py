@@ -94,8 +94,7 @@ def _claim(path: Path) -> Claim | None:
 def _claim_of_nifti(path: Path) -> Claim | None:
     """ITK tells the type after scaling, which may be eight times as large as what is stored."""
     try:
-        with _nifti(path) as (_, kind, start):
-            header = kind.header_class(start[: kind.header_class.template_dtype.itemsize], check=False)
+        with _nifti(path) as (_, _, header):
             size = math.prod(map(int, header.get_data_shape())) * header.get_data_dtype().itemsize
             return Claim(size, int(header.get_data_offset()))
     except Exception:  # nibabel is stricter than ITK about headers; the reader has the last word
@@ -103,8 +102,8 @@ def _claim_of_nifti(path: Path) -> Claim | None:
 
 
 @contextlib.contextmanager
-def _nifti(path: Path) -> Iterator[tuple[Any, Any, bytes]]:
-    """The file, packed or not whatever its name says; nibabel's class for its version, 1 or 2; its first bytes."""
+def _nifti(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """The file, packed or not whatever its name says; nibabel's class for its version, 1 or 2; its header."""
     import nibabel
 
     with path.open("rb") as plain, gzip.open(plain) as unpacked:
@@ -113,7 +112,8 @@ def _nifti(path: Path) -> Iterator[tuple[Any, Any, bytes]]:
         start = file.read(540)
         file.seek(0)
         kinds = (nibabel.Nifti1Image, nibabel.Nifti2Image)
-        yield file, next(kind for kind in kinds if kind.header_class.may_contain_header(start)), start
+        kind = next(kind for kind in kinds if kind.header_class.may_contain_header(start))
+        yield file, kind, kind.header_class(start[: kind.header_class.template_dtype.itemsize], check=False)
 
 
 def _claim_by_itk(path: Path) -> Claim | None:
@@ -253,10 +253,10 @@ def _not_numbers(path: Path) -> str:
     from nibabel import FileHolder
 
     try:
-        with _nifti(path) as (file, kind, _):
-            stored = kind.from_file_map({"image": FileHolder(fileobj=file)})
-            if stored.get_data_dtype().kind not in "fc":
+        with _nifti(path) as (file, kind, header):
+            if header.get_data_dtype().kind not in "fc":
                 return ""
+            stored = kind.from_file_map({"image": FileHolder(fileobj=file)})
             count = int((~np.isfinite(stored.dataobj.get_unscaled())).sum())
     except Exception:  # as above
         return ""
