@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +62,7 @@ def examine(
     if broken := [f"{_short(path)}: {problem}" for path in case.files if (problem := file_problem(path))]:
         return Look(tuple(broken))
     try:
-        with quiet():
+        with contextlib.redirect_stdout(io.StringIO()) as heard:
             image, geometry = reader.read_images([str(path) for path in case.images])
         spacing = tuple(float(value) for value in geometry["spacing"])
     except Exception as error:
@@ -72,6 +74,8 @@ def examine(
     placed = placement(geometry)
     direction = placed.get("direction", ())
     notes = [*_notes(case, reader, direction)]
+    if "WARNING! Not all input images have the same" in heard.getvalue() and _apart(case, reader, placed):
+        notes.append("have channels of another origin or direction, and are taken voxel by voxel")
     if case.label is not None:
         wrong, values, known = _look_at_label(case.label, image.shape[1:], placed, labels, reader, ignore_origin)
         problems += wrong
@@ -145,6 +149,13 @@ def _notes(case: Case, reader: Any, direction: Sequence[float]) -> Iterator[str]
         yield "have axes that are not at right angles, and are taken as if they were"
     if type(reader).__name__ == "Tiff3DIO" and not spacing_file(case.images[0], images=True).is_file():
         yield "have no file with their spacing (CASE.json beside the TIFF), so voxels count 1 mm"
+
+
+def _apart(case: Case, reader: Any, placed: Mapping[str, Numbers]) -> bool:
+    """Whether a channel lies elsewhere than the first, by more than rounding, which is all that nnU-Net may mean."""
+    with quiet():
+        others = [placement(reader.read_images([str(path)])[1]) for path in case.images[1:]]
+    return any(list(differences(placed, other, ("", ""))) for other in others)
 
 
 def _image_problems(image: np.ndarray, spacing: Sequence[float], channels: int, files: int) -> Iterator[str]:

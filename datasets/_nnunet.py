@@ -17,7 +17,7 @@ from atso_bench.benchmark.user_files import check_name, read_object
 from atso_bench.datasets._flat import is_flat
 from atso_bench.datasets._noted import read_noted, read_prepared, sha256, write_noted
 from atso_bench.datasets._raw import Case, RawDataset
-from atso_bench.datasets._storage import Storage, locked, new_folder, storage, told, user_plans
+from atso_bench.datasets._storage import Storage, locked, new_folder, quiet, storage, told, user_plans
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -217,7 +217,7 @@ class NnunetDataset:
                 raise FileNotFoundError(f"{source} does not exist; {self.name} comes from {self.source}")
             with new_folder(target) as partial_folder:
                 if source.is_dir() and _is_raw(source):
-                    shutil.copytree(source, partial_folder, dirs_exist_ok=True)
+                    _copy(source, partial_folder)
                 else:
                     self.convert(source, partial_folder)
         self._forget()
@@ -378,10 +378,19 @@ class NnunetDataset:
 def _readable(case_id: str) -> Iterator[None]:
     """What a reader says of a raw file that was there when the data was prepared, and is not any more."""
     try:
-        yield
+        with quiet():
+            yield
     except (RuntimeError, OSError, ValueError) as error:
         told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise OSError(f"{case_id} cannot be read ({told[-1]}); is its raw data still there, and as it was?") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    except shutil.Error as error:  # it holds a list of what failed
+        file, _, why = error.args[0][0]
+        raise ValueError(f"{source} cannot be copied: {why} ({file}); remove the file, or mend it") from error
 
 
 def _is_raw(folder: Path) -> bool:

@@ -21,7 +21,10 @@ def placement(properties: Mapping[str, Any]) -> dict[str, Numbers]:
     """
     spacing = tuple(float(size) for size in properties["spacing"])[::-1]
     if (itk := properties.get("sitk_stuff")) is not None:
-        return {"spacing": itk["spacing"], "origin": itk["origin"], "direction": itk["direction"]}
+        axes = min(len(itk["spacing"]), 3)  # a fourth holds the channels
+        cosines = np.reshape(itk["direction"], (len(itk["spacing"]), -1))[:axes, :axes]
+        placed = {"spacing": itk["spacing"][:axes], "origin": itk["origin"][:axes]}
+        return {**placed, "direction": cosines.ravel().tolist()}
     if (nifti := properties.get("nibabel_stuff")) is None:
         return {"spacing": spacing}
     affine = np.asarray(nifti.get("reoriented_affine", nifti["original_affine"]), float)

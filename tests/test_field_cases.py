@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,36 @@ def test_an_import_that_was_there_before_stays_and_is_named(data: Path, tmp_path
     source = write_raw(tmp_path / "source" / NAME, NAMES)
     assert f"{existing} is there already; remove it to import {source} again" in refused(source)
     assert existing.is_dir()
+
+
+def test_an_import_with_a_pipe_in_it_is_refused_in_words(data: Path, tmp_path: Path) -> None:
+    source = write_raw(tmp_path / "source" / NAME, NAMES)
+    os.mkfifo(source / "pipe")
+    assert f"{source} cannot be copied: `{source / 'pipe'}` is a named pipe" in refused(source)
+    assert not list((data / "nnUNet_raw").glob("[!.]*"))
+
+
+@pytest.mark.parametrize(("origin", "said"), [((1e-5, 0, 0), False), ((50, 0, 0), True)])
+def test_channels_that_lie_apart_are_said_unless_it_is_rounding(folder: Path, origin: Any, said: bool) -> None:
+    write_raw(folder, NAMES, channel_names={"0": "T1", "1": "T2"})
+    for name in NAMES:
+        image = sitk.ReadImage(str(image_file(folder, name))) + 1
+        image.SetOrigin(origin)
+        sitk.WriteImage(image, str(folder / "imagesTr" / f"{name}_0001.nii.gz"))
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        told = Nnunet(NAME).prepare()
+    assert any("4 case(s) have channels of another origin or direction" in line for line in told) == said
+    assert "WARNING" not in shown.getvalue()
+
+
+def test_channels_may_lie_in_one_file_of_four_axes(folder: Path) -> None:
+    write_raw(folder, NAMES, channel_names={"0": "T1", "1": "T2"})
+    for name in NAMES:
+        image = sitk.ReadImage(str(image_file(folder, name)))
+        sitk.WriteImage(sitk.JoinSeries([image, image + 1]), str(image_file(folder, name)), True)
+    assert "checked 4 cases" in Nnunet(NAME).prepare()[0]
+    assert not Nnunet(NAME).caveats
 
 
 def test_regions_are_refused_with_what_can_be_done(folder: Path) -> None:
