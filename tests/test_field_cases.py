@@ -183,7 +183,7 @@ def test_axes_that_are_not_at_right_angles_are_said_in_one_line(folder: Path) ->
     )
 
 
-def tiffs(folder: Path, spacing: Sequence[float] | None) -> None:
+def tiffs(folder: Path, spacing: Sequence[float] | None, **more: Any) -> None:
     for seed, name in enumerate(NAMES):
         for part, array in (("imagesTr", voxels(seed)), ("labelsTr", mask())):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def tiffs(folder: Path, spacing: Sequence[float] | None) -> None:
             tifffile.imwrite(folder / part / f"{name}{end}.tif", array, photometric="minisblack")
             if spacing:
                 (folder / part / f"{name}.json").write_text(json.dumps({"spacing": list(spacing)}))
-    describe(folder, file_ending=".tif", overwrite_image_reader_writer="Tiff3DIO")
+    describe(folder, file_ending=".tif", **(more or {"overwrite_image_reader_writer": "Tiff3DIO"}))
 
 
 def test_the_spacing_of_tiffs_is_part_of_the_data(folder: Path) -> None:
@@ -209,6 +209,14 @@ def test_the_spacing_of_tiffs_is_part_of_the_data(folder: Path) -> None:
     (folder / "labelsTr" / "c0.json").unlink()
     assert Nnunet(NAME).identity not in identities
     assert "c0: image and label differ: the image's spacing is 2 2 4, the label's 1 1 1" in refused()
+
+
+def test_a_reader_that_nobody_named_is_found_without_a_traceback(folder: Path, capfd: Any) -> None:
+    tiffs(folder, (2.0, 1.0, 1.0), name="no reader is named")
+    dataset = Nnunet(NAME)
+    dataset.prepare()
+    assert dataset.reference("c0").spacing == (2.0, 1.0, 1.0)
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_tiffs_without_a_spacing_are_said(folder: Path) -> None:
