@@ -220,12 +220,21 @@ def evaluate(
     references: Annotated[Path, typer.Option(help="Folder of true segmentations.", exists=True)],
     output: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("scores.csv"),
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the cases that both have.")] = False,
+    ignore_origin: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-origin", help="Compare voxel by voxel, whatever origin and direction the headers of a pair say."
+        ),
+    ] = False,
 ) -> None:
     """Score any two folders of segmentations with the benchmark's own evaluator."""
     with _plainly():
         from atso_bench.benchmark.evaluate import evaluate_folders, lines
 
-        for line in lines(evaluate_folders(predictions, references, output, allow_missing=allow_missing)):
+        found = evaluate_folders(
+            predictions, references, output, allow_missing=allow_missing, ignore_origin=ignore_origin
+        )
+        for line in lines(found):
             typer.echo(line)
 
 

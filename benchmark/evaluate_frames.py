@@ -13,6 +13,7 @@ from atso_bench.benchmark.below import files_below
 from atso_bench.benchmark.frame_scores import FrameScores
 from atso_bench.benchmark.metrics import IGNORE
 from atso_bench.benchmark.street_labels import CLASSES, FRAME, KINDS, TRAIN_IDS, UNKNOWN, expected, train_ids
+from atso_bench.benchmark.user_files import file_trouble, legible
 
 _MODES = ("L", "P", "I", "I;16")  # of PIL: one channel of integers; a palette is only how they are shown
 _NAMED = 10  # frames without a partner in a message
@@ -118,6 +119,8 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     """Train ids ``(H, W)`` of a label image, ``metrics.IGNORE`` for every label that is not evaluated."""
     from PIL import Image
 
+    if trouble := file_trouble(path):
+        raise ValueError(f"{legible(path)} is not readable: {trouble}")
     try:
         with Image.open(path) as image:
             mode, array = image.mode, np.asarray(image)

@@ -23,7 +23,7 @@ from atso_bench.benchmark.voxels import blocks, class_boxes
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
 
-VERSION = 1  # of the definitions: raise it, and say so in CHANGELOG, whenever a change here can change a number
+VERSION = 2  # of the definitions: raise it, and say so in CHANGELOG, whenever a change here can change a number
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
 # what is empty, by whether the prediction and the reference have no voxel of a class
 EMPTY = {(False, False): "", (True, True): "both", (True, False): "prediction", (False, True): "reference"}
@@ -114,9 +114,20 @@ def pixel_accuracy(matrix: Counts) -> float:
 
 
 def surface(mask: Mask) -> Mask:
-    """Return the voxels of a mask that have a face neighbour outside it; beyond the array is outside."""
-    core = mask.copy()
-    for axis in range(mask.ndim):
+    """Return the voxels of a mask that have a face neighbour outside it; beyond the array is outside.
+
+    Across an axis of one voxel there are no neighbours: one slice has the surface that it has as a flat image.
+    """
+    return _edge(mask, _long_axes(mask.shape))
+
+
+def _long_axes(shape: Sequence[int]) -> list[int]:
+    return [axis for axis, size in enumerate(shape) if size > 1]
+
+
+def _edge(mask: Mask, axes: Sequence[int]) -> Mask:
+    core = mask.copy() if axes else np.zeros_like(mask)
+    for axis in axes:
         inner, outer = np.moveaxis(core, axis, 0), np.moveaxis(mask, axis, 0)  # views, so core itself is eroded
         inner[1:] &= outer[:-1]
         inner[:-1] &= outer[1:]
@@ -124,16 +135,19 @@ def surface(mask: Mask) -> Mask:
     return mask & ~core
 
 
-def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float]) -> tuple[Floats, Floats]:
+def surface_distances(
+    prediction: Mask, reference: Mask, spacing: Sequence[float], axes: Sequence[int] | None = None
+) -> tuple[Floats, Floats]:
     """Measure from every surface voxel of each mask to the nearest surface voxel of the other, centre to centre.
 
     K-d trees, whose work grows with the surface: a liver takes 0.2 s, distance transforms of its box 2.5 s. Their cells
     are split in the middle (not at the median) and not shrunk, which keeps masks far apart four times faster.
 
     Args:
-        prediction: ``(*spatial)``, bool.
+        prediction: ``(*spatial)``, bool; 2 or 3 axes.
         reference: ``(*spatial)``, bool.
         spacing: millimetres per voxel along each axis, in the order of the array's axes.
+        axes: those across which voxels have neighbours; by default all that have more than one voxel.
 
     Returns:
         Distances in mm from the prediction's surface, ``(P,)``, and from the reference's, ``(R,)``; infinite where the
@@ -144,8 +158,9 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float
     _check_pair(prediction, reference)
     if len(spacing) != prediction.ndim or not all(math.isfinite(step) and step > 0 for step in spacing):
         raise ValueError(f"spacing must be {prediction.ndim} positive lengths in mm, one an axis, but got {spacing}")
+    axes = _long_axes(prediction.shape) if axes is None else axes
     box = bounding_box(prediction | reference)
-    points = [np.argwhere(surface(mask[box])) * np.asarray(spacing, float) for mask in (prediction, reference)]
+    points = [np.argwhere(_edge(mask[box], axes)) * np.asarray(spacing, float) for mask in (prediction, reference)]
     if not all(map(len, points)):
         return np.full(len(points[0]), np.inf), np.full(len(points[1]), np.inf)
     trees = [cKDTree(cloud, leafsize=24, balanced_tree=False, compact_nodes=False) for cloud in points]
@@ -186,7 +201,8 @@ def score_case(
     """Score every foreground class of one case.
 
     Args:
-        prediction: integer labels in the original geometry, ``(*spatial)``, 2 or 3 axes.
+        prediction: integer labels in the original geometry, ``(*spatial)``, 2 or 3 axes: a flat image has 2, not a
+            third of one voxel with a size that nobody measured.
         reference: integer labels, ``(*spatial)``.
         classes: names by label; the first is the background, which is not scored.
         spacing: millimetres per voxel along each axis, in the order of the array's axes.
@@ -198,6 +214,9 @@ def score_case(
         volume_prediction_ml, volume_reference_ml (NaN for 2 axes); empty: "", "both", "prediction" or "reference".
     """
     _check_pair(prediction, reference)
+    if prediction.ndim not in (2, 3):
+        raise ValueError(f"a case has 2 or 3 axes, but got {prediction.ndim}; score each frame by itself")
+    axes = _long_axes(prediction.shape)  # of the whole image: a structure may be one voxel thick
     if ignore is not None and (left_out := reference == ignore).any():
         prediction, reference = (np.where(left_out, 0, labels) for labels in (prediction, reference))
     box = bounding_box((prediction != 0) | (reference != 0))
@@ -211,7 +230,7 @@ def score_case(
     for label, name in list(enumerate(classes))[1:]:
         tp, fp, fn = (int(count[label]) for count in counts(matrix))
         mine, its = (labels[boxes[label - 1]] == label for labels in (prediction, reference))
-        distances = surface_distances(mine, its, spacing)
+        distances = surface_distances(mine, its, spacing, axes)
         scores[name] = {
             "tp": tp,
             "fp": fp,

@@ -7,8 +7,8 @@ import io
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.datasets._examine import Look, examine, label_notes
-from atso_bench.datasets._image_files import file_problem
+from atso_bench.benchmark.image_files import file_problem
+from atso_bench.datasets._examine import Look, case_notes, examine, label_notes
 from atso_bench.datasets._near import near_copies
 from atso_bench.datasets._raw import RawDataset
 from atso_bench.datasets._storage import quiet
@@ -34,7 +34,13 @@ def check(raw: RawDataset, say: Say | None = None) -> tuple[dict[str, Look], lis
     looks: dict[str, Look] = {}
     if cases:
         values = [*range(len(raw.classes)), *([] if raw.ignore is None else [raw.ignore])]
-        look = partial(examine, channels=len(raw.json["channel_names"]), labels=values, reader=_reader(raw))
+        look = partial(
+            examine,
+            channels=len(raw.json["channel_names"]),
+            labels=values,
+            reader=_reader(raw),
+            ignore_origin=raw.json.get("ignore_origin", False),
+        )
         looks = dict(zip(raw.cases, each(look, cases, size_of(cases), "check", say), strict=True))
     problems += [f"{name}: {problem}" for name, result in looks.items() for problem in result.problems]
     wrong, notes = _together(raw, {name: look for name, look in looks.items() if not look.problems})
@@ -65,7 +71,7 @@ def _together(raw: RawDataset, looks: dict[str, Look]) -> tuple[list[str], list[
     problems, notes = twins(content, part, raw.group, remedy)
     first = {image: name for name, image in reversed(content.items())}  # of identical ones `twins` tells
     notes += near_copies({name: looks[name].small for name in first.values()}, divisible(part, raw.group))
-    return problems, [*notes, *label_notes(labelled, raw.classes)]
+    return problems, [*notes, *label_notes(labelled, raw.classes), *case_notes(looks)]
 
 
 def _reader(raw: RawDataset) -> Any:

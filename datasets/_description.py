@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atso_bench.datasets._read_json import is_printable, read_object
+from atso_bench.benchmark.label_names import has_regions, label_values
+from atso_bench.benchmark.user_files import is_printable, read_object
 
 READERS = (
     "SimpleITKIO",
@@ -51,6 +52,8 @@ def read_description(path: Path) -> dict[str, Any]:
         raise ValueError(f'{path}: file_ending has to look like ".nii.gz", got {content["file_ending"]!r}')
     if (reader := content.get("overwrite_image_reader_writer", "None")) not in ("None", *READERS):
         raise ValueError(f"{path}: overwrite_image_reader_writer is one of {', '.join(READERS)}, got {reader!r}")
+    if not isinstance(content.get("ignore_origin", False), bool):
+        raise ValueError(f"{path}: ignore_origin is true or false, got {content['ignore_origin']!r}")
     return content
 
 
@@ -60,16 +63,15 @@ def class_names(labels: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: if the values are not 0, 1, 2 ... with background first and ``ignore`` last, or for regions.
     """
-    if any(isinstance(value, list) and len(value) > 1 for value in labels.values()):
+    if labels and all(name.isdecimal() for name in labels):
+        raise ValueError(f"{path}: labels has to give each name a number, got {labels}")
+    found = label_values(labels, path)
+    if has_regions(found):
         raise ValueError(
-            f"{path} defines regions (lists of labels), which are not supported: give each class one label"
+            f"{path} defines regions (lists of labels), which `evaluate` scores, but nothing here learns: give each "
+            "class one label"
         )
-    try:
-        values = {name: _whole(value[0] if isinstance(value, list) else value) for name, value in labels.items()}
-    except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise ValueError(f"{path}: labels has to give each name a number, got {labels}") from error
-    if odd := [name for name in values if not is_printable(name)]:
-        raise ValueError(f"{path}: the label's name {odd[0]!a} cannot be shown; take letters")
+    values = {name: own[0] for name, own in found.items()}
     if values.get("background") != 0:
         raise ValueError(f"{path}: label 0 has to be called 'background', got {labels}")
     names = sorted(values, key=lambda name: values[name])
@@ -109,13 +111,6 @@ def listed_files(listed: Any, folder: Path) -> dict[str, tuple[tuple[Path, ...],
             f"put the files, or links to them, into {folder} and name them by their path in it"
         )
     return found
-
-
-def _whole(value: Any) -> int:
-    number = int(value)
-    if isinstance(value, bool) or number != float(value):
-        raise ValueError
-    return number
 
 
 def _leads_out(file: str) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from atso_bench.benchmark.user_files import read_object
 from atso_bench.datasets._archive import unpack
-from atso_bench.datasets._nnunet import NnunetDataset
-from atso_bench.datasets._read_json import read_object
+from atso_bench.datasets._nnunet import NnunetDataset, write_description
 from atso_bench.datasets._storage import PREPROCESSED, RAW, RESULTS, environment, quiet
 
 CITATION = "M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022)"
@@ -61,6 +64,10 @@ def _convert_folder(source: Path, target: Path, scratch: Path) -> None:
     from nnunetv2.dataset_conversion.convert_MSD_dataset import convert_msd_dataset
 
     source = find_task(source)
+    description = _description(source / "dataset.json")
+    if _is_version_1(source):
+        _copy_version_1(source, target, description)
+        return
     staged = scratch / "Task999_Staged"
     staged.mkdir(parents=True)
     for name in ("imagesTr", "labelsTr", "imagesTs"):
@@ -68,7 +75,6 @@ def _convert_folder(source: Path, target: Path, scratch: Path) -> None:
             (staged / name).symlink_to((source / name).absolute())
         else:
             (staged / name).mkdir()
-    description = _description(source / "dataset.json")
     whole = {"training": [], "test": [], **description, "numTraining": len(list((staged / "imagesTr").glob("[!._]*")))}
     (staged / "dataset.json").write_text(json.dumps(whole), encoding="utf-8")
     large = sum(path.stat().st_size for path in (staged / "imagesTr").iterdir()) > 256 << 20
@@ -77,6 +83,22 @@ def _convert_folder(source: Path, target: Path, scratch: Path) -> None:
         convert_msd_dataset(str(staged), num_processes=4 if large else 1)
     for path in (raw / "Dataset999_Staged").iterdir():
         path.rename(target / path.name)
+
+
+def _is_version_1(source: Path) -> bool:
+    """Whether this is a raw dataset of nnU-Net 1: the decathlon's ``dataset.json``, and images named with a channel."""
+    images, labels = ({path.name for path in (source / name).glob("[!.]*.nii.gz")} for name in ("imagesTr", "labelsTr"))
+    named = {re.sub(r"_\d{4}(?=\.nii\.gz$)", "", name) for name in images}
+    return bool(images) and named <= labels and not images & labels
+
+
+def _copy_version_1(source: Path, target: Path, description: Mapping[str, Any]) -> None:
+    for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns(".*"))
+    labels = {name: int(value) for value, name in description["labels"].items()}
+    count = len(list((target / "labelsTr").glob("*.nii.gz")))
+    write_description(target, source.name, description["modality"], labels, count)
 
 
 def _description(path: Path) -> dict[str, Any]:

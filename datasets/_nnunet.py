@@ -13,11 +13,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.benchmark.user_files import check_name, read_object
+from atso_bench.datasets._flat import is_flat
 from atso_bench.datasets._hidden import hidden
 from atso_bench.datasets._noted import read_noted, read_prepared, sha256, write_noted
 from atso_bench.datasets._raw import Case, RawDataset
-from atso_bench.datasets._read_json import read_object
-from atso_bench.datasets._storage import Storage, locked, new_folder, storage, told, unused_plans, user_plans
+from atso_bench.datasets._storage import (
+    Storage,
+    locked,
+    new_folder,
+    quiet,
+    storage,
+    told,
+    unused_plans,
+    user_plans,
+)
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -137,16 +147,26 @@ class NnunetDataset:
             FileNotFoundError: if there is nothing to prepare.
         """
         notes = [] if source is None else self._import(Path(source))
+        imported = bool(notes) and notes[0].startswith("imported")
+        try:
+            told = self._check_and_make(say)
+        except ValueError as error:
+            if imported:
+                self._drop_import()
+                notes = [f"nothing of {source} was kept; correct what is wrong and give the same command again"]
+            raise ValueError("\n".join([str(error), *notes])) from error
+        return [*notes, *told, *(f"note: {caveat}" for caveat in (*self.caveats, *unused_plans(self.folder)))]
+
+    def _check_and_make(self, say: Say | None) -> list[str]:
+        """Verify what was made, or make it; returns a line for each thing done."""
         self.raw.json, self.raw.classes  # noqa: B018 - a broken dataset.json shows before anything is made
         if self._find_prepared() is not None:
             self._read_again()
         found = self._find_prepared()
         if found is not None and read_noted(found / "prepared.json") is not None:
             mended = self._made(found, self._plans).mend(say)
-            told = [f"{self.folder} {self.configuration} is prepared in {found}", *mended]
-        else:
-            told = self._make(self._storage.new_prepared / self.folder / self._key, say)
-        return [*notes, *told, *(f"note: {caveat}" for caveat in (*self.caveats, *unused_plans(self.folder)))]
+            return [f"{self.folder} {self.configuration} is prepared in {found}", *mended]
+        return self._make(self._storage.new_prepared / self.folder / self._key, say)
 
     def ready(self, say: Say | None = None) -> list[str]:
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
@@ -218,6 +238,7 @@ class NnunetDataset:
 
     def _import(self, source: Path) -> list[str]:
         target = self._storage.new_raw / self.folder
+        check_name(source)
         with locked(target.parent / f".{self.folder}.lock"):
             if (existing := self._storage.find_raw(self.folder)) is not None:
                 return [f"{existing} is there already; remove it to import {source} again"]
@@ -225,11 +246,19 @@ class NnunetDataset:
                 raise FileNotFoundError(f"{source} does not exist; {self.name} comes from {self.source}")
             with new_folder(target) as partial_folder:
                 if source.is_dir() and _is_raw(source):
-                    shutil.copytree(source, partial_folder, dirs_exist_ok=True)
+                    _copy(source, partial_folder)
                 else:
                     self.convert(source, partial_folder)
         self._forget()
         return [f"imported {source} to {target}"]
+
+    def _drop_import(self) -> None:
+        """Take back an import that was refused: it would win over the corrected source."""
+        target = self._storage.new_raw / self.folder
+        with locked(target.parent / f".{self.folder}.lock"):
+            shutil.rmtree(target)
+            (self._storage.new_prepared / self.folder / "hashes.json").unlink(missing_ok=True)
+        self._forget()
 
     # -- what a run asks for -----------------------------------------------------------------------------------------
 
@@ -278,19 +307,24 @@ class NnunetDataset:
         from atso_bench.benchmark.task import IGNORE, Reference
 
         case = self._labelled_case(case_id)
+        reader = self._preprocessing(self._plans).reader
         with _readable(case_id):
-            label, properties = self._preprocessing(self._plans).reader.read_seg(str(case.label))
-        classes = label[0].astype(np.uint8)
+            (label,), properties = reader.read_seg(str(case.label))
+        classes = label.astype(np.uint8)
         if self.raw.ignore is not None:
-            classes[label[0] == self.raw.ignore] = IGNORE
-        return Reference(classes, tuple(float(value) for value in properties["spacing"]))
+            classes[label == self.raw.ignore] = IGNORE
+        spacing = tuple(float(value) for value in properties["spacing"])
+        flat = is_flat(properties, type(reader).__name__)
+        return Reference(classes[0], spacing[1:]) if flat else Reference(classes, spacing)
 
     def picture(self, case_id: str) -> np.ndarray:
         """The first channel in the original geometry; see ``Dataset.picture``."""
         images = [str(path) for path in self.raw.cases[case_id].images]
+        reader = self._preprocessing(self._plans).reader
         with _readable(case_id):
-            channels: np.ndarray = self._preprocessing(self._plans).reader.read_images(images)[0]
-        return channels[0]
+            channels, properties = reader.read_images(images)
+        first: np.ndarray = channels[0]
+        return first[0] if is_flat(properties, type(reader).__name__) else first
 
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry; see ``Dataset.hidden_label``."""
@@ -379,10 +413,19 @@ class NnunetDataset:
 def _readable(case_id: str) -> Iterator[None]:
     """What a reader says of a raw file that was there when the data was prepared, and is not any more."""
     try:
-        yield
+        with quiet():
+            yield
     except (RuntimeError, OSError, ValueError) as error:
         told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise OSError(f"{case_id} cannot be read ({told[-1]}); is its raw data still there, and as it was?") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    except shutil.Error as error:  # it holds a list of what failed
+        file, _, why = error.args[0][0]
+        raise ValueError(f"{source} cannot be copied: {why} ({file}); remove the file, or mend it") from error
 
 
 def _is_raw(folder: Path) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from atso_bench.benchmark import memory
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import IGNORE, Draw, Image, Labels, Pool, Recipe
+from atso_bench.datasets._flat import is_flat
 from atso_bench.datasets._plan import Plans, configuration_of, needs_intensities
 from atso_bench.datasets._recipe import check, one_of, whole
 from atso_bench.datasets._restore import needed, restorer
@@ -165,7 +166,8 @@ class NnunetTask:
         label = np.zeros(image.properties["shape_before_cropping"], np.uint8)
         box = tuple(slice(*bounds) for bounds in image.properties["bbox_used_for_cropping"])
         restorer(self._configuration, image, self.plans["transpose_forward"])(slabs, label[box])
-        return label.transpose(self.plans["transpose_backward"])
+        label = label.transpose(self.plans["transpose_backward"])
+        return label[0] if is_flat(image.properties, self.plans["image_reader_writer"]) else label
 
     def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
         """Write an nnU-Net model folder; returns nnU-Net's command that predicts with it.

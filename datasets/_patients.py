@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from atso_bench.datasets._read_json import is_printable, read_object
+from atso_bench.benchmark.user_files import is_printable, read_object
 
 FILE = "patients.json"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -51,7 +53,8 @@ def make_plans(raw: RawDataset, looks: Mapping[str, Look]) -> Plans:
             Path(folder, root, name, file).write_text(json.dumps(content))
         paths = {RAW: f"{folder}/raw", PREPROCESSED: f"{folder}/preprocessed", RESULTS: None}
         # the planner sets torch's thread count to nnUNet_n_proc_DA, which must not be 0
-        with environment({**paths, "nnUNet_n_proc_DA": "1"}), quiet():
+        # and prints a traceback for a reader that does not read these files, before it takes the next
+        with environment({**paths, "nnUNet_n_proc_DA": "1"}), quiet(), contextlib.redirect_stderr(io.StringIO()):
             ExperimentPlanner(name).plan_experiment()
         plans: Plans = json.loads(Path(folder, "preprocessed", name, "nnUNetPlans.json").read_text())
     return plans

@@ -20,6 +20,7 @@ from atso_bench.benchmark.record import atomic, write_json
 from atso_bench.datasets._noted import sums_of
 from atso_bench.datasets._plan import Plans, configuration_of, scales_late
 from atso_bench.datasets._raw import Case
+from atso_bench.datasets._storage import quiet
 from atso_bench.datasets._unscaled import UNSCALED, Facts, compact
 
 Item = TypeVar("Item")
@@ -118,7 +119,8 @@ class Preprocessing:
         return tuple(configuration_of(self.plans, self.configuration)["patch_size"])
 
     def _read(self, case: Case) -> tuple[np.ndarray, dict[str, Any]]:
-        image, properties = self.reader.read_images([str(path) for path in case.images])
+        with quiet():
+            image, properties = self.reader.read_images([str(path) for path in case.images])
         return image, properties
 
     def _run(

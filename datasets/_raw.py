@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from atso_bench.benchmark.masks import TIFFS, spacing_file
+from atso_bench.benchmark.user_files import check_name
 from atso_bench.datasets._description import class_names, listed_files, read_description
 from atso_bench.datasets._names import name_problems
 from atso_bench.datasets._noted import read_noted, sha256, write_noted
@@ -32,6 +34,14 @@ class Case:
     @property
     def files(self) -> tuple[Path, ...]:
         return (*self.images, *(() if self.label is None else (self.label,)))
+
+    def opened(self, what: Literal["image", "label"]) -> tuple[Path, ...]:
+        """All files that a reader takes the image or the label from: with the spacing of TIFF volumes."""
+        files = self.images if what == "image" else (self.label,) if self.label else ()
+        if not files or files[0].suffix.lower() not in TIFFS:
+            return files
+        beside = spacing_file(files[0], images=what == "image")
+        return (*files, beside) if beside.exists() else files
 
 
 @dataclass(frozen=True)
@@ -129,8 +139,8 @@ class RawDataset:
             return str(digest)
 
         def case(files: Case) -> dict[str, str]:
-            image = "".join(sha(path) for path in files.images)
-            return {"image": image} | ({"label": sha(files.label)} if files.label else {})
+            image, label = ("".join(map(sha, files.opened(what))) for what in ("image", "label"))
+            return {"image": image} | ({"label": label} if files.label else {})
 
         result = {name: case(files) for name, files in sorted(self.cases.items())}
         if fresh != known:
@@ -164,6 +174,7 @@ class RawDataset:
         for images, cases in parts.items():
             if "dataset" in self.json and images == "imagesTr":
                 continue
+            yield from _holes(cases, images, ending)
             for path in _files(self.folder / images, ending) if cases else ():
                 if not re.search(r"_\d{4}$", path.name.removesuffix(ending)):
                     yield (
@@ -185,6 +196,16 @@ class RawDataset:
         }
 
 
+def _holes(cases: Mapping[str, Case], folder: str, ending: str) -> Iterator[str]:
+    """Cases that lack a channel below one that they have; the name of a file says which one it is."""
+    for case, files in cases.items():
+        ends = (re.search(r"_(\d{4})$", path.name.removesuffix(ending)) for path in files.images)
+        numbers = {int(end[1]) for end in ends if end}
+        if lacking := sorted(set(range(max(numbers, default=0))) - numbers):
+            named = ", ".join(f"_{number:04d}" for number in lacking)
+            yield f"{case}: no {named} in {folder}; add it, or correct the names of the others"
+
+
 def _files(folder: Path, ending: str) -> list[Path]:
     found = folder.glob(f"*{ending}") if folder.is_dir() else ()
-    return sorted(path for path in found if not path.name.startswith("."))
+    return sorted(check_name(path) for path in found if not path.name.startswith("."))

@@ -18,9 +18,9 @@ import SimpleITK as sitk
 from PIL import Image
 from raw_data import SHAPE, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
 
-from atso_bench.datasets import _image_files
+from atso_bench.benchmark import image_files
+from atso_bench.benchmark.image_files import file_problem
 from atso_bench.datasets._examine import examine
-from atso_bench.datasets._image_files import file_problem
 from atso_bench.datasets._raw import Case
 from atso_bench.datasets.nnunet import Nnunet
 
@@ -83,7 +83,7 @@ def test_one_pass_names_all_that_is_wrong_with_volumes(folder: Path) -> None:
         "c03: labelsTr/c03.nii.gz: it is damaged or cut off",
         "c04: imagesTr/c04_0000.nii.gz: its header promises 140,724,603,846,652 bytes of voxels",
         "c05: cannot read its image imagesTr/c05_0000.nii.gz",
-        "c06: image and label differ in spacing; correct the header that is wrong",
+        "c06: image and label differ: the image's spacing is 1 1 2, the label's 2 1 2; correct the header",
         "c07: label values 9 are not in dataset.json, which names [0, 1]; correct one of the two",
         "c08: the label has shape (5, 24, 24), the image (6, 24, 24); resample one of them",
         "c09: imagesTr/c09_0000.nii.gz: it is empty; replace it",
@@ -151,14 +151,14 @@ def test_a_volume_that_memory_cannot_hold_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "a.nii.gz", voxels(0))
-    monkeypatch.setattr(_image_files, "memory_bytes", lambda: 3 * 4 * voxels(0).size - 1)
+    monkeypatch.setattr(image_files, "memory_bytes", lambda: 3 * 4 * voxels(0).size - 1)
     assert "to read it takes about 4.15e-05 GB of memory, there are" in file_problem(path)
 
 
 def test_a_file_that_unpacks_to_far_more_than_its_header_says_is_not_unpacked_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_image_files, "_SLACK", 1 << 20)
+    monkeypatch.setattr(image_files, "_SLACK", 1 << 20)
     path = save(tmp_path / "a.nii.gz", voxels(0))
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(20 << 20)))
     assert "it unpacks to more than" in file_problem(path)

@@ -409,7 +409,7 @@ def test_one_pass_names_every_bad_case(data: Path) -> None:
         "move the image to imagesUn/",
         "phantom_002: label values 5",
         "phantom_003: the label has shape",
-        "phantom_004: image and label differ in origin",
+        "phantom_004: image and label differ: the image's origin is",
         "phantom_005: the image is zero everywhere",
         "phantom_006: cannot read its image",
         "phantom_007: 2 channel file(s)",

@@ -246,7 +246,11 @@ def test_nothing_to_score_is_an_error(folders: Folders) -> None:
         folders.evaluate()
 
 
-@pytest.mark.parametrize("labels", [{"whole": [1, 2]}, {"a": 1, "b": 1}, {"a": 1, "ignore": 1}, ["a"], {"a": "x"}])
+SHARED: list[Any] = [{"a": 1, "b": 1}, {"1": "a", "2": "a"}, {"whole": [0, 1]}, {"whole": [1, 1]}]
+ODD: list[Any] = [{"a": 1.7}, {"a": True}, {"a": math.inf}, {"a": []}, {"a": [[1]]}, {"a\nb": 1}, {"1": 2}]
+
+
+@pytest.mark.parametrize("labels", [*SHARED, {"a": 1, "ignore": 1}, ["a"], {"a": "x"}, *ODD])
 def test_labels_that_name_no_classes_are_an_error(labels: Any, folders: Folders) -> None:
     describe(folders.references, labels)
     folders.pair("case_1", BLOCK, BLOCK)

@@ -24,9 +24,11 @@ from toy import ToyDataset
 
 from atso_bench.benchmark import evaluate, grid, labelling, loop, metrics, origin, plan, record, registry, voxels
 from atso_bench.benchmark.engine import Trainer
+from atso_bench.benchmark.masks import Mask, read_mask
 from atso_bench.benchmark.pictures import view
 from atso_bench.benchmark.progress import silent
 from atso_bench.benchmark.run import Bench, execute
+from atso_bench.benchmark.scored_classes import Classes
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.splits import make_split
 from atso_bench.benchmark.stages import Stages
@@ -287,10 +289,10 @@ def test_surfaces_are_sought_in_the_boxes_of_the_classes_alone(monkeypatch: pyte
     looked = 0
     distances = metrics.surface_distances
 
-    def counted(prediction: np.ndarray, reference: np.ndarray, spacing: Any) -> Any:
+    def counted(prediction: np.ndarray, *others: Any) -> Any:
         nonlocal looked
         looked += prediction.size
-        return distances(prediction, reference, spacing)
+        return distances(prediction, *others)
 
     monkeypatch.setattr(metrics, "surface_distances", counted)
     scores = metrics.score_case(prediction, reference, [str(k) for k in range(51)], (1, 1, 1))
@@ -334,10 +336,10 @@ def test_a_folder_is_scored_with_a_byte_for_each_voxel(tmp_path: Path, monkeypat
     for part in ("predictions", "references"):
         (tmp_path / part).mkdir()
         sitk.WriteImage(sitk.GetImageFromArray(label), str(tmp_path / part / "a.nii.gz"))
-    image = sitk.ReadImage(str(tmp_path / "references" / "a.nii.gz"))
-    classes = evaluate.Classes({"organ": 7}, 200, "a test")
+    mask = read_mask(tmp_path / "references" / "a.nii.gz")
+    classes = Classes({"organ": (7,)}, 200, "a test")
     tracemalloc.start()
-    found = evaluate._labels(tmp_path, image, classes, ignore=True)
+    found = classes.labels(mask, ["organ"], ignore=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (found == np.select([label == 7, label == 200], [1, 255], 0)).all()
@@ -347,13 +349,13 @@ def test_a_folder_is_scored_with_a_byte_for_each_voxel(tmp_path: Path, monkeypat
 
 
 def test_more_classes_than_a_byte_counts_are_scored_too() -> None:
-    classes = evaluate.Classes({f"class {number}": number for number in range(1, 400)}, 1000, "a test")
-    image = sitk.GetImageFromArray(np.array([[[0, 1, 254], [255, 399, 1000]]], np.int16))
-    found = evaluate._labels(Path("a"), image, classes, ignore=True)
+    classes = Classes({f"class {number}": (number,) for number in range(1, 400)}, 1000, "a test")
+    mask = Mask(Path("a"), np.array([[[0, 1, 254], [255, 399, 1000]]], np.int16), (1.0, 1.0, 1.0))
+    found = classes.labels(mask, list(classes.values), ignore=True)
     assert found.ravel().tolist() == [0, 1, 254, 255, 399, classes.left_out]
-    sparse = evaluate.Classes({"far": 1 << 20}, None, "a test")
-    image = sitk.GetImageFromArray(np.array([[[0, 1 << 20]]], np.int32))
-    assert evaluate._labels(Path("a"), image, sparse, ignore=True).ravel().tolist() == [0, 1]
+    sparse = Classes({"far": (1 << 20,)}, None, "a test")
+    mask = Mask(Path("a"), np.array([[[0, 1 << 20]]], np.int32), (1.0, 1.0, 1.0))
+    assert sparse.labels(mask, ["far"], ignore=True).ravel().tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
