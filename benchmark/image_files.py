@@ -78,7 +78,7 @@ def memory_bytes() -> int:
     """Memory of this machine, or of the container that this process runs in."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        return min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        return min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return whole
 

@@ -50,13 +50,13 @@ def make_plans(raw: RawDataset, looks: Mapping[str, Look]) -> Plans:
             ("preprocessed", "dataset_fingerprint.json", fingerprint),
         ):
             Path(folder, root, name).mkdir(parents=True)
-            Path(folder, root, name, file).write_text(json.dumps(content))
+            Path(folder, root, name, file).write_text(json.dumps(content), encoding="utf-8")
         paths = {RAW: f"{folder}/raw", PREPROCESSED: f"{folder}/preprocessed", RESULTS: None}
         # the planner sets torch's thread count to nnUNet_n_proc_DA, which must not be 0
         # and prints a traceback for a reader that does not read these files, before it takes the next
         with environment({**paths, "nnUNet_n_proc_DA": "1"}), quiet(), contextlib.redirect_stderr(io.StringIO()):
             ExperimentPlanner(name).plan_experiment()
-        plans: Plans = json.loads(Path(folder, "preprocessed", name, "nnUNetPlans.json").read_text())
+        plans: Plans = json.loads(Path(folder, "preprocessed", name, "nnUNetPlans.json").read_text(encoding="utf-8"))
     return plans
 
 

@@ -1,5 +1,6 @@
 """Settings of all tests, and a small dataset that several of them use."""
 
+import locale
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,7 @@ def no_trace() -> Iterator[None]:
     after = _traces()
     changed = sorted(name for name in before | after if before.get(name) != after.get(name))
     torch.set_num_threads(1)
+    locale.setlocale(locale.LC_ALL, "")  # cityscapesscripts sets another for good when its evaluation is imported
     orphans = set(multiprocessing.active_children()) - children
     for process in orphans:
         process.kill()
@@ -36,7 +38,7 @@ def no_trace() -> Iterator[None]:
 
 def _traces() -> dict[str, object]:
     """What a test may change for those behind it; variables of pytest and torch are their own business."""
-    own = ("PYTEST_", "TORCHINDUCTOR_")
+    own = ("PYTEST_", "TORCHINDUCTOR_", "KMP_")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(own)},
         "torch's threads": torch.get_num_threads(),

@@ -241,7 +241,10 @@ def test_a_full_disk_loses_nothing_that_was_there(limit, recorded, tmp_path, und
 
 
 def test_a_log_that_cannot_be_written_to_ends_no_run(tmp_path, undisturbed):
-    with contextlib.suppress(OSError), Path("/dev/full").open("w") as full:  # it flushes when it is closed
+    with (
+        contextlib.suppress(OSError),
+        Path("/dev/full").open("w", encoding="utf-8") as full,
+    ):  # it flushes when it is closed
         assert grid.work(SPECS, tmp_path, "cpu", 0, shown=on(full)) == 0
     assert weights(tmp_path) == undisturbed
 

@@ -299,7 +299,7 @@ def test_an_axis_of_powers_has_plain_numbers_that_do_not_touch(longest: float, t
 
 
 def test_every_logarithmic_axis_of_a_report_is_made_in_one_place() -> None:
-    code = {path.name: path.read_text() for path in Path(figures.__file__).parent.glob("*.py")}
+    code = {path.name: path.read_text(encoding="utf-8") for path in Path(figures.__file__).parent.glob("*.py")}
     made = [name for name, text in code.items() for _ in re.findall(r"set_[xy]scale\(|loglog\(|semilog[xy]\(", text)]
     assert made == ["drawing.py"]
 

@@ -43,7 +43,7 @@ def ask(results: Path, *specs: RunSpec, at: str = "", data: Any = None) -> Path:
 
 
 def change(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
 
 
 def gone(results: Path) -> list[Missing]:

@@ -82,9 +82,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def edited(file: Path, changed: Any) -> None:
-    plans = json.loads(file.read_text())
+    plans = json.loads(file.read_text(encoding="utf-8"))
     changed(plans)
-    file.write_text(json.dumps(plans))
+    file.write_text(json.dumps(plans), encoding="utf-8")
 
 
 def test_prepare_refuses_such_plans_and_keeps_nothing(own: Path, tmp_path: Path) -> None:
@@ -138,5 +138,5 @@ def test_plans_of_a_preset_can_be_used_as_the_note_says(
         patch.setattr(default_experiment_planner, "ExperimentPlanner", preset)
         plans = _plan.make_plans(dataset.raw, check(dataset.raw)[0])
     assert "ResidualEncoderUNet" in plans["configurations"]["2d"]["architecture"]["network_class_name"]
-    own.write_text(json.dumps(plans))
+    own.write_text(json.dumps(plans), encoding="utf-8")
     assert any(f"plans from {own}" in line for line in Nnunet(NAME).prepare())

@@ -73,7 +73,7 @@ def test_undefined_numbers_become_null(value: float, tmp_path: Path) -> None:
 
 
 def change(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
 
 
 def test_another_versions_record_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from test_methods import METHODS, fit
 from toy import ToyDataset
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import engine, registry
+from atso_bench.benchmark import keys, registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.progress import silent
 from atso_bench.benchmark.record import versions
@@ -75,7 +75,7 @@ def test_street_scenes_are_the_same_with_1_and_4_loaders(tmp_path: Path, monkeyp
 
 def test_phases_of_other_library_versions_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, first, _ = fit("self-learning", tmp_path)
-    monkeypatch.setattr(engine, "versions", lambda: {**versions(), "torch": "0.0.1"})
+    monkeypatch.setattr(keys, "versions", lambda: {**versions(), "torch": "0.0.1"})
     _, other, _ = fit("self-learning", tmp_path)
     assert not any(phase.reused for phase in other.phases)
     monkeypatch.undo()

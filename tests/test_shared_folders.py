@@ -87,10 +87,10 @@ def test_another_users_file_fails_its_run_and_no_other(
 
 
 def newer(file: Path) -> bytes:
-    raw = json.loads(file.read_text())
+    raw = json.loads(file.read_text(encoding="utf-8"))
     raw["schema"] += 1
     raw["phases"] = "told in another way"
-    file.write_text(json.dumps(raw))
+    file.write_text(json.dumps(raw), encoding="utf-8")
     return file.read_bytes()
 
 

@@ -222,7 +222,7 @@ def test_loader_processes_end_with_their_parent(tmp_path):
     """They ignore the signals that end it."""
 
     def note_and_die():
-        loaders = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        loaders = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8")
         (tmp_path / "loaders").write_text(loaders)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -239,7 +239,7 @@ def test_loader_processes_end_with_their_parent(tmp_path):
 
 def alive(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
     except OSError:
         return False
 

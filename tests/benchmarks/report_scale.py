@@ -207,8 +207,11 @@ def _family(pid: int) -> Iterator[int]:
 def _used(pid: int) -> tuple[float, float] | None:
     """Seconds of CPU so far and MB now; None of a process that has ended."""
     try:
-        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        sizes = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        times = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+        sizes = dict(
+            line.split(":", 1)
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
+        )
         return sum(map(int, times)) / os.sysconf("SC_CLK_TCK"), int(sizes["Pss"].split()[0]) * 1024 / 1e6
     except (OSError, KeyError):
         return None
