@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark import remedies, stopping
+from atso_bench.benchmark import remedies
+from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.options import CONFIGURATION, GridOptions, takes_grid
 from atso_bench.benchmark.spec import RunSpec
 
 if TYPE_CHECKING:
-    from atso_bench.benchmark.plan import Forecast
+    from atso_bench.benchmark.forecast.plan import Forecast
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,8 +82,8 @@ def run(
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler; install g++, or leave --compile out")
         _make_ready(specs)
-        from atso_bench.benchmark.execution import Execution
         from atso_bench.benchmark.grid import run_grid
+        from atso_bench.benchmark.training.execution import Execution
 
         workers = grid_options.workers_for(devices)
         execution = Execution(compiled=compile_, deterministic=deterministic)
@@ -108,8 +109,8 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
         specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
         _make_ready(specs)
+        from atso_bench.benchmark.forecast.plan import forecast
         from atso_bench.benchmark.grid import threads_for
-        from atso_bench.benchmark.plan import forecast
 
         workers = grid_options.workers_for(devices)
         total: dict[str, float] = {}
@@ -180,7 +181,7 @@ def report(
 ) -> None:
     """Build the report again: the page, Markdown, CSV, Parquet, LaTeX tables and figures (docs/report.md)."""
     with _plainly():
-        from atso_bench.reports import listing, workers
+        from atso_bench.reports.data import listing, workers
 
         workers.prepare(listing.record_files(folder))
         from atso_bench.reports.build import build
@@ -229,7 +230,7 @@ def evaluate(
 ) -> None:
     """Score any two folders of segmentations with the benchmark's own evaluator."""
     with _plainly():
-        from atso_bench.benchmark.evaluate import evaluate_folders, lines
+        from atso_bench.benchmark.scoring.evaluate import evaluate_folders, lines
 
         found = evaluate_folders(
             predictions, references, output, allow_missing=allow_missing, ignore_origin=ignore_origin
@@ -254,7 +255,7 @@ def export(
 @app.command()
 def doctor(out: Out = Path("results")) -> None:
     """Look at Python, torch, CUDA, nnU-Net's paths, disk and rights; say what is missing and what to do."""
-    from atso_bench.benchmark.doctor import checks
+    from atso_bench.benchmark.machine.doctor import checks
 
     problems = 0
     for check in checks(out):

@@ -6,9 +6,10 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from atso_bench.benchmark import origin, registry
-from atso_bench.benchmark.record import NewerError, Record
+from atso_bench.benchmark import registry
 from atso_bench.benchmark.spec import RunSpec, digest
+from atso_bench.benchmark.store.record import NewerError, Record
+from atso_bench.benchmark.training import origin
 
 
 def _identity(dataset: str, configuration: str) -> str:
@@ -30,7 +31,7 @@ def finished(
 
 def found(results: Path, spec: RunSpec, since: float, identity: Callable[[str, str], str]) -> tuple[Record | None, str]:
     """The same, and why a record that is there does not count."""
-    from atso_bench.benchmark import metrics
+    from atso_bench.benchmark.scoring import metrics
 
     path = results / "records" / spec.path
     if not path.exists() or path.stat().st_mtime < since:

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from atso_bench.benchmark import registry
-from atso_bench.benchmark.record import Record
 from atso_bench.benchmark.run import model_file, open_task
 from atso_bench.benchmark.splits import make_split
-from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.store.record import Record
+from atso_bench.benchmark.store.stages import Stages
 
 
 def export(run: str, folder: Path, results: Path) -> str:

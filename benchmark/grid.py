@@ -18,13 +18,15 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import asked, done, registry, remedies, stopping
+from atso_bench.benchmark import done, registry, remedies
 from atso_bench.benchmark.done import finished, remembered
-from atso_bench.benchmark.execution import PLAIN, Execution, settled
-from atso_bench.benchmark.locks import locked
-from atso_bench.benchmark.progress import Lines, Progress, on
-from atso_bench.benchmark.record import failure_path, write_failure
+from atso_bench.benchmark.machine import stopping
+from atso_bench.benchmark.machine.progress import Lines, Progress, on
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
+from atso_bench.benchmark.store import asked
+from atso_bench.benchmark.store.locks import locked
+from atso_bench.benchmark.store.record import failure_path, write_failure
+from atso_bench.benchmark.training.execution import PLAIN, Execution, settled
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -194,8 +196,8 @@ def settle(device: str, threads: int) -> None:
 
 def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callable[[str, str], str]) -> bool:
     """Do one run unless it is done; False if it failed."""
-    from atso_bench.benchmark.profiling import profile_path
     from atso_bench.benchmark.run import execute
+    from atso_bench.benchmark.training.profiling import profile_path
 
     failure = failure_path(bench.results, spec)
     try:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atso_bench.benchmark.engine import Method
     from atso_bench.benchmark.task import Dataset
+    from atso_bench.benchmark.trainer import Method
 
 _NNUNET_NAME = re.compile(r"Dataset\d{3}_[\w.-]+|\d{1,3}")
 

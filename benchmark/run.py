@@ -10,21 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from atso_bench.benchmark import metrics, origin, record, registry, split_notes
-from atso_bench.benchmark.diagnostics import Judge, diagnose
-from atso_bench.benchmark.engine import Trainer, in_phase
-from atso_bench.benchmark.execution import PLAIN, Execution, noticing
-from atso_bench.benchmark.frame_scores import scorer
-from atso_bench.benchmark.labels import finite
-from atso_bench.benchmark.pictures import Album, ground_file, predictions_file
-from atso_bench.benchmark.profiling import Profile, in_part, profile_path
-from atso_bench.benchmark.progress import Progress
-from atso_bench.benchmark.record import Phase, Record
+from atso_bench.benchmark import registry, split_notes
+from atso_bench.benchmark.machine.progress import Progress
+from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.scoring import metrics
+from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
+from atso_bench.benchmark.scoring.frame_scores import scorer
+from atso_bench.benchmark.scoring.pictures import Album, ground_file, predictions_file
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import Split, make_split
-from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.store import environment, files, record
+from atso_bench.benchmark.store.record import Phase, Record
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData, evaluated, unit
-from atso_bench.benchmark.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.trainer import Trainer, in_phase
+from atso_bench.benchmark.training import origin
+from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
+from atso_bench.benchmark.training.labels import finite
+from atso_bench.benchmark.training.profiling import Profile, in_part, profile_path
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,9 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         options=method.model_dump(),
         code=origin.code(type(method)),
         diagnostics=diagnostics,
-        warnings=[*map(record.discreet, (*dataset.caveats, *odd, *trainer.warnings, *album.notes))],
+        warnings=[*map(environment.discreet, (*dataset.caveats, *odd, *trainer.warnings, *album.notes))],
         environment={
-            **record.environment(),
+            **environment.environment(),
             "device": bench.device,
             "workers": bench.workers,
             **asdict(bench.execution),
@@ -128,8 +131,8 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
 def _sweep(spec: RunSpec, dataset: Dataset, split: Split, results: Path) -> None:
     """Remove halves of files that an earlier process left when it was killed in this run."""
     own = (results / "records" / spec.path, profile_path(results, spec), model_file(results, spec))
-    record.sweep(*own, record.failure_path(results, spec), predictions_file(results, spec.key, dataset.identity))
-    record.sweep(ground_file(results, dataset.identity, scored_cases(spec, split)), older=86400)  # of other runs too
+    files.sweep(*own, record.failure_path(results, spec), predictions_file(results, spec.key, dataset.identity))
+    files.sweep(ground_file(results, dataset.identity, scored_cases(spec, split)), older=86400)  # of other runs too
 
 
 def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[str]) -> Task:

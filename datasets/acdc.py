@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from atso_bench.datasets._nnunet import NnunetDataset, write_description
+from atso_bench.datasets._volumes.dataset import NnunetDataset, write_description
 
 
 class Acdc(NnunetDataset):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atso_bench.datasets._msd import MsdDataset
+from atso_bench.datasets._volumes.msd import MsdDataset
 
 
 class MsdLiver(MsdDataset):

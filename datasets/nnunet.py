@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atso_bench.datasets._msd import convert_msd
-from atso_bench.datasets._nnunet import NnunetDataset
+from atso_bench.datasets._volumes.dataset import NnunetDataset
+from atso_bench.datasets._volumes.msd import convert_msd
 
 if TYPE_CHECKING:
-    from atso_bench.datasets._prepare import Say
+    from atso_bench.datasets._shared.each import Say
 
 
 class Nnunet(NnunetDataset):

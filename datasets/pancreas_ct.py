@@ -6,8 +6,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from atso_bench.datasets._archive import unpack
-from atso_bench.datasets._nnunet import NnunetDataset, write_description
+from atso_bench.datasets._shared.archive import unpack
+from atso_bench.datasets._volumes.dataset import NnunetDataset, write_description
 
 
 class PancreasCt(NnunetDataset):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atso_bench.datasets._nnunet import NnunetDataset
-from atso_bench.datasets._raw import RawDataset
-from atso_bench.datasets._storage import locked, new_folder
+from atso_bench.datasets._shared.storage import locked, new_folder
+from atso_bench.datasets._volumes.dataset import NnunetDataset
+from atso_bench.datasets._volumes.raw import RawDataset
 
 if TYPE_CHECKING:
-    from atso_bench.datasets._prepare import Say
+    from atso_bench.datasets._shared.each import Say
 
 SEED = 20200317
 RELEASE = "3"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFilter
 
-from atso_bench.datasets._canvas import ASPHALT, GRASS, LEAVES, PAVING, PLASTER, make_style
-from atso_bench.datasets._cityscapes import CityscapesDataset
-from atso_bench.datasets._scenes import draw_scene
-from atso_bench.datasets._storage import Storage, locked, new_folder, storage
+from atso_bench.datasets._drawn.canvas import ASPHALT, GRASS, LEAVES, PAVING, PLASTER, make_style
+from atso_bench.datasets._drawn.scenes import draw_scene
+from atso_bench.datasets._frames.dataset import CityscapesDataset
+from atso_bench.datasets._shared.storage import Storage, locked, new_folder, storage
 
 if TYPE_CHECKING:
-    from atso_bench.datasets._prepare import Say
+    from atso_bench.datasets._shared.each import Say
 
 SEED = 20200318
 RELEASE = "1"

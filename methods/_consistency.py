@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.loop import Batch, Labelled, batch_shares
-from atso_bench.benchmark.losses import MovingAverage, rows
 from atso_bench.benchmark.task import TrainData
+from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.heads import rows
+from atso_bench.benchmark.training.loop import Batch, Labelled, batch_shares
+from atso_bench.methods._losses import MovingAverage
 
 Terms = Mapping[str, Tensor]
 Step = Callable[[Labelled, Tensor, float], Terms]

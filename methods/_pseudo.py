@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn, stack
 
-from atso_bench.benchmark.losses import main_head
+from atso_bench.benchmark.training.heads import main_head
 
 
 def mean_of(models: Sequence[nn.Module]) -> nn.Module:

@@ -26,8 +26,8 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import Pool, TrainData
+from atso_bench.benchmark.trainer import Trainer
 from atso_bench.methods._pseudo import mean_of
 from atso_bench.methods._settings import Settings
 

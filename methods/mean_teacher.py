@@ -20,11 +20,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.loop import Labelled
-from atso_bench.benchmark.losses import main_head, sigmoid_rampup, softmax_mse
 from atso_bench.benchmark.task import TrainData
+from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.heads import main_head
+from atso_bench.benchmark.training.loop import Labelled
 from atso_bench.methods._consistency import Terms, noisy, taught, together
+from atso_bench.methods._losses import sigmoid_rampup, softmax_mse
 from atso_bench.methods._settings import Settings
 
 

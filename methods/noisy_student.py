@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import nn
 
-from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import TrainData
+from atso_bench.benchmark.trainer import Trainer
 from atso_bench.methods._settings import Settings
 
 

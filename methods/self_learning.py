@@ -16,8 +16,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from atso_bench.benchmark.engine import Trainer
 from atso_bench.benchmark.task import TrainData
+from atso_bench.benchmark.trainer import Trainer
 from atso_bench.methods._settings import Settings
 
 

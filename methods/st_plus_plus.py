@@ -20,10 +20,10 @@ import numpy as np
 from pydantic import Field
 from torch import nn
 
-from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.metrics import confusion, mean_iou
-from atso_bench.benchmark.stages import PseudoLabels
+from atso_bench.benchmark.scoring.metrics import confusion, mean_iou
+from atso_bench.benchmark.store.stages import PseudoLabels
 from atso_bench.benchmark.task import Labels, Pool, TrainData
+from atso_bench.benchmark.trainer import Trainer
 from atso_bench.methods._settings import Settings
 
 

@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.loop import Labelled
-from atso_bench.benchmark.losses import sigmoid_rampup
 from atso_bench.benchmark.task import TrainData
-from atso_bench.benchmark.views import Pyramid
+from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.loop import Labelled
 from atso_bench.methods._consistency import Terms, learn, together
+from atso_bench.methods._losses import sigmoid_rampup
 from atso_bench.methods._settings import Settings
+from atso_bench.methods._views import Pyramid
 
 
 class PyramidConsistency(Settings):

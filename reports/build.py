@@ -8,26 +8,21 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from atso_bench.reports import (
-    figures,
-    figures_cases,
-    figures_cost,
-    figures_mimicking,
-    provenance,
-    ranks,
-    tables,
-)
-from atso_bench.reports.comparison import Art, comparison
-from atso_bench.reports.evidence import Evidence, evidence
-from atso_bench.reports.folder import Files
-from atso_bench.reports.frame import Frames, Group, read
-from atso_bench.reports.listing import record_files
-from atso_bench.reports.missing import Missing, missing
-from atso_bench.reports.overlays import Overlays, overlays
-from atso_bench.reports.page import Section, Strip, Table, count, decimals, facts_table, plain, to_html, to_markdown
-from atso_bench.reports.short import short
-from atso_bench.reports.tidy import write_tidy
-from atso_bench.reports.workers import Map, workers
+from atso_bench.reports.certainty.evidence import Evidence, evidence
+from atso_bench.reports.data import frame
+from atso_bench.reports.data.frame import Frames, Group, read
+from atso_bench.reports.data.listing import record_files
+from atso_bench.reports.data.missing import Missing, missing
+from atso_bench.reports.data.tidy import write_tidy
+from atso_bench.reports.data.workers import Map, workers
+from atso_bench.reports.figures import cases, cost, label_efficiency, mimicking
+from atso_bench.reports.figures.overlays import Overlays, overlays
+from atso_bench.reports.pages import provenance, ranks, tables
+from atso_bench.reports.pages.comparison import Art, comparison
+from atso_bench.reports.pages.folder import Files
+from atso_bench.reports.pages.page import Section, Strip, Table, facts_table, to_html, to_markdown
+from atso_bench.reports.pages.short import short
+from atso_bench.reports.words import count, decimals, plain
 
 
 @dataclass(frozen=True)
@@ -120,11 +115,11 @@ def chapter(group: Group, title: str, anchor: str, results: Path) -> Chapter:
 def draw(files: Files, group: Group, known: Evidence, seen: Overlays | None) -> Art:
     """Every figure and picture of a comparison."""
     drawn = [
-        figures.label_efficiency(group, known),
-        figures_cases.by_case(group),
-        figures_cost.cost(group),
-        figures_cost.phases(group),
-        figures_mimicking.mimicking(group),
+        label_efficiency.label_efficiency(group, known),
+        cases.by_case(group),
+        cost.cost(group),
+        cost.phases(group),
+        mimicking.mimicking(group),
         seen.legend if seen else None,
     ]
     pictures = {each.name: files.picture(each, group.name) for each in drawn if each is not None}
@@ -134,7 +129,7 @@ def draw(files: Files, group: Group, known: Evidence, seen: Overlays | None) -> 
             (tile.words, files.tile(tile, f"case-{sheet.rank}-{place}", group.name))
             for place, tile in enumerate(sheet.tiles)
         ]
-        mean = f"mean {tables.headline(group)} {decimals(sheet.mean)}"
+        mean = f"mean {frame.headline(group)} {decimals(sheet.mean)}"
         strips.append(Strip(f"{sheet.rank.capitalize()}: {sheet.case}, {mean}", tiles))
     return Art(pictures, strips, seen)
 

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from atso_bench.benchmark.spec import digest
-from atso_bench.reports import tables
-from atso_bench.reports.columns import spelled
-from atso_bench.reports.frame import Frames, Group, read
-from atso_bench.reports.means import mean
-from atso_bench.reports.page import count, plain, seconds
-from atso_bench.reports.rows import BASELINE
+from atso_bench.reports.data import frame
+from atso_bench.reports.data.columns import spelled
+from atso_bench.reports.data.frame import Frames, Group, read
+from atso_bench.reports.data.means import mean
+from atso_bench.reports.data.rows import BASELINE
 from atso_bench.reports.verdict import Difference, Verdict
+from atso_bench.reports.words import count, plain, seconds
 
 TOLERANCE = 0.01
 """Of a Dice or mIoU between 0 and 1."""
@@ -173,7 +173,7 @@ def _difference(group: Group, title: str, method: str, labels: str, runs: pd.Dat
     else:
         word = _word(new - old, noise, tolerance, gained=bool(gained.any()))
     seeds = tuple(int(seed) for seed in runs["seed"])
-    return Difference(title, tables.headline(group), method, labels, seeds, old, new, noise, word)
+    return Difference(title, frame.headline(group), method, labels, seeds, old, new, noise, word)
 
 
 def _word(change: float, noise: float, tolerance: float, *, gained: bool) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from atso_bench.reports.page import count, decimals, ranges
+from atso_bench.reports.words import count, decimals, ranges
 
 WORDS = {
     "equal": "every score of every case is the same, bit for bit",

@@ -6,8 +6,8 @@ import io
 from matplotlib.figure import Figure
 from PIL import Image
 
-from atso_bench.reports.drawing import WIDTH, drawing, in_page, styled
-from atso_bench.reports.page import Cell, Picture, Section, Strip, Table
+from atso_bench.reports.figures.drawing import WIDTH, drawing, in_page, styled
+from atso_bench.reports.pages.page import Cell, Picture, Section, Strip, Table
 
 HACK = "<script>window.hacked=1</script>"
 LONG = "self-learning (" + "x" * 184 + ")"

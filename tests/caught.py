@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from test_methods import TOY, fit
+from fitting import TOY, fit
 
-from atso_bench.benchmark.engine import Trainer
-from atso_bench.benchmark.loop import Job, Labelled, Unlabelled, seed_everything
+from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.loop import Job, Labelled, Unlabelled, seed_everything
 
 
 def caught(name: str, folder: Any, dataset: Any = TOY, **options: Any) -> tuple[Job, Trainer]:

@@ -37,14 +37,14 @@ def _start_server() -> None:
 
 
 if "ATSO_BENCH_TEST_SERVER" in os.environ:  # all that children may need, once
-    import test_methods
+    import fitting
     import torch._dynamo  # noqa: F401 - torch's optimisers import it with their first step, which takes seconds
 
     import atso_bench.benchmark.cli  # noqa: F401
     import atso_bench.benchmark.run  # noqa: F401
 
-    for method in test_methods.METHODS:
-        test_methods.registry.method(method, {})
+    for method in fitting.METHODS:
+        fitting.registry.method(method, {})
 else:
     _start_server()
 

@@ -17,13 +17,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "atso_bench"
 FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
-ROOF = {"registry", "run", "grid", "done", "compare", "cli", "options", "plan", "doctor", "export"}
+ROOF = {"cli", "options", "registry", "run", "grid", "done", "export", "forecast"}
 LIGHT = {"cli", "options", "spec", "record", "registry", "grid"}  # what `--help` and the reports need of benchmark/
+# Rooms in their order: a file may import from its own room and from those before it.
+ROOMS = {
+    "reports": ("words", "data", "certainty", "figures", "pages"),
+    "datasets": ("_shared", "_volumes", "_frames", "_drawn"),
+}
+APART = {("_volumes", "_frames"), ("_frames", "_volumes"), ("_volumes", "_drawn"), ("_frames", "_drawn")}
 HEAVY = {"torch", "nnunetv2", "monai", "matplotlib", "seaborn", "pandas"}
 TORCH = {"torch", "torchvision", "monai", "nnunetv2"}  # torch, and what imports it
 
 FILES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-every_file = pytest.mark.parametrize("file", FILES, ids=str)
 
 
 class Import(NamedTuple):
@@ -88,26 +93,46 @@ def is_allowed(file: Path, target: Path) -> bool:
     return part(target) == part(file) and helper
 
 
-@every_file
-def test_imports_point_downward(file: Path) -> None:
-    wrong = sorted(str(target) for target in project_files(imports(file)) if not is_allowed(file, target))
-    assert not wrong, f"{file} ({part(file)}) may not import {wrong}"
+def arrows() -> list[tuple[Path, Path]]:
+    """Who imports whom, of the project's own files."""
+    return [(file, target) for file in FILES for target in sorted(project_files(imports(file)))]
 
 
-@every_file
-def test_the_projects_own_folders_are_imported_through_the_package(file: Path) -> None:
-    wrong = {item.name for item in imports(file) if item.name.split(".")[0] in FOLDERS}
-    assert not wrong, f"{file} imports {wrong}; put {PACKAGE}. before it"
+def test_imports_point_downward() -> None:
+    wrong = [f"{file} may not import {target}" for file, target in arrows() if not is_allowed(file, target)]
+    assert not wrong, "\n".join(wrong)
+
+
+def room(file: Path) -> str:
+    """The room of its folder that a file stands in; a file beside the rooms has its own name."""
+    return file.parts[1] if len(file.parts) > 2 else file.stem
+
+
+def test_rooms_import_from_the_rooms_before_them() -> None:
+    wrong = []
+    for file, target in arrows():
+        order = ROOMS.get(file.parts[0], ())
+        if file.parts[0] != target.parts[0] or not {room(file), room(target)} <= {*order}:
+            continue
+        if order.index(room(target)) > order.index(room(file)) or (room(file), room(target)) in APART:
+            wrong.append(f"{file} may not import {target}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_projects_own_folders_are_imported_through_the_package() -> None:
+    wrong = [f"{file}: {item.name}" for file in FILES for item in imports(file) if item.name.split(".")[0] in FOLDERS]
+    assert not wrong, f"put {PACKAGE}. before it: {wrong}"
 
 
 def test_no_file_imports_itself_in_a_circle() -> None:
     TopologicalSorter({file: project_files(imports(file)) for file in FILES}).prepare()  # its error names the circle
 
 
-@every_file
-def test_heavy_packages_are_imported_where_they_are_used(file: Path) -> None:
+def test_heavy_packages_are_imported_where_they_are_used() -> None:
     """So that `--help` answers at once."""
-    if file.parts[0] == "benchmark" and file.stem in LIGHT:
+    light = [file for file in FILES if file.parts[0] == "benchmark" and file.stem in LIGHT]
+    assert {file.stem for file in light} == LIGHT
+    for file in light:
         used = (item for item in imports(file) if item.top_level and not item.typing_only)
         heavy = {item.name for item in used if item.name.split(".")[0] in HEAVY}
         assert not heavy, f"{file} imports {heavy} at top level; import it in the function that uses it"
@@ -153,6 +178,5 @@ def test_top_level_folders_are_no_packages(folder: str) -> None:
     assert not list((ROOT / folder).rglob("__init__.py"))
 
 
-@every_file
-def test_no_module_is_named_like_the_standard_library(file: Path) -> None:
-    assert not {*file.parts[:-1], file.stem} & sys.stdlib_module_names
+def test_no_module_is_named_like_the_standard_library() -> None:
+    assert not [file for file in FILES if {*file.parts[:-1], file.stem} & sys.stdlib_module_names]

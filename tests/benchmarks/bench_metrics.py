@@ -12,7 +12,7 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 from racing import sized, within
 from scipy import ndimage
 
-from atso_bench.benchmark import metrics
+from atso_bench.benchmark.scoring import metrics
 
 SHAPE, SPACING = sized((300, 300, 200), (60, 60, 40)), (0.8, 0.8, 1.5)
 CENTRE = tuple(size // 2 for size in SHAPE)

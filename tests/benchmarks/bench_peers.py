@@ -23,9 +23,10 @@ from scipy import ndimage
 from stepping import steps_of
 from torch import nn
 
-from atso_bench.benchmark.loop import Training, autocast
-from atso_bench.benchmark.losses import main_head, rows, sigmoid_rampup, softmax_mse
+from atso_bench.benchmark.training.heads import main_head, rows
+from atso_bench.benchmark.training.loop import Training, autocast
 from atso_bench.methods._consistency import noisy
+from atso_bench.methods._losses import sigmoid_rampup, softmax_mse
 from atso_bench.methods.mean_teacher import MeanTeacher
 from atso_bench.methods.ua_mt import UncertaintyAwareMeanTeacher
 

@@ -12,8 +12,8 @@ import volumes
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from racing import sized
 
-from atso_bench.datasets import _volumes
-from atso_bench.datasets._patches import cut
+from atso_bench.datasets._volumes import opened
+from atso_bench.datasets._volumes.patches import cut
 
 pytestmark = pytest.mark.benchmark(group="reading")
 PATCHES = sized(64, 4)
@@ -25,7 +25,7 @@ def test_load_and_crop(
     race: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configuration: str, memory: bool
 ) -> None:
     if not memory:
-        monkeypatch.setattr(_volumes, "CACHE_BYTES", 0)
+        monkeypatch.setattr(opened, "CACHE_BYTES", 0)
     task = volumes.task(configuration)
     draw = task.draws(volumes.labelled(task), PATCHES)
     loader = volumes.nnunets_loader(task, tmp_path, PATCHES, None)

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from toy import ToyDataset, ToyTask
 
 from atso_bench.benchmark import registry
-from atso_bench.benchmark.progress import silent
+from atso_bench.benchmark.machine.progress import silent
+from atso_bench.benchmark.machine.timing import process_bytes
 from atso_bench.benchmark.spec import Budget, RunSpec
-from atso_bench.benchmark.timing import process_bytes
 
 BUDGET = Budget.parse("60")
 LEAST = (0.01, 0.01, 1 << 20, 1 << 12)  # seconds and bytes that are too few to be compared

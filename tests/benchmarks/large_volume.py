@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atso_bench.benchmark.timing import process_bytes
+from atso_bench.benchmark.machine.timing import process_bytes
 
 TILE = 8  # planes; with tiles as large as a slice, and few of them, most of the time is no forward pass
 
@@ -80,8 +80,8 @@ def balls(planes: int, side: int, classes: int, shift: int) -> np.ndarray:
 
 
 def main(what: str, planes: int, side: int, classes: int) -> dict[str, float]:
-    from atso_bench.benchmark import metrics
-    from atso_bench.benchmark.labels import as_label
+    from atso_bench.benchmark.scoring import metrics
+    from atso_bench.benchmark.training.labels import as_label
 
     torch.set_num_threads(1)
     if what == "score":

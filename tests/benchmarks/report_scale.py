@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from atso_bench.benchmark.record import Phase, Record
 from atso_bench.benchmark.spec import Budget, RunSpec
+from atso_bench.benchmark.store.record import Phase, Record
 
 METHODS = ("supervised", "atso", "self-learning", "mean-teacher", *(f"peer-{number:02}" for number in range(13)))
 FRACTIONS = ("1", "2", "5", "10", "20", "50")

@@ -11,11 +11,11 @@ import torch
 import volumes
 from racing import Action
 
-from atso_bench.benchmark.engine import Method, Trainer
-from atso_bench.benchmark.loop import Job, Training
 from atso_bench.benchmark.spec import Budget
-from atso_bench.benchmark.stages import Stages
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Pool, TrainData
+from atso_bench.benchmark.trainer import Method, Trainer
+from atso_bench.benchmark.training.loop import Job, Training
 
 
 class Standing(Trainer):

@@ -19,8 +19,8 @@ from racing import sized
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import Pool
-from atso_bench.datasets._chances import Geometry
-from atso_bench.datasets._patches import OVERSAMPLED
+from atso_bench.datasets._volumes.chances import Geometry
+from atso_bench.datasets._volumes.patches import OVERSAMPLED
 from atso_bench.datasets.hippocampus import Hippocampus
 from atso_bench.datasets.phantom import Phantom
 

@@ -1,0 +1,237 @@
+"""What a grid will take: each method rehearses its phases, a little of each kind is timed, the rest is arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import nn
+
+from atso_bench.benchmark import registry
+from atso_bench.benchmark.done import finished, remembered
+from atso_bench.benchmark.forecast import probes
+from atso_bench.benchmark.forecast.probes import Probes
+from atso_bench.benchmark.grid import settle
+from atso_bench.benchmark.machine.timing import process_bytes
+from atso_bench.benchmark.run import open_task, scored_cases
+from atso_bench.benchmark.spec import RunSpec, digest
+from atso_bench.benchmark.splits import make_split
+from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
+from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
+from atso_bench.benchmark.trainer import Method, Trainer
+from atso_bench.benchmark.training import loop
+from atso_bench.benchmark.training.loop import Job, Training
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one run will take.
+
+    Attributes:
+        spec: the run.
+        done: its record exists.
+        trainings: number of trainings.
+        steps: optimiser steps.
+        cases: cases to be labelled by teachers.
+        seconds: by key of the phase, so that a phase that several runs share is counted once; without what is in the
+            stage store already.
+        stored: phases that are in the stage store, with the seconds that they took.
+        device_bytes: peak memory of the device; None on a CPU.
+        process_bytes: peak resident memory of the process, as the record will have it; loaders have their own.
+    """
+
+    spec: RunSpec
+    done: bool
+    trainings: int = 0
+    steps: int = 0
+    cases: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    stored: dict[str, float] = field(default_factory=dict)
+    device_bytes: int | None = None
+    process_bytes: int = 0
+
+
+def forecast(
+    specs: Sequence[RunSpec], results: Path, device: str, workers: int, threads: int = 1
+) -> Iterator[Forecast]:
+    """Foretell every run; probes of a kind are made once for the whole grid, with the threads that a run has."""
+    settle(device, threads)
+    measured, identity = Probes(), remembered()
+    opened = functools.cache(_opened)  # one look at all files for the grid; a run has its own
+    for spec in specs:
+        if finished(results, spec, identity=identity):
+            yield Forecast(spec, done=True)
+        else:
+            yield _forecast(spec, *opened(spec.dataset, spec.configuration), results, device, workers, measured)
+
+
+def _opened(name: str, configuration: str) -> tuple[Dataset, float]:
+    """A dataset whose files have been looked at, and the seconds that took."""
+    began = time.perf_counter()
+    dataset = registry.dataset(name, configuration)
+    dataset.identity  # noqa: B018
+    return dataset, time.perf_counter() - began
+
+
+def _forecast(
+    spec: RunSpec, dataset: Dataset, opening: float, results: Path, device: str, workers: int, measured: Probes
+) -> Forecast:
+    began, before = time.perf_counter(), measured.seconds
+    split = make_split(dataset, spec)
+    task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
+    data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
+    part = scored_cases(spec, split)
+    with TemporaryDirectory() as folder:
+        method = registry.method(spec.method, spec.options)
+        rehearsal = _Rehearsal(task, spec, method, Path(folder), Stages(results / "stages"), device, workers, measured)
+        model = method.fit(rehearsal, data)
+        exam = open_task(spec, dataset, split, part)
+        kind = [*rehearsal.kind, "evaluate", _size(model), spec.scored]
+        where = rehearsal.device
+        each = measured.once(kind, lambda: probes.evaluation(measured, task, dataset, model, exam, where))
+        seconds = {**rehearsal.seconds, f"evaluate {spec.key}": each * len(part)}
+        if rehearsal.compared:
+            case = measured.once([*rehearsal.kind, "diagnose"], lambda: probes.diagnosis(task, dataset))
+            seconds[f"diagnose {spec.key}"] = case * rehearsal.compared
+    # the rehearsal itself: importing libraries, opening the data, building networks, as a run does
+    seconds[f"start {spec.key}"] = opening + time.perf_counter() - began - (measured.seconds - before)
+    return Forecast(
+        spec,
+        done=False,
+        trainings=rehearsal.trainings,
+        steps=rehearsal.spent,
+        cases=rehearsal.cases,
+        seconds=seconds,
+        stored=rehearsal.stored,
+        device_bytes=torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None,
+        process_bytes=process_bytes(),
+    )
+
+
+class _Rehearsal(Trainer):
+    """A trainer that goes through a method's phases, times a little of each kind, and does not learn.
+
+    Phases that are in the store are taken from there, so that those that follow them have their true keys too. A model
+    that would have been learnt here has a name instead: the key of its phase.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        spec: RunSpec,
+        method: Method,
+        folder: Path,
+        store: Stages,
+        device: str,
+        workers: int,
+        measured: Probes,
+    ) -> None:
+        super().__init__(task, spec.budget, spec.seed, Stages(folder), device=device, workers=workers, method=method)
+        self.keys.weights = _weights  # type: ignore[method-assign]
+        self.kind = [spec.dataset, spec.configuration, spec.budget.name, spec.recipe]
+        self.folder, self.store, self.measured = folder, store, measured
+        self.seconds: dict[str, float] = {}
+        self.stored: dict[str, float] = {}
+        self.cases = 0
+
+    def _carry_out(self, job: Job, key: str, ordinal: int) -> None:
+        folder = self.store.root / key
+        with contextlib.suppress(DamagedError):
+            if found := self.store.finished(folder):
+                self.store.load_models(folder, job.models)
+                self.stored[key] = found.seconds
+                return
+        whose = self.keys.whose(job)
+        # the trainings of a method's own may have several losses; which phases came before costs a step nothing
+        kind = [*self.kind, {**whose, "seen": ordinal if "seen" in whose else None}, sorted(job.pools)]
+        probed = replace(job, steps=loop.PROBED)
+        cost = self.measured.once(
+            kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
+        )
+        self.seconds[key] = cost.of(job.steps - self.store.steps_done(folder))
+        _name(key, *job.models)
+
+    def predict(
+        self,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        phase: str,
+        soft: bool = False,
+        mirror: bool = False,
+        kind: str = "predict",
+    ) -> PseudoLabels:
+        mirror = mirror or self.task.recipe.mirror_pseudo
+        key = self.keys.predict(model, pool, soft, mirror)
+        self.cases += len(pool.ids)
+        folder = self.store.root / key
+        labels, *_ = self.store.read_labels(folder)
+        with contextlib.suppress(DamagedError):
+            if (found := self.store.finished(folder)) and set(pool.ids) <= set(labels):
+                self.stored[key] = found.seconds
+                return PseudoLabels(labels)
+        probe = [*self.kind, _size(model), soft, mirror]
+        case = self.measured.once(
+            [*probe, "label"],
+            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, soft=soft, mirror=mirror),
+        )
+        case += self.measured.once(
+            [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=soft)
+        )
+        self.seconds[key] = (len(pool.ids) - len(labels)) * case
+        return _Blank(pool.ids, pool.images, len(self.task.classes) if soft else 0, key)
+
+    @property
+    def trainings(self) -> int:
+        return self._trainings
+
+    @property
+    def compared(self) -> int:
+        """Cases that the diagnostics compare."""
+        return sum(len(seen.after) + (number == 0) * len(seen.before) for number, seen in enumerate(self.observations))
+
+
+def _weights(models: Sequence[nn.Module]) -> str:
+    """By descent where one of them was not learnt; the true hash of those that are known."""
+    if not any(hasattr(model, "_rehearsed") for model in models):
+        return weights_digest(*models)
+    return digest([getattr(model, "_rehearsed", None) or weights_digest(model) for model in models])
+
+
+class _Blank(PseudoLabels):
+    """Pseudo labels without a foreground."""
+
+    def __init__(self, ids: Sequence[str], images: Mapping[str, Image], classes: int, key: str) -> None:
+        super().__init__({case_id: StoredLabel(Path(), f"{key}/{case_id}") for case_id in ids})
+        self.images, self.classes = images, classes
+
+    def __getitem__(self, case_id: str) -> np.ndarray:
+        shape = self.images[case_id].array.shape[1:]
+        return np.zeros((self.classes, *shape), np.float16) if self.classes else np.zeros(shape, np.uint8)
+
+    def __or__(self, newer: PseudoLabels) -> PseudoLabels:
+        return self._with({**self._files, **newer._files})
+
+    def __ror__(self, older: PseudoLabels) -> PseudoLabels:
+        return self._with({**older._files, **self._files})
+
+    def _with(self, files: Mapping[str, StoredLabel]) -> PseudoLabels:
+        merged = _Blank((), self.images, self.classes, "")
+        merged._files = dict(files)
+        return merged
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _name(key: str, *models: nn.Module) -> None:
+    for number, model in enumerate(models):
+        model._rehearsed = f"{key}/{number}"  # type: ignore[assignment]

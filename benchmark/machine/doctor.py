@@ -1,0 +1,202 @@
+"""Is this machine ready? What is there, what is missing and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from atso_bench.benchmark.machine.energy import UnmeasuredError, meter
+
+if TYPE_CHECKING:
+    import torch
+
+PYTHON = ((3, 10), (3, 14))
+NNUNET = ((2, 8), (2, 9))
+TORCH = ((2, 10), None)
+"""Supported versions: from the first to below the second; a test holds them to pyproject.toml."""
+ROOM_GB = 5.0
+SHARED_GB = 1.0
+_SHARED = Path("/dev/shm")
+_DRIVER = Path("/dev/nvidiactl")
+
+Versions = tuple[tuple[int, int], tuple[int, int] | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what it is.
+        status: ``problem`` - a run cannot work; ``warning`` - it may work badly, or something is set wrongly.
+        found: what is there.
+        remedy: what to do; empty where nothing is to be done.
+    """
+
+    name: str
+    status: Literal["ok", "warning", "problem"]
+    found: str
+    remedy: str = ""
+
+
+def checks(results: Path = Path("results")) -> list[Check]:
+    """Look at Python, the libraries, the devices, the folders and the room that is left; changes nothing.
+
+    Args:
+        results: the folder that runs write to; it need not exist.
+    """
+    data = Path(os.environ.get("ATSO_BENCH_DATA") or "data")
+    nnunet = (_folder(f"nnUNet_{part}", "to use nnU-Net's own folders") for part in ("raw", "preprocessed"))
+    folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes where it lies", "leftImg8bit"))
+    room = (_room("room for results", results), _room("room for data", data))
+    last = (*_shared_memory(), *_energy())
+    return [_python(), *_torch(), _nnunet(), _data(data), *folders, _results(results), *room, *last]
+
+
+def _python() -> Check:
+    found = sys.version.split()[0]
+    if _within(found, PYTHON):
+        return Check("Python", "ok", found)
+    return Check("Python", "problem", found, f"use Python {_range(PYTHON)}")
+
+
+def _torch() -> Iterator[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library is missing
+        yield Check("torch", "problem", f"cannot be imported: {error}", "install the requirements: make setup")
+        return
+    good = _within(torch.__version__, TORCH)
+    remedy = "" if good else f"install torch {_range(TORCH)}"
+    yield Check("torch", "ok" if good else "problem", torch.__version__, remedy)
+    yield _devices()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    found = f"{usable} usable cores, {threads} torch threads"
+    if threads > usable:
+        yield Check("CPU", "warning", found, f"set OMP_NUM_THREADS={usable}")
+    else:
+        yield Check("CPU", "ok", found)
+
+
+def _devices() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        return Check("GPU", "ok", ", ".join(f"{gpu.name} ({gpu.total_memory / 1e9:.0f} GB)" for gpu in gpus))
+    if shutil.which("nvidia-smi") or _DRIVER.exists():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        remedy = "compare `nvidia-smi` with that version, or in a container start it with --gpus all"
+        return Check("GPU", "warning", f"there is a driver, but torch ({built}) sees no GPU", remedy)
+    return Check("GPU", "ok", "none; runs use the CPU")
+
+
+def _nnunet() -> Check:
+    remedy = f"install nnunetv2 {_range(NNUNET)}"
+    try:
+        found = importlib.metadata.version("nnunetv2")
+    except importlib.metadata.PackageNotFoundError:
+        return Check("nnU-Net", "problem", "not installed", remedy)
+    return Check("nnU-Net", "ok", found) if _within(found, NNUNET) else Check("nnU-Net", "problem", found, remedy)
+
+
+def _data(folder: Path) -> Check:
+    name, variable = "data", "ATSO_BENCH_DATA"
+    if not folder.exists():
+        if _writable(_existing(folder)):
+            remedy = f"preparing data creates it; if yours is elsewhere, set {variable}"
+            return Check(name, "warning", f"{folder.resolve()} does not exist", remedy)
+        return Check(name, "problem", f"{folder} does not exist and cannot be created", f"set {variable} to a folder")
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
+        return Check(name, "problem", f"{folder} is not a readable folder", f"set {variable} to one")
+    readable = "" if _writable(folder) else " (read-only: enough to run on prepared data, not to prepare)"
+    return Check(name, "ok", f"{folder.resolve()}{readable}")
+
+
+def _folder(variable: str, purpose: str, holds: str = "") -> Check:
+    value = os.environ.get(variable)
+    if not value:
+        return Check(variable, "ok", f"not set; needed only {purpose}")
+    wanted = Path(value).expanduser() / holds
+    if wanted.is_dir():
+        return Check(variable, "ok", value)
+    return Check(variable, "warning", f"{wanted} is not a folder", f"correct or unset {variable}")
+
+
+def _results(folder: Path) -> Check:
+    if _writable(_existing(folder)):
+        return Check("results", "ok", f"{folder.resolve()} is writable")
+    who = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
+    remedy = f"choose another folder with --out, or give {who} the right to write"
+    return Check("results", "problem", f"{folder.resolve()} is not writable", remedy)
+
+
+def _room(name: str, folder: Path) -> Check:
+    free = shutil.disk_usage(_existing(folder)).free / 1e9
+    if free >= ROOM_GB:
+        return Check(name, "ok", f"{free:.0f} GB free")
+    remedy = f"free {ROOM_GB:.0f} GB; stages/ may be deleted once the records exist"
+    return Check(name, "warning", f"{free:.1f} GB free", remedy)
+
+
+def _shared_memory() -> Iterator[Check]:
+    if not _SHARED.is_dir():  # only Linux has it
+        return
+    size = shutil.disk_usage(_SHARED).total / 1e9
+    if size >= SHARED_GB:
+        yield Check("shared memory", "ok", f"{size:.0f} GB")
+    else:
+        yield Check("shared memory", "warning", f"{size:.2f} GB", "start the container with --shm-size 8g")
+
+
+def _energy() -> Iterator[Check]:
+    """Which devices' joules the records will hold, and why not of the others; runs do not need them."""
+    try:
+        import torch
+    except (ImportError, OSError):  # a problem of its own
+        return
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = [f"{name}: {_counter(torch.device(name))}" for name in ("cpu", *(f"cuda:{k}" for k in range(gpus)))]
+    yield Check("energy", "ok", "; ".join(found))
+
+
+def _counter(device: torch.device) -> str:
+    try:
+        return f"measured ({meter(device).source})"
+    except UnmeasuredError as reason:
+        return f"not measured ({reason})"
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or its nearest parent that exists."""
+    return next(parent for parent in (path.resolve(), *path.resolve().parents) if parent.exists())
+
+
+def _writable(folder: Path) -> bool:
+    """Try it: permissions alone do not tell on every file system."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _within(version: str, versions: Versions) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    found = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+    first, below = versions
+    return first <= found and (below is None or found < below)
+
+
+def _range(versions: Versions) -> str:
+    first, below = ("{}.{}".format(*version) if version else "" for version in versions)
+    return f">={first}" + (f",<{below}" if below else "")

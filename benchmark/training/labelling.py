@@ -1,0 +1,118 @@
+"""One pseudo-labelling: every case of a pool by one model. Methods reach it through ``Trainer.predict``."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from atso_bench.benchmark.machine.stopping import Stop
+from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.store.record import Phase
+from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, hard
+from atso_bench.benchmark.task import Pool, unit
+from atso_bench.benchmark.training import loop
+from atso_bench.benchmark.training.execution import noticing
+from atso_bench.benchmark.training.labels import as_label, finite
+from atso_bench.benchmark.training.loop import Means
+from atso_bench.benchmark.training.profiling import Parts, Timeline, Unmeasured, in_part
+
+MANIFEST_ROWS = 10_000
+"""Labelled cases up to which their manifest is written every ``CHECKPOINT_SECONDS``; it takes 0.1 s then."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Who labels which cases, and how: see ``Trainer.predict``."""
+
+    means: Means
+    stages: Stages
+    model: nn.Module
+    pool: Pool
+    soft: bool
+    mirror: bool
+
+    def finished(self, folder: Path) -> dict[str, StoredLabel]:
+        """The labels of a finished phase, each file looked at once.
+
+        Raises:
+            DamagedError: if they are not those of all cases.
+        """
+        labels, *_ = self.stages.read_labels(folder)
+        if missing := [case_id for case_id in self.pool.ids if case_id not in labels]:
+            raise DamagedError(folder / "labels", f"of {len(missing)} {unit(self.means.task)}, {missing[0]} for one")
+        return labels
+
+    def run(self, folder: Path, phase: Phase, stop: Stop) -> tuple[Phase, dict[str, StoredLabel]]:
+        """Write the labels of the cases that ``folder`` lacks, and the phase's facts; returns these and all labels."""
+        means, pool, cases = self.means, self.pool, unit(self.means.task)
+        labels, seconds, joules, busy = self.stages.read_labels(folder, means.warn)
+        self._check_room(len(labels))
+        missing = f"{len(labels)} of {len(pool.ids)} {cases}, labelled before an interruption" if labels else ""
+        times = means.profile.timeline(means.device, Parts(missing=missing))
+        clock = Stopwatch(means.device, seconds, joules, busy)
+        saved = time.monotonic()
+        with noticing() as unsure, means.progress.phase(phase.name, len(pool.ids), cases) as bar:
+            for index, case_id in enumerate(pool.ids):
+                if case_id not in labels:
+                    with clock.running():
+                        labels[case_id] = self._label(folder, index, case_id, times)
+                bar.advance(1)
+                # a manifest has a row for each case: the more there are, the longer the next one waits
+                due = loop.CHECKPOINT_SECONDS * max(1.0, len(labels) / MANIFEST_ROWS)
+                if stop.asked or time.monotonic() - saved > due:
+                    self.stages.write_manifest(folder, labels, clock.seconds, clock.joules, clock.cpu_seconds)
+                    saved = time.monotonic()
+                    if len(labels) < len(pool.ids):
+                        stop.check(f"in phase {phase.name!r} at {index + 1} of {len(pool.ids)} {cases}")
+        self.stages.write_manifest(folder, labels, clock.seconds, clock.joules, clock.cpu_seconds)
+        done = replace(
+            phase,
+            seconds=clock.seconds,
+            joules=clock.joules,
+            cpu_seconds=clock.cpu_seconds,
+            device_bytes=clock.device_bytes,
+            process_bytes=process_bytes(),
+            nondeterministic=unsure,
+        )
+        times.save(folder)
+        self.stages.finish(folder, done)
+        return done, labels
+
+    def _label(self, folder: Path, index: int, case_id: str, times: Timeline | Unmeasured) -> StoredLabel:
+        image, task = self.pool.images[case_id], self.means.task
+        with times.part("prediction"):
+            slabs = task.slabs(self.model, image, self.means.device, mirror=self.mirror)
+        with times.part("writing"):
+            slabs = finite(in_part(times, "prediction", slabs), case_id)
+            label = as_label(slabs, image.array.shape[1:], len(task.classes), self.soft)
+            return self.stages.write_label(folder, index, label)
+
+    def _check_room(self, written: int) -> None:
+        """Refuse before the first case what would fill the disk; hard labels compress too well to be asked about."""
+        if not self.soft:
+            return
+        voxels = np.prod(self.pool.images[self.pool.ids[0]].array.shape[1:])
+        needed = 2 * len(self.means.task.classes) * int(voxels) * (len(self.pool.ids) - written)
+        free = shutil.disk_usage(self.stages.root).free
+        if needed > free:
+            raise OSError(
+                f"soft pseudo labels of {len(self.pool.ids)} cases take up to {needed / 1e9:.3g} GB, but "
+                f"{self.stages.root} has {free / 1e9:.3g} GB free; use hard ones (pseudo_labels=hard), or --out on a "
+                "larger disk"
+            )
+
+
+def only_class(labels: PseudoLabels) -> int | None:
+    """The class that all pixels of all cases have, if they do; it looks no further than to the first other one."""
+    found: set[int] = set()
+    for label in labels.values():
+        classes = hard(label)
+        found |= {int(classes.min()), int(classes.max())}
+        if len(found) > 1:
+            return None
+    return found.pop() if found else None

@@ -1,0 +1,135 @@
+"""Which method leads at one label fraction, and how sure that is, in words made from the numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atso_bench.reports.certainty.significance import PairedTest
+from atso_bench.reports.words import ALIKE, signed
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The best mean at one label fraction, beside the baseline and the runner-up.
+
+    Attributes:
+        method: which has the best mean; empty where nobody can say.
+        mean: its mean.
+        baseline: which method the others are held against.
+        baseline_mean: NaN where it was not run.
+        runner_up: which has the second best mean; empty where one method was run.
+        runner_up_mean: NaN where one method was run.
+        over_baseline: leader against baseline; None where the leader is the baseline or nothing was tested.
+        over_runner_up: leader against runner-up; None where nothing was tested.
+        reason: why there is no leader; empty where there is one.
+    """
+
+    method: str
+    mean: float
+    baseline: str
+    baseline_mean: float
+    runner_up: str = ""
+    runner_up_mean: float = math.nan
+    over_baseline: PairedTest | None = None
+    over_runner_up: PairedTest | None = None
+    reason: str = ""
+
+
+def leader(
+    means: Mapping[str, float],
+    baseline: str,
+    against: Mapping[str, PairedTest],
+    pairs: Mapping[tuple[str, str], PairedTest],
+) -> Leader:
+    """The best mean of a label fraction.
+
+    Args:
+        means: the headline of each method, mean over seeds.
+        baseline: its name.
+        against: each method against the baseline, adjusted over the whole table.
+        pairs: the leader against the runner-up, in either order, adjusted over *all pairs* of the whole table:
+            which two are at the top is known only after looking.
+    """
+    order = sorted((name for name, mean in means.items() if not math.isnan(mean)), key=lambda name: -means[name])
+    base = means.get(baseline, math.nan)
+    if not order:
+        return Leader("", math.nan, baseline, base, reason="no method has a score")
+    first, second = order[0], order[1] if len(order) > 1 else ""
+    if not second:
+        reason = f"only {first} has a score, so there is nothing to compare"
+        return Leader("", math.nan, baseline, base, reason=reason)
+    over_second = pairs.get((first, second))
+    if over_second is None and (second, first) in pairs:
+        over_second = pairs[second, first].turned()
+    over_base = against.get(first)
+    if second == baseline:
+        over_second = over_base  # planned before looking, so it need not pay for all pairs
+    elif first == baseline and second in against:
+        over_second = against[second].turned()
+    return Leader(first, means[first], baseline, base, second, means[second], over_base, over_second)
+
+
+def say(found: Leader, where: str, score: str = "Dice", case: str = "case") -> str:
+    """What can be said of a leader, as a paragraph.
+
+    Args:
+        found: the leader.
+        where: the label fraction, as it stands in the head of a column: ``10 % (4 cases)``.
+        score: what the headline is called.
+        case: what a case is called.
+    """
+    if found.reason:
+        return f"At {where}, {found.reason}."
+    if found.mean == found.runner_up_mean:
+        return f"At {where}, {found.method} and {found.runner_up} have the same mean {score}, {found.mean:.3f}."
+    said = [f"At {where}, {_role(found.method, found)} has the best mean {score}, {found.mean:.3f}"]
+    if found.method == found.baseline:
+        said[0] += ": no other method has a higher mean."
+    elif math.isnan(found.baseline_mean):
+        said[0] += f"; {found.baseline} was not run, so nobody knows what the unlabelled {case}s were worth."
+    else:
+        gain = found.mean - found.baseline_mean
+        said[0] += f", {gain:.3f} more than {found.baseline} ({found.baseline_mean:.3f})."
+        said.append(_certainty(found.over_baseline, f"{found.method} is better than {found.baseline}", case))
+    if found.runner_up != found.baseline or found.method == found.baseline:
+        lead = found.mean - found.runner_up_mean
+        less = f"{lead:.3f}" if lead >= ALIKE else "less than 0.001"
+        said.append(f"{found.runner_up} comes next with {found.runner_up_mean:.3f}, {less} less.")
+        said.append(_certainty(found.over_runner_up, f"{found.method} is better than {found.runner_up}", case))
+    return " ".join(said)
+
+
+def _role(method: str, found: Leader) -> str:
+    return f"the baseline {method}" if method == found.baseline else method
+
+
+def _certainty(test: PairedTest | None, claim: str, case: str) -> str:
+    """Whether the claim holds for the methods, only for these trainings of them, or for neither."""
+    if test is None:
+        return f"Whether {claim} was not tested."
+    cases = test.n + test.zeros
+    basis = f"{cases:,} {case}s and {test.seeds} seed{'s' if test.seeds > 1 else ''}"
+    if test.reason:
+        return f"Whether {claim} cannot be said: {test.reason}."
+    if test.seeds < 2:
+        seen = (
+            "This one training was better" if test.these_differ and test.difference > 0 else "No difference was shown"
+        )
+        return f"Whether {claim} cannot be said with one seed. {seen} on {cases:,} {case}s ({_p(test.adjusted)})."
+    ends = f"95 % interval of the difference {signed(test.low)} to {signed(test.high)}"
+    if test.certain and test.difference > 0:
+        return f"That {claim} is certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
+    if test.these_differ and test.effect > 0:
+        return (
+            f"That {claim} is not certain: these trainings of it were better ({_p(test.adjusted)} over {case}s), but "
+            f"other seeds may not be ({_p(test.adjusted_both)} over seeds too; {ends}, on {basis})."
+        )
+    return f"That {claim} is not certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "adjusted p unknown"
+    return "adjusted p < 0.001" if value < 0.001 else f"adjusted p = {value:.3f}"

@@ -1,0 +1,149 @@
+"""What a reader asks first: who leads, how sure that is, at what cost, and with how many labels."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from atso_bench.reports.certainty.evidence import Evidence
+from atso_bench.reports.certainty.intervals import LabelsNeeded
+from atso_bench.reports.certainty.leader import Leader, say
+from atso_bench.reports.certainty.significance import PairedTest
+from atso_bench.reports.data.frame import Group, headline
+from atso_bench.reports.data.times import time_multiple
+from atso_bench.reports.pages.page import Cell, Section, Table
+from atso_bench.reports.words import NONE, count, decimals, ranges, signed
+
+
+def leaders(group: Group, known: Evidence) -> list[str]:
+    """A paragraph for each label fraction."""
+    if group.facts["scored"] != "test":
+        return [
+            "These are scores on the validation set, made for tuning: nobody is said to lead, and no test was made."
+        ]
+    said = []
+    for fraction, found in known.leaders.items():
+        told = [say(found, group.fractions[fraction], headline(group), group.case)]
+        runs = group.runs[group.runs.fraction == fraction]
+        rivals = [runs[runs.label == label] for label in (found.method, found.baseline, found.runner_up)]
+        if len({ranges(part["seed"].tolist()) for part in rivals if len(part)}) > 1:
+            told.append("Means are over the seeds that each method has, tests over those that both have.")
+        said.append(" ".join([*told, *_cost(group, fraction, found, *rivals[:2])]))
+    return said
+
+
+def _cost(group: Group, fraction: str, found: Leader, runs: pd.DataFrame, baseline: pd.DataFrame) -> list[str]:
+    """Seconds of training and pseudo-labelling beside the baseline's; on one machine or not at all."""
+    if found.method == found.baseline or found.mean == found.runner_up_mean or not (len(runs) and len(baseline)):
+        return []
+    if len({*runs["machine"], *baseline["machine"]}) > 1:
+        return ["What it cost cannot be compared: the runs were made on different machines."]
+    multiple = time_multiple(group, fraction, found.method, found.baseline)
+    if math.isnan(multiple.value):
+        return [f"How much longer it took is {multiple.reason}."] if multiple.reason else []
+    if multiple.kind != "processor":
+        return [f"Training and pseudo-labelling took {multiple.value:.1f} times as long as with {found.baseline}."]
+    clock = f" ({multiple.clock:.1f} times by the clock: they had to wait)" if multiple.slowed else ""
+    return [f"Training and pseudo-labelling took {multiple.value:.1f} times {found.baseline}'s processor time{clock}."]
+
+
+def tests(group: Group, known: Evidence) -> Section:
+    """Every other method against the baseline."""
+    made = [test for test in known.against.values() if not test.reason]
+    pairs = ranges([test.n + test.zeros for test in made])
+    basis = (
+        f"{count(len(made), 'test')}, on {pairs} pairs; p is adjusted by Holm over all of them. " if made else
+        "No test could be made; the verdict says why. "
+    )  # fmt: skip
+    score = "mean Dice over classes" if not group.natural else "mIoU over the classes in its reference"
+    pooled = " Difference and interval are those of the pooled mIoU." if group.natural else ""
+    seeds = max((test.seeds for test in made), default=0)
+    about = (
+        f"The p over seeds and {group.case}s is about the methods, and so is the interval. Better or worse: that p is "
+        "below 0.05 and the interval is on one side of 0. In these trainings: Wilcoxon's alone is below 0.05, and "
+        "other seeds may turn out otherwise."
+        if seeds > 1
+        else f"With one seed nothing can be said of other trainings: the interval is over other {group.case}s alone, "
+        "and there is no p over seeds."
+    )
+    words = [
+        f"Each method against {known.baseline} at the same label fraction: {basis}"
+        f"A pair is one {group.case} of T: its {score} with either method, mean over the seeds that both have."
+        f"{pooled} Effect size is the matched-pairs rank-biserial correlation, from −1 (every {group.case} worse) to "
+        "1 (every one better).",
+        f"Wilcoxon's signed-rank test holds the seeds fixed: it is about these trainings. {about} p is adjusted for "
+        "the number of tests, the interval is not. How and why: docs/statistics.md.",
+    ]
+    if known.left_out:
+        words.append(
+            f"Missing from some record, so in no test and no interval: {count(known.left_out, group.case)} of T."
+        )
+    heads = ["label fraction", "method", "verdict", "difference", "95 % interval", "effect size", "pairs", "seeds"]
+    heads += ["p, Wilcoxon (Holm)", f"p over seeds and {group.case}s (Holm)"]
+    rows = [
+        [Cell(group.fractions[fraction]), Cell(label), *_row(test)] for (fraction, label), test in known.against.items()
+    ]
+    table = Table(f"{headline(group)}, difference from {known.baseline}", heads, rows, words=3)
+    return Section(f"Paired tests against {known.baseline}", words=words, parts=[table])
+
+
+def _row(test: PairedTest) -> list[Cell]:
+    ends = NONE if math.isnan(test.low) else f"{signed(test.low)} to {signed(test.high)}"
+    alike = f"{test.zeros:,} without a difference" if test.zeros else ""
+    return [
+        _verdict(test),
+        Cell(signed(test.difference)),
+        Cell(ends),
+        Cell(signed(test.effect, 2)),
+        Cell(f"{test.n + test.zeros:,}", alike),
+        Cell(f"{test.seeds:,}"),
+        Cell(_p(test.adjusted)),
+        Cell(_p(test.adjusted_both), "one seed" if test.seeds == 1 else ""),
+    ]
+
+
+def _verdict(test: PairedTest) -> Cell:
+    if test.reason:
+        return Cell("not tested", test.reason)
+    if test.certain:
+        return Cell("better" if test.difference > 0 else "worse")
+    if test.these_differ:
+        trainings = "these trainings" if test.seeds > 1 else "this training"
+        return Cell(f"{'better' if test.effect > 0 else 'worse'} in {trainings}")
+    return Cell("not shown")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else decimals(value)
+
+
+def needed(group: Group, known: Evidence) -> list[str]:
+    """How many labelled cases 95 % of full supervision take, by method."""
+    if not known.needed:
+        return []
+    target = next(iter(known.needed.values())).target
+    fewest = group.runs.groupby(["label", "fraction"])["labelled"].mean().groupby("label").min()
+    said = "; ".join(f"{label}: {_labelled(found, fewest[label])}" for label, found in known.needed.items())
+    return [
+        f"Labelled {group.case}s with which 95 % of full supervision is first reached"
+        f"{'' if math.isnan(target) else f' ({headline(group)} {decimals(target)})'}, interpolated on the logarithmic "
+        f"axis: {said}. Where a method or full supervision has one seed, the interval says nothing of other seeds."
+    ]
+
+
+def _labelled(found: LabelsNeeded, fewest: float) -> str:
+    told = found.reason or _amount(found.cases)
+    if math.isnan(found.low):
+        return told
+    if found.low <= fewest and math.isinf(found.high):
+        return f"{told} (95 % interval: anything)"
+    ends = [
+        "more than were tried" if math.isinf(end) else _amount(end) + " or fewer" * bool(end <= fewest)
+        for end in (found.low, found.high)
+    ]
+    return f"{told} (95 % interval: {' to '.join(dict.fromkeys(ends))})"
+
+
+def _amount(cases: float) -> str:
+    return decimals(cases, 1 if cases < 20 and cases % 1 else 0)

@@ -1,0 +1,120 @@
+"""The answer before anything else: who leads at each label fraction, how sure that is, what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from atso_bench.benchmark.split_notes import of_test
+from atso_bench.reports.certainty.evidence import Evidence
+from atso_bench.reports.certainty.leader import Leader
+from atso_bench.reports.certainty.significance import PairedTest
+from atso_bench.reports.data.frame import Group
+from atso_bench.reports.data.times import time_multiple
+from atso_bench.reports.pages.page import Cell, Section, Table
+from atso_bench.reports.words import NONE, count, decimals, signed
+
+FEW = 6
+"""So many methods' times still fit into a cell."""
+
+
+def short(
+    groups: Sequence[Group],
+    known: Sequence[Evidence],
+    titles: Sequence[str],
+    anchors: Sequence[str],
+    failures: int = 0,
+    missing: int = 0,
+) -> Section:
+    """One line for each comparison and a table; nothing is said of scores on V."""
+    rows, words = [], []
+    several = len(groups) > 1
+    for group, evident, title, anchor in zip(groups, known, titles, anchors, strict=True):
+        words += [f"{title}: {told}" if several else told for told in _in_a_line(group, evident)]
+        for fraction, found in evident.leaders.items():
+            head = [Cell(title, link=f"#{anchor}")] if several else []
+            rows.append([*head, Cell(group.fractions[fraction]), *_row(group, found, fraction)])
+    if any(group.facts["scored"] != "test" for group in groups):
+        words.append("Scores on validation sets are left out here: they were made for tuning, and nobody leads.")
+    elif not rows:
+        words.append("Only full supervision was run, so there is nothing to compare.")
+    if failures or missing:
+        words.append(f"Not here: {count(failures, 'failure')}, {count(missing, 'missing run')}; see below.")
+    if not rows:
+        return Section("In short", "short", words)
+    words = [*_too_few(groups), *words]
+    case = "frame" if all(group.natural for group in groups) else "case"
+    words.append(
+        f"Sure: shown over other {case}s and other seeds by the tests below. In these trainings: shown for those that "
+        "were made, but other seeds may turn out otherwise. Time: training and pseudo-labelling as a multiple of the "
+        "baseline's, mean over runs: the processor's time where it was measured, on a GPU the device's, else the "
+        "clock's. It is withheld where runs that did the same steps differ too much."
+    )
+    heads = [*(["comparison"] if several else []), "label fraction", "best mean", "score", "over the baseline"]
+    heads += ["over the next", "time"]
+    return Section("In short", "short", words, [Table("Who leads", heads, rows, words=2 + several)])
+
+
+def _too_few(groups: Sequence[Group]) -> list[str]:
+    """That a test set is too small to show anything."""
+    sizes = {(group.facts["dataset"], int(group.runs["cases"].max())) for group in groups
+             if group.facts["scored"] == "test"}  # fmt: skip
+    return [f"{name}: {note}." for name, size in sorted(sizes) for note in of_test(size)]
+
+
+def _in_a_line(group: Group, known: Evidence) -> list[str]:
+    """Whether any method beats the baseline anywhere; nothing where the baseline or everything else is missing."""
+    led = [found for found in known.leaders.values() if not found.reason and not math.isnan(found.baseline_mean)]
+    if not led:
+        return []
+    better = [found for found in led if found.mean > found.baseline_mean]
+    sure = [found for found in better if found.over_baseline is not None and _sure(found.over_baseline) == "sure"]
+    at = f"the {len(led)} label fractions" if len(led) > 1 else "the label fraction"
+    if not better:
+        where = "any" if len(led) > 1 else "the"
+        return [f"No method has a higher mean than {known.baseline} at {where} label fraction."]
+    share = f"{len(better)} of {at}" if len(led) > 1 else at
+    names = ", ".join(dict.fromkeys(found.method for found in better))
+    certain = {0: "nowhere is that sure", len(better): "that is sure"}.get(len(sure), f"at {len(sure)} that is sure")
+    return [f"At {share} another method has a higher mean than {known.baseline} ({names}); {certain}."]
+
+
+def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
+    if found.reason:
+        return [Cell(NONE, found.reason), *[Cell(NONE)] * 4]
+    means = group.means_at(fraction)
+    best = [label for label in group.labels if means.get(label) == found.mean]
+    alone = found.baseline in best or math.isnan(found.baseline_mean)
+    over = f"{found.baseline} {decimals(found.baseline_mean)}; {_sure(found.over_baseline)}"
+    following = f"{found.runner_up} {decimals(found.runner_up_mean)}; {_sure(found.over_runner_up)}"
+    return [
+        Cell(" and ".join(best), "the same mean" if len(best) > 1 else "", strong=len(best) == 1),
+        Cell(decimals(found.mean)),
+        Cell(NONE) if alone else Cell(signed(found.mean - found.baseline_mean), over),
+        Cell(NONE) if len(best) > 1 else Cell(signed(found.mean - found.runner_up_mean), following),
+        _time(group, fraction, found),
+    ]
+
+
+def _time(group: Group, fraction: str, found: Leader) -> Cell:
+    """The leader's; those of the others beside it, where there are not too many."""
+    times = {
+        label: time_multiple(group, fraction, label, found.baseline)
+        for label in group.labels
+        if label != found.baseline
+    }
+    told = {label: multiple.text for label, multiple in times.items() if multiple.text}
+    own = told.pop(found.method, "")
+    others = ", ".join(f"{label} {text}" for label, text in told.items()) if len(told) <= FEW else ""
+    withheld = times[found.method].reason if found.method in times else ""
+    return Cell(own or ("1 ×" if found.method == found.baseline and others else NONE), withheld or others)
+
+
+def _sure(test: PairedTest | None) -> str:
+    if test is None or test.reason:
+        return "not tested"
+    if test.seeds < 2:
+        return "one seed, so nobody knows"
+    if test.certain and test.difference > 0:
+        return "sure"
+    return "in these trainings" if test.these_differ and test.effect > 0 else "not sure"

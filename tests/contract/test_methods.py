@@ -1,0 +1,214 @@
+"""What every method must obey. A new file in ``methods/`` is tested here without touching this file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fitting import LEARNS_FROM_LABELS_ALONE, METHODS, STEPS, TOY, fit
+from toy import ToyDataset
+
+from atso_bench.benchmark.store.stages import Stages, weights_digest
+from atso_bench.benchmark.task import Pool
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A new stage store at each call."""
+    numbers = iter(range(1000))
+    return lambda: tmp_path / str(next(numbers))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_same_seed_same_weights(name, folders):
+    first, second, other = fit(name, folders()), fit(name, folders()), fit(name, folders(), seed=1)
+    assert first[0] == second[0] != other[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_loader_processes_change_nothing(name, folders):
+    assert fit(name, folders())[0] == fit(name, folders(), workers=2)[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_spends_the_budget_and_no_more(name, folders):
+    _, trainer, _ = fit(name, folders())
+    assert trainer.spent == STEPS
+    assert sum(phase.steps for phase in trainer.phases) == STEPS
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_parity_phase_each_training_has_the_whole_budget(name, folders):
+    _, trainer, _ = fit(name, folders(), parity="phase")
+    assert {phase.steps for phase in trainer.phases if phase.kind == "train"} == {STEPS}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_labels_of_unlabelled_and_test_cases_change_nothing(name, folders):
+    weights, _, split = fit(name, folders())
+    hidden = frozenset((*split.unlabelled, *split.test))
+    assert fit(name, folders(), ToyDataset(twisted_labels=hidden))[0] == weights
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_images_of_test_cases_change_nothing(name, folders):
+    weights, _, split = fit(name, folders())
+    assert fit(name, folders(), ToyDataset(twisted_images=frozenset(split.test)))[0] == weights
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in LEARNS_FROM_LABELS_ALONE])
+def test_unlabelled_images_change_the_weights(name, folders):
+    """Catches an unlabelled loss without a gradient, as in microsoft/Semi-supervised-learning#102."""
+    weights, _, split = fit(name, folders())
+    assert fit(name, folders(), ToyDataset(twisted_images=frozenset(split.unlabelled)))[0] != weights
+
+
+@pytest.mark.parametrize("name", sorted(LEARNS_FROM_LABELS_ALONE))
+def test_a_supervised_method_ignores_unlabelled_images(name, folders):
+    weights, _, split = fit(name, folders())
+    assert fit(name, folders(), ToyDataset(twisted_images=frozenset(split.unlabelled)))[0] == weights
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("shape", [(16, 16), (12, 12, 12)])
+def test_learns_in_two_and_in_three_dimensions_from_one_labelled_case(name, shape, folders):
+    weights, trainer, split = fit(name, folders(), ToyDataset(shape), "1cases")
+    assert len(split.labelled) == 1
+    assert weights != weights_digest(trainer.new_model())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_works_without_unlabelled_cases(name, folders):
+    _, trainer, split = fit(name, folders(), ToyDataset(unlabelled=()), "100")
+    assert not split.unlabelled
+    assert trainer.spent == STEPS
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_works_with_one_unlabelled_case_and_a_batch_of_one(name, folders):
+    tiny = ToyDataset(cases=6, unlabelled=())
+    _, trainer, split = fit(name, folders(), replace(tiny, recipe=replace(tiny.recipe, batch=1)), "1cases")
+    assert len(split.unlabelled) == 1
+    assert trainer.spent == STEPS
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_goes_on_from_every_finished_phase_to_the_same_weights(name, folders, monkeypatch):
+    """Stops after each number of phases in turn; the second start must reuse all that was finished."""
+    weights, whole, _ = fit(name, folders())
+    for stop in range(1, len(whole.phases)):
+        folder, finished = folders(), iter(range(stop))
+        finish = Stages.finish
+
+        def stopping(place, phase, finish=finish, finished=finished):
+            if next(finished, None) is None:
+                raise KeyboardInterrupt
+            finish(place, phase)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Stages, "finish", staticmethod(stopping))
+            with pytest.raises(KeyboardInterrupt):
+                fit(name, folder)
+        again, trainer, _ = fit(name, folder)
+        assert again == weights
+        assert sum(phase.reused for phase in trainer.phases) >= stop
+        assert [phase.steps for phase in trainer.phases] == [phase.steps for phase in whole.phases]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_goes_on_from_a_checkpoint_inside_a_training_to_the_same_weights(name, folders, monkeypatch):
+    from atso_bench.benchmark.training import loop
+
+    weights, _, _ = fit(name, folders())
+    folder, steps = folders(), iter(range(5))
+    one_step = loop.Training._one_step
+
+    def stopping(training, batch):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        one_step(training, batch)
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Training, "_one_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            fit(name, folder)
+    assert list(folder.glob("*/progress.pt"))
+    assert fit(name, folder)[0] == weights
+
+
+def test_methods_share_m0_where_it_is_the_same_phase(folders):
+    folder = folders()
+    _, first, _ = fit("self-learning", folder)
+    _, second, _ = fit("atso", folder)
+    assert not first.phases[0].reused
+    assert second.phases[0].reused
+    assert first.phases[0].seconds == second.phases[0].seconds  # its cost counts for each
+    _, third, _ = fit("supervised", folders(), parity="phase")
+    _, fourth, _ = fit("atso", folders(), parity="phase")
+    assert third.phases[0].key == fourth.phases[0].key
+
+
+def test_overspending_the_budget_is_an_error(folders):
+    _, trainer, split = fit("supervised", folders())
+    pool = Pool(split.labelled, trainer.task.images, trainer.task.labels)
+    with pytest.raises(RuntimeError, match=f"wants 1 steps, 0 of {STEPS} are left"):
+        trainer.train(trainer.new_model(), None, {"labelled": pool}, steps=1, phase="more")
+
+
+def test_a_budget_too_small_for_all_trainings_is_an_error(folders):
+    with pytest.raises(ValueError, match="too small for M0 and 40 more trainings"):
+        fit("atso", folders(), generations=20)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(folders):
+    dataset = ToyDataset(recipe=replace(TOY.recipe, lr=1e30))
+    with pytest.raises(FloatingPointError, match="the loss of phase 'M0' is not finite"):
+        fit("supervised", folders(), dataset)
+
+
+def test_an_unlabelled_pool_holds_no_label(folders):
+    _, trainer, split = fit("supervised", folders())
+    with pytest.raises(KeyError):
+        trainer.task.labels[split.unlabelled[0]]
+    with pytest.raises(KeyError):
+        trainer.task.images[split.test[0]]
+
+
+def test_the_learning_rate_falls_to_zero_within_each_training_and_the_gradient_is_clipped(folders, monkeypatch):
+    from atso_bench.benchmark.training import loop
+
+    rates, norms, one_step = [], [], loop.Training._one_step
+
+    def watched(training, batch):
+        one_step(training, batch)
+        gradients = [parameter.grad.flatten() for parameter in training.job.model.parameters()]
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        norms.append(torch.cat(gradients).norm().item())
+
+    monkeypatch.setattr(loop.Training, "_one_step", watched)
+    fit("self-learning", folders(), ToyDataset(recipe=replace(TOY.recipe, clip=0.01)), generations=1)
+    half = [TOY.recipe.lr * (1 - step / (STEPS // 2)) ** 0.9 for step in range(STEPS // 2)]
+    assert rates == pytest.approx(half * 2)
+    assert norms == pytest.approx([0.01] * STEPS, rel=1e-3)
+
+
+def test_labels_without_a_hash_are_refused_since_a_phase_could_not_be_told_from_another(folders):
+    _, trainer, split = fit("supervised", folders(), parity="phase")
+    label = {case_id: np.zeros(TOY.shape, np.uint8) for case_id in split.unlabelled}
+    pool = Pool(split.unlabelled, trainer.task.images, label)
+    with pytest.raises(TypeError, match="others have no hash"):
+        trainer.train(trainer.new_model(), None, {"pseudo": pool}, steps=1, phase="more")
+
+
+def test_two_new_models_have_equal_weights_and_the_global_generator_is_left_alone(folders):
+    _, trainer, _ = fit("supervised", folders())
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    first, second = trainer.new_model(), trainer.new_model()
+    assert weights_digest(first) == weights_digest(second)
+    assert torch.equal(torch.rand(3), expected)
+    assert np.isfinite(first[0].weight.detach().numpy()).all()
