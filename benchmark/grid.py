@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from atso_bench.benchmark.run import Bench
     from atso_bench.benchmark.task import Dataset
 
-UPPER_BOUND = ("supervised", "100")
+UPPER_BOUND = ("supervised", LabelFraction("100"))
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def make_specs(
 
     ``common`` are fields of ``RunSpec``; a list in ``lists`` may be the name of one that the dataset knows.
     """
-    cells = [
-        (dataset, method, LabelFraction.parse(fraction).text, seed)
+    cells: list[tuple[str, str, LabelFraction, int]] = [
+        (dataset, method, LabelFraction(fraction), seed)
         for dataset, fraction, seed, method in product(datasets, fractions, seeds, methods)
     ]
     if upper_bound:

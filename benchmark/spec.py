@@ -61,49 +61,69 @@ class Budget:
         return cls(text, int(text), parity)
 
 
-@dataclass(frozen=True)
-class LabelFraction:
-    """How much of the training pool is labelled: a percentage or a number of cases.
+class LabelFraction(str):
+    """How much of the training pool is labelled, in its one spelling: ``10`` (percent) or ``16cases``.
 
-    >>> LabelFraction.parse("1/16").text, LabelFraction.parse("10%").text, LabelFraction.parse("16cases").text
-    ('6.25', '10', '16cases')
+    It is text, so that it is written, hashed and compared as what it is; it is read once, wherever it comes in.
+
+    >>> LabelFraction("1/16"), LabelFraction("10%"), LabelFraction("16 cases"), LabelFraction(10)
+    ('6.25', '10', '16cases', '10')
+
+    Attributes:
+        percent: of the pool; None for a number of cases.
+        cases: how many; None for a percentage.
+        listed: whether a published list names the labelled cases; such a fraction has a column of its own in tables.
     """
 
-    percent: float | None = None
-    cases: int | None = None
+    percent: float | None
+    cases: int | None
+    listed: bool
 
-    @classmethod
-    def parse(cls, text: str | float) -> LabelFraction:
+    def __new__(cls, text: str | float, *, listed: bool = False) -> LabelFraction:
         """Percent (``10``, ``10%``), a ratio (``1/16``) or a number of cases (``16cases``).
 
         Raises:
             ValueError: if it is none of these, or not above 0 and at most 100 %.
         """
-        wrong = ValueError(
-            f"a label fraction is a percentage above 0 and at most 100, a ratio like 1/16, "
-            f"or a number of cases like 16cases; got {str(text)!r}"
-        )
-        raw = str(text).strip().removesuffix("%").strip()
-        if match := re.fullmatch(r"(\d+)\s*cases?", raw):
-            if int(match[1]) < 1:
-                raise wrong
-            return cls(cases=int(match[1]))
-        try:
-            percent = float(Fraction(raw) * 100) if "/" in raw and "%" not in str(text) else float(raw)
-        except (ValueError, ZeroDivisionError):
-            raise wrong from None
-        if not 0 < percent <= 100:
-            raise wrong
-        return cls(percent=percent)
+        bare = str(text).removesuffix(_BY_LIST)
+        listed = listed or bare != str(text)
+        percent, cases = _amount(bare)
+        spelled = f"{percent:.6g}" if cases is None else f"{cases}cases"
+        made = super().__new__(cls, spelled + _BY_LIST * listed)
+        made.percent, made.cases, made.listed = percent, cases, listed
+        return made
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (str(self),)
 
     @property
-    def text(self) -> str:
-        """The canonical spelling; ``parse`` reads it back."""
-        return f"{self.cases}cases" if self.cases is not None else f"{self.percent:.6g}"
+    def bare(self) -> str:
+        """The text without whether it is listed."""
+        return self.removesuffix(_BY_LIST)
 
     @property
     def folder(self) -> str:
-        return self.text if self.cases is not None else f"{self.text}pct"
+        return self.bare if self.cases is not None else f"{self.bare}pct"
+
+
+_BY_LIST = " by list"
+
+
+def _amount(text: str) -> tuple[float | None, int | None]:
+    """Percent or number of cases; the other is None."""
+    raw = text.strip().removesuffix("%").strip()
+    if (match := re.fullmatch(r"(\d+)\s*cases?", raw)) and int(match[1]) >= 1:
+        return None, int(match[1])
+    try:
+        percent = float(Fraction(raw) * 100) if "/" in raw and "%" not in text else float(raw)
+    except (ValueError, ZeroDivisionError):
+        percent = 0.0
+    if not 0 < percent <= 100:
+        raise ValueError(
+            f"a label fraction is a percentage above 0 and at most 100, a ratio like 1/16, "
+            f"or a number of cases like 16cases; got {text!r}"
+        )
+    return percent, None
 
 
 @dataclass(frozen=True)
@@ -113,7 +133,7 @@ class RunSpec:
     Attributes:
         dataset: file name in ``datasets/`` without ``.py``, or an nnU-Net dataset's name or id.
         method: file name in ``methods/`` without ``.py``, spelled with hyphens.
-        fraction: ``LabelFraction.text``.
+        fraction: how much is labelled; any spelling becomes a ``LabelFraction``.
         seed: drives the split, the initial weights and the batches.
         budget: the optimiser steps.
         configuration: one of the dataset's ``configurations``: nnU-Net's ``2d`` or ``3d_fullres``, or a protocol.
@@ -127,7 +147,7 @@ class RunSpec:
 
     dataset: str
     method: str
-    fraction: str
+    fraction: LabelFraction
     seed: int
     budget: Budget
     configuration: str = "2d"
@@ -139,8 +159,7 @@ class RunSpec:
     split_by: str = ""
 
     def __post_init__(self) -> None:
-        if LabelFraction.parse(self.fraction).text != self.fraction:
-            raise ValueError(f"{self.fraction!r} is not a canonical label fraction; use LabelFraction.parse(...).text")
+        object.__setattr__(self, "fraction", LabelFraction(self.fraction))
         for name in (self.dataset, self.method):
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
                 raise ValueError(
@@ -161,13 +180,11 @@ class RunSpec:
     @property
     def path(self) -> Path:
         """Where the record lies below ``records/``."""
-        folder = LabelFraction.parse(self.fraction).folder
-        return Path(self.dataset, self.method, folder, f"seed{self.seed}-{self.key}.json")
+        return Path(self.dataset, self.method, self.fraction.folder, f"seed{self.seed}-{self.key}.json")
 
     @property
     def title(self) -> str:
-        fraction = LabelFraction.parse(self.fraction)
-        amount = f"{fraction.cases} cases" if fraction.cases is not None else f"{fraction.text} %"
+        amount = f"{self.fraction.cases} cases" if self.fraction.cases is not None else f"{self.fraction} %"
         return f"{self.method} on {self.dataset}, {amount}, seed {self.seed}"
 
     @classmethod

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING
 
-from atso_bench.benchmark.spec import LabelFraction, RunSpec
+from atso_bench.benchmark.spec import RunSpec
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.splits import Split
@@ -42,7 +42,7 @@ def of_test(cases: int) -> list[str]:
 
 def of_fraction(spec: RunSpec, split: Split, pool: Sequence[str]) -> list[str]:
     """That a percentage is less than half a case, and so labels more than it says."""
-    percent = LabelFraction.parse(spec.fraction).percent
+    percent = spec.fraction.percent
     available = len({*split.labelled, *split.unlabelled} & {*pool, *split.labelled})
     if percent is None or "labelled" in spec.lists or percent * available >= 50:
         return []

@@ -12,7 +12,7 @@ from itertools import accumulate, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark.spec import LabelFraction, RunSpec, digest
+from atso_bench.benchmark.spec import RunSpec, digest
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Dataset
@@ -204,9 +204,9 @@ def _draw_validation(dataset: Dataset, spec: RunSpec, pool: Sequence[str]) -> tu
 
 def _target(spec: RunSpec, available: int) -> int:
     """How many of ``available`` cases are to be labelled."""
-    fraction = LabelFraction.parse(spec.fraction)
+    fraction = spec.fraction
     if fraction.cases is None:
-        return max(1, _half_up(Fraction(fraction.text) / 100 * available))
+        return max(1, _half_up(Fraction(fraction) / 100 * available))
     if fraction.cases > available:
         largest = f"the largest possible is {available}cases, or 100 %"
         raise ValueError(f"{fraction.cases} cases are to be labelled, but the training pool has {available}; {largest}")
@@ -231,8 +231,8 @@ def _check_labelled(spec: RunSpec, labelled: tuple[str, ...], rest: Sequence[str
     if outside := set(labelled) - set(rest):
         hint = "; give validation as a list, or 0 %" if spec.validation else ""
         raise ValueError(f"the list of labelled names {_named(outside)}, not in the rest of the training pool{hint}")
-    fraction = LabelFraction.parse(spec.fraction)
-    wanted = Fraction(fraction.text) / 100 * len(rest) if fraction.cases is None else Fraction(fraction.cases)
+    fraction = spec.fraction
+    wanted = Fraction(fraction) / 100 * len(rest) if fraction.cases is None else Fraction(fraction.cases)
     slack = 0 if fraction.cases is not None else max(Fraction(1, 2), wanted / 50)
     if abs(len(labelled) - wanted) > slack:
         amount = f"{len(labelled)} of the {len(rest)} cases of the training pool"

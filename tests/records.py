@@ -2,11 +2,11 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from test_reports_natural import FRAMES
 
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store.record import Phase, Record, write_failure
@@ -74,6 +74,22 @@ def make(
     }  # fmt: skip
     named = {"dataset": "phantom", "budget": Budget(str(steps), steps), **(spec or {})}
     return Record(spec=RunSpec(method=method, fraction=fraction, seed=seed, **named), **{**values, **fields})
+
+
+def single(
+    method: str = "atso", fraction: str = "10", seed: int = 0, score: float = 0.8, split: Any = None, **fields: Any
+) -> Record:
+    """A record of one test case with one class; ``split`` changes parts of the split."""
+    scores = {"tp": 8, "fp": 2, "fn": 2, "dice": score, "iou": 0.5, "hd95_mm": None}
+    own: dict[str, Any] = {
+        "classes": ["organ"],
+        "cases": {"t0": {"organ": scores}},
+        "phases": [Phase("M0", "train", 10.0, steps=600), Phase("evaluation", "evaluate", 2.0)],
+        "teacher_patches": 0,
+        "recipe": {"patch": [64, 64], "lr": 0.01},
+    }
+    made = make(method, fraction, seed, score, steps=600, **{**own, **fields})
+    return replace(made, split={**made.split, "test": ["t0"], **(split or {})})
 
 
 def write(results: Path, *records: Record) -> Path:
@@ -214,3 +230,15 @@ def drawn(seeds: int = 5, cases: int = 30, gain: float = 0.0, seed: int = 0, har
     """``(seeds, cases)`` around 0.7 with hard cases in common, and little noise of their own."""
     rng, shared = np.random.default_rng([7, seed]), np.random.default_rng(hard)
     return 0.7 + gain + shared.normal(0, 0.05, cases) + rng.normal(0, 0.005, (seeds, cases))
+
+
+# Road: 1, 0, 1 and 8, 2, 0, so 9 / 12; car: in the second frame alone, 6 / 10; train: predicted once, never there
+FRAMES = frames(((1, 0, 1), (0, 0, 0), (0, 1, 0)), ((8, 2, 0), (6, 2, 2), (0, 0, 0)))
+
+
+def short(results: Path) -> Section:
+    found = read(results)
+    groups = found.groups()
+    first = story(found, groups, blank(groups))[0]
+    assert first.title == "In short"
+    return first

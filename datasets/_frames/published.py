@@ -29,7 +29,7 @@ def published_list(name: str, fraction: str) -> tuple[str, ...]:
 
     Args:
         name: ``unimatch`` or ``cps``.
-        fraction: ``LabelFraction.text``; a percentage may be off by 1 % of itself, as 1/30 stands for 100 of 2,975.
+        fraction: a ``LabelFraction``; a percentage may be off by 1 % of itself, as 1/30 stands for 100 of 2,975.
 
     Raises:
         LookupError: if there is no such list; the message names what there is.
@@ -37,7 +37,7 @@ def published_list(name: str, fraction: str) -> tuple[str, ...]:
     """
     if name not in LISTS:
         raise LookupError(f"there is no published list {name!r}; there are: {', '.join(LISTS)}")
-    wanted = LabelFraction.parse(fraction)
+    wanted = LabelFraction(fraction)
     for count in LISTS[name]:
         percent = float(PERCENT[count])
         if wanted.cases == count or (wanted.percent and abs(wanted.percent - percent) <= 0.01 * percent):

@@ -11,7 +11,6 @@ import pandas as pd
 from atso_bench.benchmark.spec import LabelFraction
 from atso_bench.reports.data.frame import Group
 from atso_bench.reports.data.means import mean
-from atso_bench.reports.data.rows import BY_LIST
 from atso_bench.reports.words import count, plain
 
 FEWEST_METHODS, FEWEST_DATASETS = 3, 5
@@ -128,11 +127,11 @@ def _references(group: Group) -> list[tuple[str, str, float]]:
 
 
 def _amount(fraction: str) -> tuple[bool, float, str]:
-    parsed = LabelFraction.parse(fraction.removesuffix(BY_LIST))
+    parsed = LabelFraction(fraction)
     return parsed.cases is not None, float(parsed.cases or parsed.percent or 0), fraction
 
 
 def _head(fraction: str) -> str:
-    parsed = LabelFraction.parse(fraction.removesuffix(BY_LIST))
-    amount = f"{parsed.text} % of the labels" if parsed.cases is None else count(parsed.cases, "labelled case")
-    return amount + (", published list" if fraction.endswith(BY_LIST) else "")
+    parsed = LabelFraction(fraction)
+    amount = f"{parsed.bare} % of the labels" if parsed.cases is None else count(parsed.cases, "labelled case")
+    return amount + (", published list" if parsed.listed else "")

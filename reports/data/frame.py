@@ -271,13 +271,13 @@ def _noun(facts: dict[str, Any]) -> str:
 
 def _fraction_head(text: str, runs: pd.DataFrame, noun: str) -> str:
     """``10 % (4 cases)``; the number of cases may vary over seeds, since a split never divides a group."""
-    fraction = LabelFraction.parse(text.removesuffix(rows.BY_LIST))
+    fraction = LabelFraction(text)
     low, high = int(runs["labelled"].min()), int(runs["labelled"].max())
     cases = count(low, noun) if low == high else f"{low:,}–{high:,} {noun}s"
-    if text.endswith(rows.BY_LIST):
+    if fraction.listed:
         cases += ", published list"
     if fraction.cases is None:
-        return f"{fraction.text} % ({cases})"
+        return f"{fraction.bare} % ({cases})"
     return f"{cases} ({runs['percent'].mean():.3g} %)"
 
 

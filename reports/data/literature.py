@@ -59,7 +59,7 @@ class Literature(BaseModel):
     Attributes:
         dataset: file name in ``datasets/``, spelled with hyphens.
         units: metric -> unit; the first metric is the one that a table shows.
-        amounts: label amount (``LabelFraction.text``, of the protocol's own pool) -> the words for a column's head.
+        amounts: label amount (``LabelFraction``, of the protocol's own pool) -> the words for a column's head.
         protocols: name -> a sentence; the names of protocols that runs of this project follow are theirs.
         sources: key -> where to look it up.
         remarks: what a reader has to know before comparing anything.
@@ -79,7 +79,7 @@ class Literature(BaseModel):
     @model_validator(mode="after")
     def _names_only_what_it_explains(self) -> Literature:
         for amount in self.amounts:
-            if LabelFraction.parse(amount).text != amount:
+            if LabelFraction(amount) != amount:
                 raise ValueError(f"{amount!r} is no label amount; write 8cases or a percentage like 12.5")
         for entry in self.entries:
             _check_known(f"source of {entry.method}", [entry.source] if entry.source else [], self.sources)

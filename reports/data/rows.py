@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from atso_bench.benchmark.spec import RunSpec, digest
+from atso_bench.benchmark.spec import LabelFraction, RunSpec, digest
 from atso_bench.benchmark.store.record import Record
 from atso_bench.reports.data.columns import VALUE, WORD, typed
 from atso_bench.reports.data.listing import check
@@ -33,8 +33,6 @@ RATES = (
 )
 BY_CLASS = ("agreement", "pseudo_score")
 BASELINE = "supervised"
-BY_LIST = " by list"
-"""Behind a label fraction whose cases a published list names: they stand in a column of their own."""
 LEARNING = ("train", "predict")
 """Kinds of phases that a method learns in: training and pseudo-labelling."""
 ENTRY = ("phase", "generation", "subset", "teacher")
@@ -115,7 +113,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "method": spec.method,
         "options": dict(record.options),
         "overrides": dict(spec.options),
-        "fraction": spec.fraction + BY_LIST * ("labelled" in spec.lists),
+        "fraction": LabelFraction(spec.fraction, listed="labelled" in spec.lists),
         "labelled": labelled,
         "percent": record.labelled_percent,
         "upper": spec.method == BASELINE and labelled == record.pool_size,

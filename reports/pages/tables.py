@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atso_bench.benchmark.spec import digest
+from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports.certainty.intervals import Estimate
 from atso_bench.reports.data.frame import Group, headline
 from atso_bench.reports.data.means import mean
-from atso_bench.reports.data.rows import BASELINE, BY_CLASS, BY_LIST, LEARNING, RATES
+from atso_bench.reports.data.rows import BASELINE, BY_CLASS, LEARNING, RATES
 from atso_bench.reports.pages.page import Cell, Table
 from atso_bench.reports.words import ALIKE, NONE, decimals, gibibytes, plain, ranges, seconds
 
@@ -275,7 +275,7 @@ def _natural(values: tuple) -> list[tuple[int, float, str]]:
 
 def _case_lists(group: Group) -> str:
     published = [facts for facts in [group.facts["lists"]] if facts]
-    if any(text.endswith(BY_LIST) for text in group.fractions):
+    if any(LabelFraction(text).listed for text in group.fractions):
         published.append("labelled cases, where the column says so")
     return f"published: {'; '.join(published)}" if published else "drawn"
 

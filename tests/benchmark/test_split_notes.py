@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from records import drawn, group, make, texts, volumes, write
-from test_short import short
+from records import drawn, group, make, short, texts, volumes, write
 from toy import ToyDataset
 from typer.testing import CliRunner
 

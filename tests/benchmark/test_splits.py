@@ -42,7 +42,7 @@ def cases_of(sizes: list[int], **more: Any) -> Cases:
 
 
 def spec_of(fraction: str | float = "10", seed: int = 0, **more: Any) -> RunSpec:
-    text = LabelFraction.parse(fraction).text
+    text = LabelFraction(fraction)
     return RunSpec("cases", "supervised", text, seed, Budget.parse("smoke"), **more)
 
 
@@ -91,7 +91,7 @@ def test_the_number_of_labelled_cases_is_the_nearest_that_whole_groups_allow(
     sizes: list[int], percent: float, seed: int
 ) -> None:
     dataset = cases_of(sizes)
-    fraction = LabelFraction.parse(percent).text
+    fraction = LabelFraction(percent)
     target = max(1, int(Fraction(fraction) * sum(sizes) / 100 + Fraction(1, 2)))
     assert abs(len(split(dataset, percent, seed).labelled) - target) <= max(sizes) / 2 or target <= max(sizes)
 

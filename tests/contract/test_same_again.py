@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from fitting import METHODS, fit
-from test_compare import make, write
+from records import single as make
+from records import write
 from toy import ToyDataset
 from typer.testing import CliRunner
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plans import ARCHITECTURE, TWO, change
 from raw_data import write_raw
-from test_bad_input import ARCHITECTURE, TWO, change
 
 from atso_bench.datasets._volumes.examine import Look
 from atso_bench.datasets._volumes.plausible import doubts

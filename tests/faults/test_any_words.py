@@ -75,10 +75,10 @@ def test_a_budget_is_read_or_refused(text: str) -> None:
 @example(text="9" * 5000 + "cases")
 @example(text="1/" + "9" * 400)
 def test_a_fraction_is_read_or_refused(text: str) -> None:
-    found = read_or_refused(LabelFraction.parse, text)
+    found = read_or_refused(LabelFraction, text)
     if found is not None:
         assert found.cases or 0 < found.percent <= 100
-        assert LabelFraction.parse(found.text).text == found.text
+        assert LabelFraction(found) == found
 
 
 @MANY

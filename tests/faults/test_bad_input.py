@@ -8,7 +8,6 @@ import resource
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
+from plans import ARCHITECTURE, TWO, change
 from raw_data import SHAPE, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
 
 from atso_bench.benchmark.reading import image_files
@@ -340,22 +340,6 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
         dataset = Nnunet(NAME)
         dataset.ready()
         return root, json.loads(json.dumps(dataset._plans))
-
-
-def change(*keys: Any, to: Any) -> Callable[[dict[str, Any]], None]:
-    def apply(plans: dict[str, Any]) -> None:
-        place: Any = plans
-        for key in keys[:-1]:
-            place = place[key]
-        if to is None:
-            del place[keys[-1]]
-        else:
-            place[keys[-1]] = to
-
-    return apply
-
-
-TWO, ARCHITECTURE = ("configurations", "2d"), ("configurations", "2d", "architecture", "arch_kwargs")
 
 
 @pytest.mark.parametrize(

@@ -6,47 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from records import single as make
+from records import write
 
-from atso_bench.benchmark.spec import Budget, RunSpec
+from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.record import Phase, Record, write_failure
 from atso_bench.reports.compare import compare
 from atso_bench.reports.verdict import COLUMNS, WIDTH, Difference, Verdict, lines
-
-
-def make(
-    method: str = "atso",
-    fraction: str = "10",
-    seed: int = 0,
-    score: float = 0.8,
-    *,
-    spec: dict[str, Any] | None = None,
-    split: dict[str, Any] | None = None,
-    **fields: Any,
-) -> Record:
-    """A record of a run that never was."""
-    labelled = round(40 * float(fraction) / 100)
-    ids = [f"case{index:02}" for index in range(40)]
-    parts = {"labelled": ids[:labelled], "unlabelled": ids[labelled:], "validation": [], "test": ["t0"]}
-    values: dict[str, Any] = {
-        "track": "medical",
-        "metric": "dice",
-        "score": score,
-        "classes": ["organ"],
-        "cases": {"t0": {"organ": {"tp": 8, "fp": 2, "fn": 2, "dice": score, "iou": 0.5, "hd95_mm": None}}},
-        "summary": {},
-        "metrics_version": 1,
-        "split": {**parts, "hash": f"split-{fraction}-{seed}", **(split or {})},
-        "pool_size": 40,
-        "data": "data0",
-        "phases": [Phase("M0", "train", 10.0, steps=600), Phase("evaluation", "evaluate", 2.0)],
-        "spent_steps": 600,
-        "teacher_patches": 0,
-        "recipe": {"patch": [64, 64], "lr": 0.01},
-        "options": {"subsets": 2} if method == "atso" else {},
-        "environment": {"python": "3.11.7", "versions": {"torch": "2.10.0"}, "platform": "Linux", "commit": "c0ffee"},
-    }
-    named = {"dataset": "phantom", "budget": Budget("600", 600), **(spec or {})}
-    return Record(spec=RunSpec(method=method, fraction=fraction, seed=seed, **named), **{**values, **fields})
 
 
 @pytest.fixture
@@ -57,12 +23,6 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def new(tmp_path: Path) -> Path:
     return tmp_path / "new"
-
-
-def write(results: Path, *records: Record) -> Path:
-    for record in records:
-        record.write(results)
-    return results
 
 
 def seeds(*scores: float, **fields: Any) -> list[Record]:

@@ -5,23 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from records import blank, drawn, make, texts, volumes, write
+from records import blank, drawn, make, short, texts, volumes, write
 
 from atso_bench.benchmark.store.record import Phase, Record
-from atso_bench.reports.build import story
 from atso_bench.reports.data.frame import read
 from atso_bench.reports.pages import tables
-from atso_bench.reports.pages.page import Section, Table
+from atso_bench.reports.pages.page import Table
 
 PHASES = [Phase("training", "train", 20.0, steps=600), Phase("evaluation", "evaluate", 99.0)]
-
-
-def short(results: Path) -> Section:
-    found = read(results)
-    groups = found.groups()
-    first = story(found, groups, blank(groups))[0]
-    assert first.title == "In short"
-    return first
 
 
 def rows(results: Path) -> list[dict[str, str]]:
