@@ -18,7 +18,7 @@ from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.machine.progress import Progress, silent
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel
+from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
 from atso_bench.benchmark.task import Pool, Task, TrainData, unit
 from atso_bench.benchmark.training.execution import PLAIN, Execution
 from atso_bench.benchmark.training.imitation import Imitation
@@ -84,11 +84,14 @@ class Trainer:
 
     Attributes:
         spent: optimiser steps spent so far.
+        trainings: how many there were so far.
         phases: facts of the finished phases.
         observations: relabellings, for the diagnostics.
         warnings: what a reader of the record has to know.
 
     Everything that determines a phase is in its key, by the trainer itself: a method says nothing of it.
+
+    ``carry_out`` and ``label`` are where a phase is worked on. A forecast replaces these two, and the work with them.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Trainer:
         profile: Profile | None = None,
         execution: Execution = PLAIN,
         method: Method | None = None,
+        weights: Callable[..., str] = weights_digest,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
@@ -115,8 +119,8 @@ class Trainer:
         self.observations: list[Observation] = []
         self.warnings: list[str] = []
         self.teacher_patches = 0
-        self._trainings = 0
-        self.keys = Keys(task, budget, seed, self.device, execution, method)
+        self.trainings = 0
+        self.keys = Keys(task, budget, seed, self.device, execution, method, weights)
 
     def new_model(self, number: int = 0) -> nn.Module:
         """A network with the seed's initial weights; two calls with one number give equal weights.
@@ -192,10 +196,10 @@ class Trainer:
         self._spend(steps, phase)
         pools = {name: pool for name, pool in pools.items() if pool.ids}
         job = Job(model, step, pools, steps, phase, after, also)
-        key, ordinal = self.keys.train(job, self._trainings), self._trainings
-        self._trainings += 1
+        key, ordinal = self.keys.train(job, self.trainings), self.trainings
+        self.trainings += 1
         self.teacher_patches += steps * teacher_patches
-        self._carry_out(job, key, ordinal)
+        self.carry_out(job, key, ordinal)
         return model
 
     def imitate(
@@ -221,8 +225,8 @@ class Trainer:
         step = Imitation(self.task, model, pools, strong)
         return self.train(model, step, pools, steps=steps, phase=phase, after=after, also=also)
 
-    def _carry_out(self, job: Job, key: str, ordinal: int) -> None:
-        """Train, or take the weights from the store."""
+    def carry_out(self, job: Job, key: str, ordinal: int) -> None:
+        """Do the run's ``ordinal``-th training: train, or take the weights from the store."""
         with self._claim(key, job.phase) as folder:
             done = self._found(folder, job.phase, lambda: self.stages.load_models(folder, job.models))
             if done is None:
@@ -266,15 +270,21 @@ class Trainer:
         """
         mirror = mirror or self.task.recipe.mirror_pseudo
         key = self.keys.predict(model, pool, soft, mirror)
-        with self._claim(key, phase) as folder:
+        return self.label(
+            model, pool, Phase(phase, kind, 0.0, samples=len(pool.ids), key=key), soft=soft, mirror=mirror
+        )
+
+    def label(self, model: nn.Module, pool: Pool, begun: Phase, *, soft: bool, mirror: bool) -> PseudoLabels:
+        """Do the pseudo-labelling that ``begun`` names: predict, or take the labels from the store."""
+        phase = begun.name
+        with self._claim(begun.key, phase) as folder:
             labelling = Labelling(self.means, self.stages, model, pool, soft, mirror)
             labels: dict[str, StoredLabel] = {}
             done = self._found(folder, phase, lambda: labels.update(labelling.finished(folder)))
             if done is None:
                 with stopping.held(f"after phase {phase!r}") as stop:
-                    begun = Phase(phase, kind, 0.0, samples=len(pool.ids), key=key)
                     done, labels = labelling.run(folder, begun, stop)
-        self._note(replace(done, name=phase, kind=kind), folder)
+        self._note(replace(done, name=phase, kind=begun.kind), folder)
         written = PseudoLabels(labels)
         alone = only_class(written)
         if alone is not None:

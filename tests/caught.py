@@ -16,7 +16,7 @@ def caught(name: str, folder: Any, dataset: Any = TOY, **options: Any) -> tuple[
     """The one training of a method on the toy, and its trainer; nothing is learnt."""
     jobs: list[Job] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_carry_out", lambda trainer, job, *_: jobs.append(job))
+        patch.setattr(Trainer, "carry_out", lambda trainer, job, *_: jobs.append(job))
         _, trainer, _ = fit(name, folder, dataset, **options)
     (job,) = jobs
     return job, trainer

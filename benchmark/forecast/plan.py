@@ -23,6 +23,7 @@ from atso_bench.benchmark.machine.timing import process_bytes
 from atso_bench.benchmark.run import open_task, scored_cases
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.splits import make_split
+from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
 from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer
@@ -133,15 +134,23 @@ class _Rehearsal(Trainer):
         workers: int,
         measured: Probes,
     ) -> None:
-        super().__init__(task, spec.budget, spec.seed, Stages(folder), device=device, workers=workers, method=method)
-        self.keys.weights = _weights  # type: ignore[method-assign]
+        super().__init__(
+            task,
+            spec.budget,
+            spec.seed,
+            Stages(folder),
+            device=device,
+            workers=workers,
+            method=method,
+            weights=_weights,
+        )
         self.kind = [spec.dataset, spec.configuration, spec.budget.name, spec.recipe]
         self.folder, self.store, self.measured = folder, store, measured
         self.seconds: dict[str, float] = {}
         self.stored: dict[str, float] = {}
         self.cases = 0
 
-    def _carry_out(self, job: Job, key: str, ordinal: int) -> None:
+    def carry_out(self, job: Job, key: str, ordinal: int) -> None:
         folder = self.store.root / key
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
@@ -158,18 +167,8 @@ class _Rehearsal(Trainer):
         self.seconds[key] = cost.of(job.steps - self.store.steps_done(folder))
         _name(key, *job.models)
 
-    def predict(
-        self,
-        model: nn.Module,
-        pool: Pool,
-        *,
-        phase: str,
-        soft: bool = False,
-        mirror: bool = False,
-        kind: str = "predict",
-    ) -> PseudoLabels:
-        mirror = mirror or self.task.recipe.mirror_pseudo
-        key = self.keys.predict(model, pool, soft, mirror)
+    def label(self, model: nn.Module, pool: Pool, begun: Phase, *, soft: bool, mirror: bool) -> PseudoLabels:
+        key = begun.key
         self.cases += len(pool.ids)
         folder = self.store.root / key
         labels, *_ = self.store.read_labels(folder)
@@ -189,16 +188,12 @@ class _Rehearsal(Trainer):
         return _Blank(pool.ids, pool.images, len(self.task.classes) if soft else 0, key)
 
     @property
-    def trainings(self) -> int:
-        return self._trainings
-
-    @property
     def compared(self) -> int:
         """Cases that the diagnostics compare."""
         return sum(len(seen.after) + (number == 0) * len(seen.before) for number, seen in enumerate(self.observations))
 
 
-def _weights(models: Sequence[nn.Module]) -> str:
+def _weights(*models: nn.Module) -> str:
     """By descent where one of them was not learnt; the true hash of those that are known."""
     if not any(hasattr(model, "_rehearsed") for model in models):
         return weights_digest(*models)

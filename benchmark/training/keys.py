@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -30,9 +30,17 @@ class Keys:
     """
 
     def __init__(
-        self, task: Task, budget: Budget, seed: int, device: torch.device, execution: Execution, method: Any
+        self,
+        task: Task,
+        budget: Budget,
+        seed: int,
+        device: torch.device,
+        execution: Execution,
+        method: Any,
+        weights: Callable[..., str] = weights_digest,
     ) -> None:
-        self.task, self.budget, self.seed = task, budget, seed
+        """``weights`` gives the hash of several models."""
+        self.task, self.budget, self.seed, self.weights = task, budget, seed, weights
         self._origin = None if method is None else origin.of(method)
         self._before: list[str] = []
         self._build: dict[bool, str] = {}
@@ -57,7 +65,7 @@ class Keys:
             steps=job.steps,
             origin=self.whose(job),
             pools=[[name, self._pool(pool)] for name, pool in job.pools.items()],
-            weights=self.weights(job.models),
+            weights=self.weights(*job.models),
         )
 
     def predict(self, model: nn.Module, pool: Pool, soft: bool, mirror: bool) -> str:
@@ -69,7 +77,7 @@ class Keys:
             mirror=mirror,
             inference=self.task.details.get("evaluation"),
             origin={} if self.as_planned(model, [pool], learning=False) else self.own(),
-            weights=self.weights([model]),
+            weights=self.weights(model),
         )
 
     def whose(self, job: Job) -> dict[str, Any]:
@@ -106,9 +114,6 @@ class Keys:
         """Whether weights and case ids say all about a model and its pools, whichever method they come from."""
         alike = self._build.get(learning) == origin.build(model, learning=learning)
         return alike and all(pool.images is self.task.images for pool in pools)
-
-    def weights(self, models: Sequence[nn.Module]) -> str:
-        return weights_digest(*models)
 
     def _key(self, **facts: Any) -> str:
         key = digest({**self._ground, **facts}, length=24)

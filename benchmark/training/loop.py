@@ -115,7 +115,7 @@ class Training:
         with (
             self._batches() as drawn,
             noticing() as unsure,
-            times.watching(self),
+            times.watching(job.also),
             compiled([*job.learners, *job.also] if self.means.execution.compiled else ()),
             self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,
         ):
@@ -192,15 +192,21 @@ class Training:
         progress = self.done / self.job.steps
         seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
         self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * (1 - progress) ** 0.9
-        terms = self.forward(self.receive(drawn), progress)
-        self.clear()
-        self.backward(torch.stack(list(terms.values())).sum())
-        self.update()
+        part = self.times.part
+        with part("transfer"):
+            batch = self.receive(drawn)
+        with part("forward"):
+            terms = self.forward(batch, progress)
+        with part("optimiser"):
+            self.optimizer.zero_grad(set_to_none=True)
+        with part("backward"):
+            torch.stack(list(terms.values())).sum().backward()
+        with part("optimiser"):
+            self.update()
         self.done += 1
-        self.follow()
+        with part("teacher" if self.job.also else "other"):
+            self.job.after(self.done)
         self.losses.add(self.done, terms, self.job.phase, last=self.done == self.job.steps)
-
-    # The pieces of a step, which a profile times one by one.
 
     def receive(self, drawn: Mapping[str, Any]) -> Batch:
         """The batch on the device; there its second half is made, which on a CPU the loader has done."""
@@ -216,22 +222,12 @@ class Training:
         with autocast(self.means.device):
             return self.job.step(batch, progress)
 
-    def clear(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
     def update(self) -> None:
         """Clip the gradients of each network and step."""
         if self.means.task.recipe.clip is not None:
             for network in self.job.learners:
                 nn.utils.clip_grad_norm_(network.parameters(), self.means.task.recipe.clip)
         self.optimizer.step()
-
-    def follow(self) -> None:
-        """What the method does behind each step, such as moving a teacher."""
-        self.job.after(self.done)
 
     @contextmanager
     def _batches(self) -> Iterator[Iterator[Any]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import nn
 
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.store.files import write_json
@@ -39,14 +40,6 @@ PARTS = {
     "set-up": "opening dataset, split and task, building networks and batches; in a new process loading libraries",
     "diagnostics": "comparing pseudo labels with their predecessors and with the true labels",
     "other": "all else: random numbers, losses, progress, starting loaders, hashes",
-}
-_OF_A_STEP = {
-    "receive": "transfer",
-    "forward": "forward",
-    "clear": "optimiser",
-    "backward": "backward",
-    "update": "optimiser",
-    "follow": "teacher",
 }
 _READ_EVERY = 1024  # events on the stream before the finished ones are read
 
@@ -107,15 +100,10 @@ class Timeline:
             yield batch
 
     @contextmanager
-    def watching(self, training: Any) -> Iterator[None]:
-        """Time the pieces of a ``loop.Training``'s step, and the passes of the modules that are trained along."""
+    def watching(self, teachers: Iterable[nn.Module]) -> Iterator[None]:
+        """The forward passes of these modules are the part ``teacher``, wherever a step makes them."""
         with ExitStack() as undo:
-            for name, part in _OF_A_STEP.items():
-                if name == "follow" and not training.job.also:
-                    continue
-                setattr(training, name, self._timed(getattr(training, name), part))
-                undo.callback(delattr, training, name)
-            for module in training.job.also:
+            for module in teachers:
                 inside = _Passes(self)
                 undo.callback(module.register_forward_pre_hook(inside.enter).remove)
                 undo.callback(module.register_forward_hook(inside.leave, always_call=True).remove)
@@ -138,13 +126,6 @@ class Timeline:
     def save(self, folder: Path) -> None:
         """Close, and leave the parts beside a phase, for whoever finds it in the store."""
         write_json(folder / "profile.json", {"schema": SCHEMA, **asdict(self.close())})
-
-    def _timed(self, piece: Callable[..., Any], part: str) -> Callable[..., Any]:
-        def timed(*given: Any) -> Any:
-            with self.part(part):
-                return piece(*given)
-
-        return timed
 
     def _now(self) -> Any:
         if self._device is None:
@@ -212,7 +193,7 @@ class Unmeasured:
     def fetching(self, batches: Iterator[Any]) -> Iterator[Any]:
         return batches
 
-    def watching(self, training: Any) -> AbstractContextManager[None]:
+    def watching(self, teachers: Iterable[nn.Module]) -> AbstractContextManager[None]:
         return nullcontext()
 
     def read(self) -> None:

@@ -44,10 +44,10 @@ def fit(name, folder, *, profile=True, workers=0):
 @pytest.mark.parametrize("name", registry.names("methods"))
 def test_a_profile_changes_no_weight_and_its_parts_add_up_to_the_phase(name, tmp_path, monkeypatch):
     along = {}  # whether a training has modules beside the one that learns
-    carry_out = Trainer._carry_out
+    carry_out = Trainer.carry_out
     monkeypatch.setattr(
         Trainer,
-        "_carry_out",
+        "carry_out",
         lambda trainer, job, *more: along.update({job.phase: bool(job.also)}) or carry_out(trainer, job, *more),
     )
     weights, trainer, profile = fit(name, tmp_path / "with")
@@ -103,16 +103,13 @@ def test_the_teachers_passes_are_taken_out_of_the_step(monkeypatch):
 
     monkeypatch.setattr(profiling, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     teacher, times = Teacher(), Timeline(torch.device("cpu"))
-    training = SimpleNamespace(job=SimpleNamespace(also=[teacher]))
-    for piece in ("receive", "clear", "backward", "update"):
-        setattr(training, piece, lambda: None)
     teach = partial(teacher, torch.zeros(1))
-    training.forward = lambda: takes(2.0, teach, teach, partial(takes, 1.0))
-    training.follow = lambda: takes(4.0)
-    with times.watching(training):
-        training.forward()
+    with times.watching([teacher]):
+        with times.part("forward"):
+            takes(2.0, teach, teach, partial(takes, 1.0))
         takes(0.5)
-        training.follow()
+        with times.part("teacher"):
+            takes(4.0)
     assert times.read().seconds == {"forward": 3.0, "teacher": 20.0, "other": 0.5}
     assert not teacher._forward_hooks
     assert not teacher._forward_pre_hooks

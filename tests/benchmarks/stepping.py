@@ -23,7 +23,7 @@ class Standing(Trainer):
 
     training: Training
 
-    def _carry_out(self, job: Job, key: str, ordinal: int) -> None:
+    def carry_out(self, job: Job, key: str, ordinal: int) -> None:
         self.training = Training(self.means, job, ordinal)
 
 

@@ -92,14 +92,14 @@ def test_st_plus_plus_learns_from_the_reliable_half_first_and_relabels_the_other
 def test_the_earlier_models_are_those_at_a_third_and_two_thirds(tmp_path, monkeypatch):
     from atso_bench.benchmark.training import loop
 
-    digests, follow = [], loop.Training.follow
+    digests, one_step = [], loop.Training._one_step
 
-    def watched(training):
-        follow(training)
+    def watched(training, batch):
+        one_step(training, batch)
         if training.job.also:
             digests.append([weights_digest(model) for model in training.job.models])
 
-    monkeypatch.setattr(loop.Training, "follow", watched)
+    monkeypatch.setattr(loop.Training, "_one_step", watched)
     fit("st-plus-plus", tmp_path)
     m0 = [models[0] for models in digests]
     steps = len(m0)

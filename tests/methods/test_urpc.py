@@ -61,7 +61,7 @@ def test_nnunets_own_heads_are_the_pyramid(tiny, tmp_path):
     jobs = []
     method = PyramidConsistency(rampup=0)
     trainer = Trainer(task, Budget("smoke", 14), 0, Stages(tmp_path), method=method)
-    trainer._carry_out = lambda job, *_: jobs.append(job)  # type: ignore[method-assign]
+    trainer.carry_out = lambda job, *_: jobs.append(job)  # type: ignore[method-assign]
     data = TrainData(Pool(labelled, task.images, task.labels), Pool(tiny.pool[2:], task.images))
     model = method.fit(trainer, data)
     assert not jobs[0].model.extra
