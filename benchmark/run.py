@@ -114,7 +114,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         diagnostics=diagnostics,
         warnings=[*map(environment.discreet, (*dataset.caveats, *odd, *trainer.warnings, *album.notes))],
         environment={
-            **environment.environment(),
+            **environment.current(),
             "device": bench.device,
             "workers": bench.workers,
             **asdict(bench.execution),

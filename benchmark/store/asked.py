@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from atso_bench.benchmark.spec import RunSpec, digest
-from atso_bench.benchmark.store.environment import environment
+from atso_bench.benchmark.store.environment import current
 from atso_bench.benchmark.store.files import write_json
 from atso_bench.benchmark.store.record import NewerError
 
@@ -73,7 +73,7 @@ def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str]
     shared = {name: value for name, value in rows[0].items() if all(row[name] == value for row in rows)} if rows else {}
     content = {
         "schema": SCHEMA,
-        "command": environment()["command"],
+        "command": current()["command"],
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),  # records are as young
         "lists": {name: json.loads(text) for text, name in names.items()},
         "shared": shared,

@@ -20,7 +20,7 @@ _LIBRARIES = (
 )
 
 
-def environment() -> dict[str, Any]:
+def current() -> dict[str, Any]:
     """Versions, machine, commit and command line; nothing from the process's environment variables."""
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None

@@ -13,7 +13,7 @@ import orjson
 
 from atso_bench.benchmark.remedies import message
 from atso_bench.benchmark.spec import RunSpec, digest
-from atso_bench.benchmark.store.environment import discreet, environment
+from atso_bench.benchmark.store.environment import current, discreet
 from atso_bench.benchmark.store.files import write_json
 
 SCHEMA = 1
@@ -187,6 +187,6 @@ def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException
     path = failure_path(results, spec)
     cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": discreet(message(error))}
     told = [discreet(text) for text in traceback.format_exception(error)]
-    facts = {"traceback": told, "environment": environment()}
+    facts = {"traceback": told, "environment": current()}
     write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, **facts})
     return path

@@ -83,7 +83,7 @@ def unused_plans(folder: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def environment(values: Mapping[str, str | None]) -> Iterator[None]:
+def variables(values: Mapping[str, str | None]) -> Iterator[None]:
     """Set environment variables for a while; None unsets one. nnU-Net reads its paths from there when it uses them."""
     before = {name: os.environ.get(name) for name in values}
     try:

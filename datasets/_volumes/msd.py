@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from atso_bench.benchmark.reading.user_files import read_object
 from atso_bench.datasets._shared.archive import unpack
-from atso_bench.datasets._shared.storage import PREPROCESSED, RAW, RESULTS, environment, quiet
+from atso_bench.datasets._shared.storage import PREPROCESSED, RAW, RESULTS, quiet, variables
 from atso_bench.datasets._volumes.dataset import NnunetDataset, write_description
 
 CITATION = "M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022)"
@@ -79,7 +79,7 @@ def _convert_folder(source: Path, target: Path, scratch: Path) -> None:
     (staged / "dataset.json").write_text(json.dumps(whole), encoding="utf-8")
     large = sum(path.stat().st_size for path in (staged / "imagesTr").iterdir()) > 256 << 20
     raw = scratch / "raw"
-    with environment({RAW: str(raw), PREPROCESSED: None, RESULTS: None}), quiet():
+    with variables({RAW: str(raw), PREPROCESSED: None, RESULTS: None}), quiet():
         convert_msd_dataset(str(staged), num_processes=4 if large else 1)
     for path in (raw / "Dataset999_Staged").iterdir():
         path.rename(target / path.name)

@@ -15,7 +15,7 @@ import numpy as np
 
 from atso_bench.benchmark.reading.image_files import memory_bytes
 from atso_bench.benchmark.reading.user_files import read_object
-from atso_bench.datasets._shared.storage import PREPROCESSED, RAW, RESULTS, environment, quiet
+from atso_bench.datasets._shared.storage import PREPROCESSED, RAW, RESULTS, quiet, variables
 from atso_bench.datasets._volumes.examine import Look
 from atso_bench.datasets._volumes.fit import check_fit
 from atso_bench.datasets._volumes.plausible import doubts
@@ -54,7 +54,7 @@ def make_plans(raw: RawDataset, looks: Mapping[str, Look]) -> Plans:
         paths = {RAW: f"{folder}/raw", PREPROCESSED: f"{folder}/preprocessed", RESULTS: None}
         # the planner sets torch's thread count to nnUNet_n_proc_DA, which must not be 0
         # and prints a traceback for a reader that does not read these files, before it takes the next
-        with environment({**paths, "nnUNet_n_proc_DA": "1"}), quiet(), contextlib.redirect_stderr(io.StringIO()):
+        with variables({**paths, "nnUNet_n_proc_DA": "1"}), quiet(), contextlib.redirect_stderr(io.StringIO()):
             ExperimentPlanner(name).plan_experiment()
         plans: Plans = json.loads(Path(folder, "preprocessed", name, "nnUNetPlans.json").read_text(encoding="utf-8"))
     return plans

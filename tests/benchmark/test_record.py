@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from atso_bench.benchmark.spec import Budget, RunSpec
-from atso_bench.benchmark.store import record
-from atso_bench.benchmark.store.environment import environment
+from atso_bench.benchmark.store import environment, files
 from atso_bench.benchmark.store.files import atomic, write_json
 from atso_bench.benchmark.store.record import Phase, Record, read_all, write_failure
 
@@ -148,7 +147,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     write_json(tmp_path / "file.json", {"old": 1})
-    monkeypatch.setattr(record.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_json(tmp_path / "file.json", {"new": 1})
     assert json.loads((tmp_path / "file.json").read_text()) == {"old": 1}
@@ -183,7 +182,7 @@ def test_a_failure_of_another_run_stays(tmp_path: Path) -> None:
 def test_the_environment_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "OMP_NUM_THREADS", "CITYSCAPES_DATASET"):
         monkeypatch.setenv(name, "sentinel-value")
-    replace(RECORD, environment=environment()).write(tmp_path)
+    replace(RECORD, environment=environment.current()).write(tmp_path)
     write_failure(tmp_path, replace(SPEC, seed=1), "M0", RuntimeError())
     texts = [path.read_text() for path in tmp_path.rglob("*.json")]
     assert len(texts) == 2
@@ -191,8 +190,8 @@ def test_the_environment_holds_no_secret(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_environment_tells_versions_and_the_command_without_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record.sys, "argv", ["/home/someone/bin/atso-bench", "run", "--seed", "0"])
-    found = environment()
+    monkeypatch.setattr(environment.sys, "argv", ["/home/someone/bin/atso-bench", "run", "--seed", "0"])
+    found = environment.current()
     assert found["command"] == ["atso-bench", "run", "--seed", "0"]
     assert {"torch", "nnunetv2", "numpy"} <= set(found["versions"])
     assert found["python"].startswith("3.")
@@ -200,4 +199,4 @@ def test_the_environment_tells_versions_and_the_command_without_its_folder(monke
 
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert environment()["commit"] is None
+    assert environment.current()["commit"] is None

@@ -239,5 +239,5 @@ def test_the_scan_finds_what_it_looks_for(source: str) -> None:
 
 def test_no_variable_of_the_environment_is_expanded_in_a_path_of_a_file() -> None:
     for path in FILES:
-        if path.name != "_description.py":  # it compares, to refuse
+        if path.name != "description.py":  # it compares, to refuse
             assert "expandvars" not in path.read_text(encoding="utf-8"), path

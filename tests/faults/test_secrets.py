@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
-from atso_bench.benchmark.store import environment, record
+from atso_bench.benchmark.store import environment
 from atso_bench.reports.data.rows import shell
 
 SECRETS = {
@@ -63,7 +63,7 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
         "0",
     ]
     words += ["--out", str(home / "results"), *more]
-    monkeypatch.setattr(record.sys, "argv", [str(home / "bin" / "atso-bench"), *words])
+    monkeypatch.setattr(environment.sys, "argv", [str(home / "bin" / "atso-bench"), *words])
     return CliRunner().invoke(app, words).exit_code
 
 
