@@ -32,7 +32,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command(*words: str) -> Any:
-    return lambda patch: patch.setattr(asked, "environment", lambda: {"command": list(words)})
+    return lambda patch: patch.setattr(asked, "current", lambda: {"command": list(words)})
 
 
 def ask(results: Path, *specs: RunSpec, at: str = "", data: Any = None) -> Path:
