@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from atso_bench.benchmark.scoring.frame_scores import FrameScores
 from atso_bench.benchmark.scoring.label_tables import CLASSES, FRAME, KINDS, TRAIN_IDS, UNKNOWN, expected, train_ids
 from atso_bench.benchmark.scoring.metrics import IGNORE
 
-_MODES = ("L", "P", "I", "I;16")  # of PIL: one channel of integers; a palette is only how they are shown
+_MODES = ("1", "L", "P", "I", "I;16")  # of PIL: one channel of integers; a palette is only how they are shown
 _NAMED = 10  # frames without a partner in a message
 _ODD = 0.1
 """Pixel accuracy below which predictions are more likely to be read wrongly than to be so bad."""
@@ -123,7 +124,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         raise ValueError(f"{legible(path)} is not readable: {trouble}")
     try:
         with Image.open(path) as image:
-            mode, array = image.mode, np.asarray(image)
+            mode, array = image.mode, _stored(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not readable: {error}; write or copy it again") from error
     if mode not in _MODES:
@@ -135,6 +136,12 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         found = np.unique(array[wrong])[:5].tolist()
         raise ValueError(f"{path} holds {found}, not in cityscapesscripts' table: {expected(path.name)}")
     return labels.astype(np.uint8)
+
+
+def _stored(image: Any) -> NDArray:
+    """The pixels as they are stored. Pillow stretches those of 2 and 4 bits, which tools that shrink PNG files write."""
+    stretched = {"L;2": 85, "L;4": 17}.get(str(image.tile[0].args) if image.tile else "", 1)
+    return np.asarray(image).astype(np.int32) // stretched
 
 
 def _predictions(folder: Path) -> dict[str, list[Path]]:

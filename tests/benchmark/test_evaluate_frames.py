@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+import struct
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -263,6 +265,28 @@ def test_train_ids_outside_the_table_are_an_error(tmp_path: Path) -> None:
     assert read_labels(save(tmp_path / "a_labelTrainIds.png", ids("0 18 255"))).tolist() == [[0, 18, 255]]
     with pytest.raises(ValueError, match=r"holds \[19, 254\], not in .* train ids are 0 to 18"):
         read_labels(save(tmp_path / "b_labelTrainIds.png", ids("19 254 0")))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_pixels_of_few_bits_are_ids_and_not_shades_of_grey(bits: int, tmp_path: Path) -> None:
+    """As tools that make PNG files smaller write them; Pillow stretches them to 0 to 255."""
+    values = np.arange(16, dtype=np.uint8).reshape(4, 4) % 2**bits
+    path = tmp_path / "a_0_0_gtFine_labelTrainIds.png"
+    path.write_bytes(png_of_few_bits(values, bits))
+    assert read_labels(path).tolist() == values.tolist()
+
+
+def png_of_few_bits(values: np.ndarray, bits: int) -> bytes:
+    """A grey PNG file of this bit depth."""
+    shifts = np.arange(bits)[::-1]
+    rows = np.packbits((values[..., None] >> shifts & 1).reshape(len(values), -1), axis=1)
+    scanlines = b"".join(b"\0" + row.tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", *values.shape[::-1], bits, 0, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(scanlines)), (b"IEND", b""))
+    chunks = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def test_wider_integers_and_palettes_hold_ids_too(tmp_path: Path) -> None:
