@@ -139,7 +139,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 
 
 def _stored(image: Any) -> NDArray:
-    """The pixels as they are stored. Pillow stretches those of 2 and 4 bits, which tools that shrink PNG files write."""
+    """The pixels as they are stored: Pillow stretches those of 2 and 4 bits, which tools that shrink files write."""
     stretched = {"L;2": 85, "L;4": 17}.get(str(image.tile[0].args) if image.tile else "", 1)
     return np.asarray(image).astype(np.int32) // stretched
 

@@ -61,14 +61,6 @@ class Phase:
     nondeterministic: list[str] = field(default_factory=list)
     cpu_seconds: float | None = None
 
-    @property
-    def steps_per_second(self) -> float:
-        return self.steps / self.seconds if self.seconds else math.nan
-
-    @property
-    def samples_per_second(self) -> float:
-        return self.samples / self.seconds if self.seconds else math.nan
-
 
 @dataclass(frozen=True)
 class Record:

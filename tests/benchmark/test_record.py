@@ -59,8 +59,6 @@ def test_an_undefined_score_reads_back_as_undefined(tmp_path: Path) -> None:
 def test_what_follows_from_the_phases() -> None:
     assert RECORD.seconds == {"train": 3.0, "evaluate": 0.5}
     assert RECORD.labelled_percent == 25
-    assert (RECORD.phases[0].steps_per_second, RECORD.phases[0].samples_per_second) == (12, 24)
-    assert math.isnan(Phase("nothing", "train", 0.0).steps_per_second)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
