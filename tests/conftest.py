@@ -37,8 +37,8 @@ def no_trace() -> Iterator[None]:
 
 
 def _traces() -> dict[str, object]:
-    """What a test may change for those behind it; variables of pytest and torch are their own business."""
-    own = ("PYTEST_", "TORCHINDUCTOR_", "KMP_")
+    """What a test may change for those behind it; variables of pytest, torch and blosc2 are their own business."""
+    own = ("PYTEST_", "TORCHINDUCTOR_", "KMP_", "ME_")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(own)},
         "torch's threads": torch.get_num_threads(),

@@ -20,9 +20,11 @@ def voxels(seed: int) -> np.ndarray:
     return image
 
 
-def mask() -> np.ndarray:
+def mask(seed: int = 0) -> np.ndarray:
+    """The organ; each seed but 0 has a voxel of its own."""
     label = np.zeros(SHAPE, np.uint8)
     label[2:4, 6:16, 6:16] = 1
+    label[2, 5, seed % SHAPE[2]] = seed > 0
     return label
 
 
@@ -46,7 +48,7 @@ def write_case(folder: Path, name: str, seed: int, part: str = "Tr", ending: str
     """An image and, unless it goes to ``Un``, its mask."""
     save(image_file(folder, name, f"images{part}", ending), voxels(seed))
     if part != "Un":
-        save(label_file(folder, name, f"labels{part}", ending), mask())
+        save(label_file(folder, name, f"labels{part}", ending), mask(seed))
 
 
 def describe(folder: Path, **changes: Any) -> None:

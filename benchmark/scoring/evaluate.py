@@ -98,7 +98,7 @@ def evaluate_folders(
             assumed |= {f"{mask.path}: {mask.note}" for mask in (prediction, reference) if mask.note}
             bar.advance()
     write_csv(output, cases)
-    notes += [*_of_no_overlap(cases, bool(notes)), *_few(sorted(assumed))]
+    notes += [*_of_no_overlap(cases, bool(notes)), *_of_no_error(cases), *_few(sorted(assumed))]
     return Evaluation(cases, metrics.summarise(cases), output, tuple(missing), tuple(notes))
 
 
@@ -235,6 +235,14 @@ def _of_no_overlap(cases: Mapping[str, Mapping[str, metrics.Scores]], known: boo
     if known or not both or any(one["tp"] for one in scores):
         return []
     return ["no voxel of any class agrees in any case; are labels and axes the same on both sides?"]
+
+
+def _of_no_error(cases: Mapping[str, Mapping[str, metrics.Scores]]) -> list[str]:
+    """A note where every voxel agrees: of predictions that is rare."""
+    scores = [one for by_class in cases.values() for one in by_class.values()]
+    if any(one["fp"] or one["fn"] for one in scores):
+        return []
+    return ["predictions and references agree in every voxel; are the predictions copies of the references?"]
 
 
 def _few(notes: list[str]) -> list[str]:

@@ -190,8 +190,7 @@ class NnunetDataset:
             visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
             plans = plan.read_plans(own, self.raw, self.configuration) if own else plan.make_plans(self.raw, visible)
             notes += hidden(sorted(self.raw.folder.glob("*/")), self.raw.json["file_ending"])
-            if own:
-                notes += plan.plan_doubts(own, plans, self.raw, self.configuration, looks)
+            notes += plan.plan_doubts(own, plans, self.raw, self.configuration, looks)
             configuration = plan.configuration_of(plans, self.configuration)
             self._made(target, plans).write(say)
             images = {name: look.content for name, look in looks.items()}

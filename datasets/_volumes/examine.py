@@ -15,10 +15,16 @@ import numpy as np
 from atso_bench.benchmark.reading.geometry import Numbers, differences
 from atso_bench.benchmark.reading.image_files import file_problem
 from atso_bench.benchmark.reading.masks import spacing_file
+from atso_bench.benchmark.splits import same_images
 from atso_bench.datasets._shared.near import Small, thumbnail
 from atso_bench.datasets._shared.storage import quiet
 from atso_bench.datasets._volumes.placement import is_sheared, orientation, placement
 from atso_bench.datasets._volumes.raw import Case
+
+_SIDES = (1e-3, 100.0)
+"""Millimetres between which the sides of a voxel lie, of most microscopes too."""
+_NO_SIDE = 999.0
+"""What nnU-Net's readers say of the third axis of a flat image."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Look:
         kept: share of the voxels that cropping keeps.
         content: hash of the image's shape and voxels, whatever file they come in.
         values: label values that the mask holds.
+        mask: hash of the mask's shape and voxels.
         orientation: how the axes run, as in LPS; empty where the file does not say.
         notes: what may be right but ought to be known, the same words for every such case.
         small: the image's thumbnail, by which near copies are found; None for an image without any contrast.
@@ -43,6 +50,7 @@ class Look:
     kept: float = 1.0
     content: str = ""
     values: tuple[int, ...] = ()
+    mask: str = ""
     orientation: str = ""
     notes: tuple[str, ...] = ()
     small: Small | None = field(default=None, compare=False, repr=False)
@@ -74,13 +82,14 @@ def examine(
         return Look((f"cannot read its image {names} ({why})",))
     problems = [*_image_problems(image, spacing, channels, len(case.images))]
     values: tuple[int, ...] = ()
+    mask = ""
     placed = placement(geometry)
     direction = placed.get("direction", ())
-    notes = [*_notes(case, reader, direction)]
+    notes = [*_notes(case, reader, direction, spacing)]
     if "WARNING! Not all input images have the same" in heard.getvalue() and _apart(case, reader, placed):
         notes.append("have channels of another origin or direction, and are taken voxel by voxel")
     if case.label is not None:
-        wrong, values, known = _look_at_label(case.label, image.shape[1:], placed, labels, reader, ignore_origin)
+        wrong, values, mask, known = _look_at_label(case.label, image.shape[1:], placed, labels, reader, ignore_origin)
         problems += wrong
         notes += known
     if problems:
@@ -95,6 +104,7 @@ def examine(
         cropped.size / image.size,
         content_of(image),
         values,
+        mask,
         orientation(direction, "nibabel_stuff" in geometry),
         tuple(notes),
         thumbnail(image),
@@ -117,9 +127,13 @@ def label_notes(looks: Mapping[str, Look], classes: Sequence[str]) -> list[str]:
         classes: names by label value, background first.
     """
     notes = []
+    same = same_images({name: look.mask for name, look in looks.items() if any(look.values)})
     if empty := [name for name, look in looks.items() if not any(0 < value < len(classes) for value in look.values)]:
         notes.append(f"{len(empty)} case(s) have a mask without foreground, as a healthy case may: {_named(empty)}")
     held = {value for look in looks.values() for value in look.values}
+    if full := [name for name, look in looks.items() if 0 not in look.values]:
+        notes.append(f"{len(full)} case(s) have a mask without background: {_named(full)}")
+    notes += [f"{len(names)} case(s) have the very same mask; are all of them right? {_named(names)}" for names in same]
     if absent := [name for value, name in enumerate(classes) if value and value not in held]:
         notes.append(f"no mask holds the class(es) {', '.join(absent)}; their scores mean nothing")
     return notes
@@ -148,7 +162,10 @@ def _named(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
-def _notes(case: Case, reader: Any, direction: Sequence[float]) -> Iterator[str]:
+def _notes(case: Case, reader: Any, direction: Sequence[float], spacing: Sequence[float]) -> Iterator[str]:
+    sides = [side for side in spacing if side != _NO_SIDE]
+    if min(sides) < _SIDES[0] or max(sides) > _SIDES[1]:
+        yield "have voxels smaller than 0.001 mm or larger than 100 mm; is the millimetre the unit of their headers?"
     if len(direction) and is_sheared(direction):
         yield "have axes that are not at right angles, and are taken as if they were"
     if type(reader).__name__ == "Tiff3DIO" and not spacing_file(case.images[0], images=True).is_file():
@@ -185,13 +202,13 @@ def _look_at_label(
     labels: Sequence[int],
     reader: Any,
     ignore_origin: bool,
-) -> tuple[list[str], tuple[int, ...], list[str]]:
-    """What is wrong with a label, the values that it holds, and what ought to be known of it."""
+) -> tuple[list[str], tuple[int, ...], str, list[str]]:
+    """What is wrong with a label, the values that it holds, its voxels' hash, and what ought to be known of it."""
     try:
         with quiet():
             label, label_geometry = reader.read_seg(str(path))
     except Exception as error:
-        return [f"cannot read its label {_short(path)} ({_first_line(error)}); replace the file"], (), []
+        return [f"cannot read its label {_short(path)} ({_first_line(error)}); replace the file"], (), "", []
     problems, notes = [], []
     if label.shape[1:] != shape:
         problems.append(f"the label has shape {label.shape[1:]}, the image {shape}; resample one of them")
@@ -212,7 +229,7 @@ def _look_at_label(
         problems.append(
             f"label values {shown} are not in dataset.json, which names {list(labels)}; correct one of the two{way}"
         )
-    return problems, tuple(int(value) for value in values if value in labels), notes
+    return problems, tuple(int(value) for value in values if value in labels), content_of(label), notes
 
 
 def _short(path: Path) -> str:

@@ -77,17 +77,24 @@ def read_plans(path: Path, raw: RawDataset, configuration: str) -> Plans:
     return plans
 
 
-def plan_doubts(path: Path, plans: Plans, raw: RawDataset, configuration: str, looks: Mapping[str, Look]) -> list[str]:
-    """What is implausible about the user's own plans of these images.
+def plan_doubts(
+    path: Path | None, plans: Plans, raw: RawDataset, configuration: str, looks: Mapping[str, Look]
+) -> list[str]:
+    """What is implausible about the user's own plans of these images; None is a plan that nnU-Net made of them.
 
     Raises:
-        ValueError: if no image could be made by them.
+        ValueError: if an image could not be made by them.
     """
     found, channels = configuration_of(plans, configuration), len(raw.json["channel_names"])
     try:
-        return doubts(found, plans["transpose_forward"], looks, channels, memory_bytes())
+        told = doubts(found, plans["transpose_forward"], looks, channels, memory_bytes())
     except ValueError as error:
-        raise _unusable(path, raw, error) from error
+        if path is not None:
+            raise _unusable(path, raw, error) from error
+        raise ValueError(
+            f"nnU-Net's plan of {raw.folder.name} does not fit all images: {error}; is the spacing in its header right?"
+        ) from error
+    return told if path is not None else []
 
 
 def _unusable(path: Path, raw: RawDataset, error: ValueError) -> ValueError:

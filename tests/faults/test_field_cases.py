@@ -305,3 +305,41 @@ def test_a_label_with_a_palette_is_refused_in_words(folder: Path) -> None:
     coloured.putpalette([0, 0, 0, 255, 7, 9])
     coloured.save(label_file(folder, "c1", ending=".png"))
     assert "c1: the label has 3 channels; it needs one" in refused()
+
+
+def test_masks_and_voxels_that_are_hardly_meant_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks without background, one mask under several images, and voxels of a tenth of a micrometre."""
+    names = [f"case_{number}" for number in range(8)]
+    monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    folder = write_raw(tmp_path / "Dataset801_Odd", names)
+    for number, name in enumerate(names[:6]):
+        other = mask()
+        other[0, 0, number] = 1
+        save(label_file(folder, name), np.ones_like(other) if number < 2 else other)
+    save(label_file(folder, names[7]), mask(6))
+    for path in folder.glob("*Tr/*"):
+        respace(path, 1e-4)
+    told = "\n".join(Nnunet("801").prepare())
+    assert "2 case(s) have a mask without background: case_0, case_1" in told
+    assert "2 case(s) have the very same mask; are all of them right? case_6, case_7" in told
+    assert "8 case(s) have voxels smaller than 0.001 mm or larger than 100 mm" in told
+    assert told.count("very same mask") == 2  # those without background are alike too
+
+
+def respace(path: Path, side: float) -> None:
+    image = sitk.ReadImage(str(path))
+    image.SetSpacing((side,) * 3)
+    sitk.WriteImage(image, str(path))
+
+
+def test_an_image_of_another_unit_is_named_before_nothing_is_left_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    folder = write_raw(tmp_path / "Dataset801_Odd", [f"case_{number}" for number in range(8)])
+    for path in folder.glob("*Tr/case_7*"):
+        respace(path, 1e-4)
+    with pytest.raises(ValueError, match=r"voxels of case_7, which is nothing; is the spacing in its header right\?"):
+        Nnunet("801").prepare()
