@@ -19,6 +19,7 @@ from raw_data import mask, save, voxels
 
 from atso_bench.benchmark.reading.user_files import read_object
 from atso_bench.benchmark.splits import read_list
+from atso_bench.datasets._frames.cityscapes_reader import CityscapesReader
 from atso_bench.datasets._frames.on_disk import Frame, write_frame
 from atso_bench.datasets._shared.noted import read_noted
 from atso_bench.datasets._volumes.examine import Look, examine
@@ -212,6 +213,6 @@ def test_any_png_is_decoded_or_named(data: st.DataObject, tmp_path: Path) -> Non
         files.append(path)
     for kind in ("images", "labels"):
         (tmp_path / kind).mkdir(exist_ok=True)
-    found = write_frame(Frame("ulm_000000_000000", "train", tmp_path, *files), tmp_path)
+    found = write_frame(Frame("ulm_000000_000000", "train", tmp_path, *files), tmp_path, CityscapesReader())
     assert all("_gtFine_labelIds.png: " in problem for problem in found.get("problems", ()))
     assert ("image" in found) != ("problems" in found)
