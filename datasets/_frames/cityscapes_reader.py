@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from atso_bench.benchmark.reading.image_files import PACKED
 from atso_bench.benchmark.scoring.label_tables import TRAIN_IDS, UNKNOWN, expected, train_ids
 from atso_bench.datasets._frames.caveats import looks_like_train_ids
 from atso_bench.datasets._frames.on_disk import Frame
+from atso_bench.datasets._frames.png import header
 from atso_bench.datasets._shared.hidden import hidden
 
 _GREY, _RGB = (8, 0), (8, 2)  # PNG's bit depth and colour type
@@ -56,19 +56,6 @@ class CityscapesReader:
     def notes(self, source: Path, remarks: Sequence[int | None]) -> list[str]:
         highest = [each for each in remarks if each is not None]
         return [*hidden(sorted(source.glob("*/*/*/")), ".png"), *looks_like_train_ids(highest)]
-
-
-def header(path: Path) -> tuple[int, int, int, int] | None:
-    """Width, height, bit depth and colour type of a PNG file; None if it is not one."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(26)
-    except OSError:
-        return None
-    if len(start) < 26 or start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR":
-        return None
-    width, height, depth, colour = struct.unpack(">IIBB", start[16:])
-    return width, height, depth, colour
 
 
 def _decode(path: Path, wanted: tuple[int, int]) -> np.ndarray | str:
