@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atso_bench.benchmark.scoring import metrics
-from atso_bench.benchmark.scoring.metrics import IGNORE, Counts, Scores, VolumeScores
+from atso_bench.benchmark.scoring.metrics import IGNORE, Counts, Scores
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -138,14 +138,6 @@ class FrameScores:
 
     def summary(self) -> dict:
         return summarise_frames(self.cases, self.confusion, self.classes)
-
-
-def scorer(metric: str, classes: Sequence[str]) -> VolumeScores | FrameScores:
-    """What collects the scores of a task with this metric: "dice" (volumes, with a background) or "miou" (frames)."""
-    kinds: dict[str, type[VolumeScores] | type[FrameScores]] = {"dice": VolumeScores, "miou": FrameScores}
-    if metric not in kinds:
-        raise ValueError(f"metric must be one of {', '.join(kinds)}, but is {metric!r}")
-    return kinds[metric](classes)
 
 
 def _scores(matrix: Counts, classes: Sequence[str]) -> dict[str, Scores]:

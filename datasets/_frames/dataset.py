@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class FramesDataset(ABC):
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     wanted: ClassVar[str] = ""
-    track: Literal["medical", "natural"] = "natural"
+    track = "natural"
     configurations: ClassVar[tuple[str, ...]] = ("512x512",)
     groupings: ClassVar[tuple[str, ...]] = ("frame",)
     default_list: str = ""

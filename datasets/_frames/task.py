@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atso_bench.benchmark.scoring.headline import MIOU
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import Draw, Image, Labels, Pool
 from atso_bench.benchmark.training.labels import largest
@@ -45,8 +46,8 @@ class FramesTask:
         described: the classes with their numbers and colours.
     """
 
-    track: Literal["medical", "natural"] = "natural"
-    metric: Literal["dice", "miou"] = "miou"
+    track = "natural"
+    metric = MIOU
 
     def __init__(
         self,
@@ -71,6 +72,11 @@ class FramesTask:
         self._protocol = differences(
             configuration, self.recipe, self.street, budget, len(labelled), unlabelled, listed=listed
         )
+
+    @property
+    def palette(self) -> dict[str, tuple[int, int, int]]:
+        """The dataset's own colours by class; empty where it has none."""
+        return dict(zip(self.classes, self.described.palette, strict=False))
 
     @cached_property
     def identity(self) -> str:

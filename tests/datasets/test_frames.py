@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.spec import Budget
-from atso_bench.benchmark.task import IGNORE, Pool, evaluated
+from atso_bench.benchmark.task import IGNORE, Pool
 from atso_bench.datasets.frames import AnyFrames
 
 SMOKE = Budget.parse("smoke")
@@ -383,7 +383,8 @@ def test_two_methods_run_from_a_folder_to_a_report(folder, tmp_path):
     assert len(files) == 2
     for file in files:
         record = json.loads(file.read_text(encoding="utf-8"))
-        assert record["classes"] == list(evaluated(prepared(folder).task(["frame_00"], (), SMOKE, {})))
+        assert record["classes"] == [*PALETTE]
+        assert record["palette"] == PALETTE
         assert set(record["cases"]) == set(prepared(folder).test)
         assert record["spent_steps"] == 24
         assert 0 < record["score"] <= 1
