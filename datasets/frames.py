@@ -33,7 +33,7 @@ class AnyFrames(FramesDataset):
     wanted = FILE
     groupings = ("group",)
 
-    def __init__(self, name: str = "", configuration: str = "512x512") -> None:
+    def __init__(self, name: str = "", configuration: str = "") -> None:
         super().__init__(configuration)
         self.name = name
 

@@ -34,7 +34,7 @@ class FramesDataset(ABC):
     decoded pixels. The original files are not needed afterwards. Frames may differ in size.
 
     Args:
-        configuration: recipe of training and inference, one of ``configurations``.
+        configuration: recipe of training and inference, one of ``configurations``; empty for the first.
 
     Attributes:
         wanted: what ``prepare`` looks for in a folder, in words.
@@ -51,7 +51,8 @@ class FramesDataset(ABC):
     groupings: ClassVar[tuple[str, ...]] = ("frame",)
     default_list: str = ""
 
-    def __init__(self, configuration: str = "512x1024") -> None:
+    def __init__(self, configuration: str = "") -> None:
+        configuration = configuration or self.configurations[0]
         if configuration not in self.configurations:
             raise ValueError(f"configuration is one of {', '.join(self.configurations)}, got {configuration!r}")
         self.configuration = configuration
