@@ -394,3 +394,16 @@ def test_two_methods_run_from_a_folder_to_a_report(folder, tmp_path):
     assert result.exit_code == 0, result.output
     described = json.loads((tmp_path / "model" / "model.json").read_text(encoding="utf-8"))
     assert [each["label_id"] for each in described["classes"]] == [0, 1, 2]
+
+
+def test_evaluate_scores_such_masks_with_the_labels_of_dataset_json(folder, tmp_path):
+    """By Dice and class, without the background, as it scores any two folders of masks."""
+    for path in (folder / "masks").iterdir():
+        mask = np.array(Image.open(path))
+        save(tmp_path / "predictions" / path.name, np.where(mask == 255, 0, mask))
+    words = ["--predictions", str(tmp_path / "predictions"), "--references", str(folder / "masks")]
+    result = CliRunner().invoke(app, ["evaluate", *words, "--output", str(tmp_path / "scores.csv")])
+    assert result.exit_code == 0, result.output
+    rows = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()
+    assert {row.split(",")[1] for row in rows[1:]} == {"polyp", "tool"}
+    assert "10 cases" in result.output
