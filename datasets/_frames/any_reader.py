@@ -101,11 +101,8 @@ class AnyReader:
 
     def remark(self, frame: Frame, mask: NDArray | None) -> Any:
         """The values in the mask, and the frame's name if its camera was not held upright."""
-        from PIL import Image
-
-        with Image.open(frame.image, formats=_FORMATS) as opened:
-            turned = opened.getexif().get(_ORIENTATION, 1) != 1
-        return [] if mask is None else np.unique(mask).tolist(), frame.id if turned else ""
+        found = [] if mask is None else np.flatnonzero(np.bincount(mask.ravel())).tolist()
+        return found, frame.id if _is_turned(frame.image) else ""
 
     def notes(self, source: Path, remarks: Sequence[Any]) -> list[str]:
         folders = [source / name for name in self.folders]
@@ -121,6 +118,16 @@ class AnyReader:
                 f"the masks have to be drawn: {_few(turned)}"
             )
         return notes
+
+
+def _is_turned(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            return bool(opened.getexif().get(_ORIENTATION, 1) != 1)
+    except Exception:  # what is said beside the pixels may be broken; they were read
+        return False
 
 
 def _refused(opened: Any, path: Path) -> str:
