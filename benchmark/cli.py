@@ -158,7 +158,7 @@ def list_(
 
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="Dataset, or an nnU-Net dataset's name or id.")],
+    name: Annotated[str, typer.Argument(help="Dataset; an nnU-Net dataset's name or id; or frames-NAME.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="The folder or archive that the data comes in.", exists=True)
     ] = None,

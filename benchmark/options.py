@@ -18,7 +18,7 @@ from atso_bench.benchmark.spec import BUDGETS, Budget, RunSpec
 METHODS = "Method, or all, baselines, generations, consistency; repeat it or separate with commas."
 CONFIGURATION = (
     "nnU-Net's 2d (default) or 3d_fullres; for street scenes 512x1024 (default), unimatch-801 or cps-800, which follow "
-    "a published protocol."
+    "a published protocol; for other frames the crop, 512x512 or 321x321."
 )
 _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
 
@@ -32,7 +32,8 @@ class GridOptions:
         list[str], typer.Option("--fraction", "-f", help="Labelled share of the pool: percent, 1/16, or 16cases.")
     ]
     dataset: Annotated[
-        list[str], typer.Option("--dataset", "-d", help="See `list datasets`; or an nnU-Net dataset's name or id.")
+        list[str],
+        typer.Option("--dataset", "-d", help="See `list datasets`; an nnU-Net dataset's name or id; or frames-NAME."),
     ] = field(default_factory=lambda: ["phantom"])
     seed: Annotated[list[str], typer.Option("--seed", "-s", help="Of the split, the initial weights, the batches.")] = (
         field(default_factory=lambda: ["0"])

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from atso_bench.benchmark.task import Dataset
     from atso_bench.benchmark.trainer import Method
 
-_NNUNET_NAME = re.compile(r"Dataset\d{3}_[\w.-]+|\d{1,3}")
+_OPEN = {"nnunet": r"Dataset\d{3}_[\w.-]+|\d{1,3}", "frames": r"frames-[A-Za-z0-9][A-Za-z0-9._-]*"}
+"""Files in ``datasets/`` that stand for any dataset of a kind, and what these are called."""
 
 
 def names(kind: str) -> list[str]:
@@ -82,13 +83,13 @@ def method(name: str, options: dict[str, Any]) -> Method:
 
 
 def dataset(name: str, configuration: str = "") -> Dataset:
-    """The dataset of that file name, or nnU-Net's dataset of that name or id; its first configuration by default."""
-    if name not in names("datasets") and _NNUNET_NAME.fullmatch(name):
-        kind = load("datasets", "nnunet")
-        named: Dataset = kind(name=name, configuration=configuration or kind.configurations[0])
-        return named
-    kind = load("datasets", name)
+    """The dataset of that file name, or the user's own of that name or id; its first configuration by default."""
+    owner = next((file for file, pattern in _OPEN.items() if re.fullmatch(pattern, name)), "")
+    if name in names("datasets") or not owner:
+        owner = name
+    kind = load("datasets", owner)
     if configuration not in ("", *kind.configurations):
         raise ValueError(f"the configurations of {name} are {', '.join(kind.configurations)}, got {configuration!r}")
-    made: Dataset = kind(configuration=configuration or kind.configurations[0])
+    own = {"name": name} if owner != name else {}
+    made: Dataset = kind(configuration=configuration or kind.configurations[0], **own)
     return made

@@ -15,14 +15,13 @@ from atso_bench.benchmark.machine.progress import Progress
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
 from atso_bench.benchmark.scoring import metrics
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
-from atso_bench.benchmark.scoring.frame_scores import scorer
 from atso_bench.benchmark.scoring.pictures import Album, ground_file, predictions_file
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import Split, make_split
 from atso_bench.benchmark.store import environment, files, record
 from atso_bench.benchmark.store.record import Phase, Record
 from atso_bench.benchmark.store.stages import Stages
-from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData, evaluated, unit
+from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Trainer, in_phase
 from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
@@ -96,9 +95,10 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     result = Record(
         spec=spec,
         track=task.track,
-        metric=task.metric,
-        score=summary["metrics"][task.metric]["mean"],
-        classes=list(evaluated(task)),
+        metric=task.metric.name,
+        score=summary["metrics"][task.metric.name]["mean"],
+        classes=list(task.metric.scored(task.classes)),
+        palette={name: list(colour) for name, colour in task.palette.items()},
         cases=cases,
         summary=summary,
         metrics_version=metrics.VERSION,
@@ -153,8 +153,8 @@ def score(
     with profile.part("set-up"):
         exam = open_task(spec, dataset, split, part)
     clock, times = Stopwatch(device), profile.timeline(device)
-    scores = scorer(exam.metric, exam.classes)
-    with noticing() as unsure, bench.progress.phase("evaluation", len(part), unit(exam)) as bar:
+    scores = exam.metric.scorer(exam.classes)
+    with noticing() as unsure, bench.progress.phase("evaluation", len(part), exam.metric.cases) as bar:
         for case_id in part:
             with clock.running():
                 with times.part("prediction"):

@@ -131,7 +131,7 @@ class RunSpec:
     """One cell of the benchmark's grid.
 
     Attributes:
-        dataset: file name in ``datasets/`` without ``.py``, or an nnU-Net dataset's name or id.
+        dataset: file name in ``datasets/`` without ``.py``, an nnU-Net dataset's name or id, or ``frames-NAME``.
         method: file name in ``methods/`` without ``.py``, spelled with hyphens.
         fraction: how much is labelled; any spelling becomes a ``LabelFraction``.
         seed: drives the split, the initial weights and the batches.

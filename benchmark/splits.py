@@ -137,9 +137,10 @@ def _refuse_twins(dataset: Dataset, split: Split) -> None:
 def read_list(path: Path) -> tuple[str, ...]:
     """Read the case ids of a published list, in its order.
 
-    One case a line, with or without a final newline: an id (``patient099_frame01``, ``06SR5RBREL16DQ6M8LWS``), or
-    Cityscapes' pair of image and label files, which becomes the frame (``jena_000078_000019``). Blank lines, Windows
-    line ends and a byte-order mark are tolerated.
+    One case a line, with or without a final newline: an id (``patient099_frame01``, ``06SR5RBREL16DQ6M8LWS``), or the
+    pair of an image and a label file, which becomes the frame: Cityscapes' (``jena_000078_000019``), or two files of
+    one name (``JPEGImages/2007_000032.jpg SegmentationClass/2007_000032.png``). Blank lines, Windows line ends and a
+    byte-order mark are tolerated.
 
     Raises:
         ValueError: if a line is neither, if a case occurs twice, or if there is none; or if it is no text.
@@ -157,11 +158,17 @@ def read_list(path: Path) -> tuple[str, ...]:
 
 
 def _case_id(line: str, path: Path) -> str:
-    image = line.split()[0]
+    image, *more = line.split()
     if image.endswith(_CITYSCAPES):
         return image.rsplit("/", 1)[-1].removesuffix(_CITYSCAPES)
+    names = [Path(part).stem for part in (image, *more)]
+    if all("/" in part for part in (image, *more)) and len(names) == 2 and names[0] == names[1]:
+        return names[0]
     if "/" in line or "\\" in line:
-        raise ValueError(f"{path}: {_short(line)} is neither a case id nor a Cityscapes pair (*{_CITYSCAPES} ...)")
+        raise ValueError(
+            f"{path}: {_short(line)} is neither a case id nor a pair of an image and its label (*{_CITYSCAPES} ..., or "
+            "two files of one name)"
+        )
     if len(line) > _LONGEST:
         raise ValueError(f"{path}: {_short(line)} is no case id; a list has one case on each line")
     return line

@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from atso_bench.benchmark.scoring.headline import Metric
     from atso_bench.benchmark.spec import Budget
 
 IGNORE = 255
@@ -149,13 +150,22 @@ class Task(Protocol):
     """
 
     @property
-    def track(self) -> Literal["medical", "natural"]: ...
+    def track(self) -> str:
+        """What kind of task it is; ``medical`` or ``natural`` in records."""
+        ...
 
     @property
     def classes(self) -> tuple[str, ...]: ...
 
     @property
-    def metric(self) -> Literal["dice", "miou"]: ...
+    def metric(self) -> Metric:
+        """What it is judged by."""
+        ...
+
+    @property
+    def palette(self) -> Mapping[str, Sequence[int]]:
+        """Red, green and blue (0 to 255) of each scored class, for pictures; empty to let the report choose."""
+        ...
 
     @property
     def recipe(self) -> Recipe: ...
@@ -218,16 +228,6 @@ class Task(Protocol):
         ...
 
 
-def unit(task: Task) -> str:
-    """What several cases are called."""
-    return "frames" if task.track == "natural" else "cases"
-
-
-def evaluated(task: Task) -> tuple[str, ...]:
-    """The classes that count: on volumes all but the background, on frames all."""
-    return task.classes[1:] if task.metric == "dice" else task.classes
-
-
 class Dataset(Protocol):
     """Cases, their groups and their true labels. ``task`` opens a part of it for learning.
 
@@ -260,7 +260,7 @@ class Dataset(Protocol):
         ...
 
     @property
-    def track(self) -> Literal["medical", "natural"]: ...
+    def track(self) -> str: ...
 
     @property
     def configuration(self) -> str:

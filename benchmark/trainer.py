@@ -19,7 +19,7 @@ from atso_bench.benchmark.machine.progress import Progress, silent
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
-from atso_bench.benchmark.task import Pool, Task, TrainData, unit
+from atso_bench.benchmark.task import Pool, Task, TrainData
 from atso_bench.benchmark.training.execution import PLAIN, Execution
 from atso_bench.benchmark.training.imitation import Imitation
 from atso_bench.benchmark.training.keys import Keys
@@ -291,8 +291,8 @@ class Trainer:
             blank = f"predicts {self.task.classes[alone]} alone in all"
             if not any(blank in warning for warning in self.warnings):  # its students will do so too
                 self.warn(
-                    f"{phase}: the teacher {blank} {len(written)} {unit(self.task)}; its students can learn nothing "
-                    f"from them. Give it more steps (--budget, initial_share)"
+                    f"{phase}: the teacher {blank} {len(written)} {self.task.metric.cases}; its students can learn "
+                    f"nothing from them. Give it more steps (--budget, initial_share)"
                 )
         return written
 

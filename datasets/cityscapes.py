@@ -1,6 +1,6 @@
 """Cityscapes: 2,975 training and 500 validation frames of street scenes in 21 cities, 19 classes, labelled finely."""
 
-from atso_bench.datasets._frames.dataset import CityscapesDataset
+from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 
 
 class Cityscapes(CityscapesDataset):

@@ -1,6 +1,6 @@
 """Cityscapes with the 19,998 images of train_extra as unlabelled images; their coarse labels are not read."""
 
-from atso_bench.datasets._frames.dataset import CityscapesDataset
+from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 
 
 class CityscapesExtra(CityscapesDataset):

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from atso_bench.datasets._drawn.canvas import ASPHALT, GRASS, LEAVES, PAVING, PLASTER, make_style
 from atso_bench.datasets._drawn.scenes import draw_scene
-from atso_bench.datasets._frames.dataset import CityscapesDataset
+from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 from atso_bench.datasets._shared.storage import Storage, locked, new_folder, storage
 
 if TYPE_CHECKING:

@@ -167,7 +167,7 @@ def titles(groups: Sequence[Group]) -> list[str]:
         facts = group.facts
         share = "in total" if facts["parity"] == "total" else "each training"
         # a small budget's crops are not those of the configuration's name
-        crop = f" (crops of {plain(facts['recipe'].get('patch'))})" if group.natural else ""
+        crop = f" (crops of {plain(facts['recipe'].get('patch'))})" if group.case == "frame" else ""
         where = "" if facts["scored"] == "test" else ", scored on V"
         found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {facts['steps']:,} steps {share}{where}")
     return [

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atso_bench.benchmark import registry
+from atso_bench.benchmark.scoring.headline import DICE, Metric
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import Draw, Image, Pool, Recipe, Reference
 
@@ -121,7 +122,8 @@ class ToyTask:
     labels: Any
     recipe: Recipe
     track: str = "medical"
-    metric: str = "dice"
+    metric: Metric = DICE
+    palette: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ("background", "square", "core")
     details: Mapping[str, Any] = field(default_factory=dict)
 

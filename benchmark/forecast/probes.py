@@ -17,7 +17,6 @@ from torch import nn
 
 from atso_bench.benchmark.machine.timing import seconds_of
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
-from atso_bench.benchmark.scoring.frame_scores import scorer
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.store.stages import Stages, read_label
 from atso_bench.benchmark.task import IGNORE, Dataset, Image, Pool, Task
@@ -121,7 +120,7 @@ def evaluation(
 
     def score(case_id: str) -> None:
         reference = dataset.reference(case_id)
-        scorer(task.metric, task.classes).add(case_id, _as_predicted(reference.label), reference)
+        task.metric.scorer(task.classes).add(case_id, _as_predicted(reference.label), reference)
 
     known = tuple(task.labels)
     measured.begin(partial(score, known[0]), device)

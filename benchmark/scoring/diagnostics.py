@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from atso_bench.benchmark.scoring.headline import Metric
 from atso_bench.benchmark.scoring.metrics import confusion, overlaps
 from atso_bench.benchmark.store.stages import hard
 from atso_bench.benchmark.task import IGNORE
@@ -26,26 +27,26 @@ class Judge:
 
     Attributes:
         classes: names by label.
-        metric: ``dice``, where class 0 is the background, or ``miou``, where all classes count.
+        metric: what the task is judged by.
         hidden: true labels ``(*spatial)`` of a case in the training geometry.
         cases: those that have a true label.
     """
 
     classes: Sequence[str]
-    metric: Literal["dice", "miou"]
+    metric: Metric
     hidden: Hidden
     cases: frozenset[str]
 
     @property
     def first(self) -> int:
         """The first class that counts."""
-        return 1 if self.metric == "dice" else 0
+        return int(self.metric.background)
 
     def ratios(self, matrix: np.ndarray) -> tuple[float, dict[str, float]]:
         """Dice or IoU over all voxels: its mean over the classes that occur in the reference, and by class."""
-        values = overlaps(matrix)["dice" if self.metric == "dice" else "iou"]
+        values = overlaps(matrix)[self.metric.ratio]
         names = self.classes[self.first :]
-        counted = values if self.metric == "dice" else np.where(matrix.sum(1) > 0, values, np.nan)
+        counted = np.where(matrix.sum(1) > 0, values, np.nan) if self.metric.pooled else values
         return _mean(counted[self.first :]), dict(zip(names, values[self.first :].tolist(), strict=True))
 
 
@@ -113,8 +114,8 @@ def _compare(
         "update_rate": _ratio(changed, touched),
         "agreement": agreement,
         "agreement_by_class": agreement_by_class,
-        f"pseudo_{judge.metric}": quality,
-        f"pseudo_{judge.metric}_by_class": quality_by_class,
+        f"pseudo_{judge.metric.name}": quality,
+        f"pseudo_{judge.metric.name}_by_class": quality_by_class,
         "correction_rate": _ratio(corrected, wrong),
         "corruption_rate": _ratio(corrupted, right),
     }

@@ -14,6 +14,7 @@ from atso_bench.benchmark.reading.geometry import differences
 from atso_bench.benchmark.reading.masks import ENDINGS, Mask, ending_of, read_mask
 from atso_bench.benchmark.reading.user_files import check_name
 from atso_bench.benchmark.scoring import evaluate_frames, metrics
+from atso_bench.benchmark.scoring.headline import DICE, MIOU, Metric
 from atso_bench.benchmark.scoring.scored_classes import Classes, found_classes, named_classes
 from atso_bench.benchmark.store.files import atomic
 
@@ -28,6 +29,7 @@ class Evaluation:
         cases: case -> class -> scores, as `metrics.score_case` or `frame_scores.score_frame` gives them.
         summary: `metrics.summarise` or `frame_scores.summarise_frames` of ``cases``.
         output: the CSV that holds ``cases``.
+        metric: what the scores are of.
         missing: cases that only one of the folders has; they are in no score.
         notes: what may be right but ought to be known before the scores are believed.
     """
@@ -35,6 +37,7 @@ class Evaluation:
     cases: dict[str, dict[str, metrics.Scores]]
     summary: dict[str, Any]
     output: Path
+    metric: Metric
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -77,7 +80,7 @@ def evaluate_folders(
         scores, left_out = evaluate_frames.score(predictions, frames, allow_missing=allow_missing, shown=shown)
         write_csv(output, scores.cases)
         doubts = evaluate_frames.doubts(scores, predictions, frames)
-        return Evaluation(scores.cases, scores.summary(), output, left_out, doubts)
+        return Evaluation(scores.cases, scores.summary(), output, MIOU, left_out, doubts)
     true, predicted = _files(references), _files(predictions)
     missing = _missing(predicted, true)
     both = sorted(predicted.keys() & true.keys())
@@ -99,7 +102,7 @@ def evaluate_folders(
             bar.advance()
     write_csv(output, cases)
     notes += [*_of_no_overlap(cases, bool(notes)), *_of_no_error(cases), *_few(sorted(assumed))]
-    return Evaluation(cases, metrics.summarise(cases), output, tuple(missing), tuple(notes))
+    return Evaluation(cases, metrics.summarise(cases), output, DICE, tuple(missing), tuple(notes))
 
 
 def _score(prediction: Mask, reference: Mask, classes: Classes, tolerance_mm: float) -> dict[str, metrics.Scores]:
@@ -119,12 +122,11 @@ def _score(prediction: Mask, reference: Mask, classes: Classes, tolerance_mm: fl
 
 def lines(evaluation: Evaluation) -> list[str]:
     """What to tell about an evaluation, line by line."""
-    told = _frame_lines(evaluation) if "miou" in evaluation.summary["metrics"] else _volume_lines(evaluation)
+    told = _frame_lines(evaluation) if evaluation.metric.pooled else _volume_lines(evaluation)
     if evaluation.missing:
         told.append(f"not scored, as one of the folders lacks them: {', '.join(evaluation.missing)}")
-    kind = "frames" if "miou" in evaluation.summary["metrics"] else "cases"
     told += [f"note: {note}" for note in evaluation.notes]
-    return [*told, f"{len(evaluation.cases)} {kind} -> {evaluation.output}"]
+    return [*told, f"{len(evaluation.cases)} {evaluation.metric.cases} -> {evaluation.output}"]
 
 
 def _volume_lines(evaluation: Evaluation) -> list[str]:

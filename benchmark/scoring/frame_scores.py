@@ -8,16 +8,12 @@ wherever a pixel counts: the true class misses it, and no class has found it (do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atso_bench.benchmark.scoring import metrics
-from atso_bench.benchmark.scoring.metrics import IGNORE, Counts, Scores, VolumeScores
-
-if TYPE_CHECKING:
-    from atso_bench.benchmark.task import Reference
+from atso_bench.benchmark.scoring.metrics import IGNORE, Counts, Scores, Truth
 
 
 def frame_confusion(prediction: NDArray, reference: NDArray, classes: int, ignore: int = IGNORE) -> Counts:
@@ -124,7 +120,7 @@ class FrameScores:
         self.cases: dict[str, dict[str, Scores]] = {}
         self.confusion: Counts = np.zeros((len(self.classes) + 1,) * 2, np.int64)
 
-    def add(self, case_id: str, prediction: NDArray, reference: Reference) -> None:
+    def add(self, case_id: str, prediction: NDArray, reference: Truth) -> None:
         """Score one more frame; ``prediction``: integer labels ``(H, W)`` of the reference's size."""
         self.count(case_id, prediction, reference.label)
 
@@ -138,14 +134,6 @@ class FrameScores:
 
     def summary(self) -> dict:
         return summarise_frames(self.cases, self.confusion, self.classes)
-
-
-def scorer(metric: str, classes: Sequence[str]) -> VolumeScores | FrameScores:
-    """What collects the scores of a task with this metric: "dice" (volumes, with a background) or "miou" (frames)."""
-    kinds: dict[str, type[VolumeScores] | type[FrameScores]] = {"dice": VolumeScores, "miou": FrameScores}
-    if metric not in kinds:
-        raise ValueError(f"metric must be one of {', '.join(kinds)}, but is {metric!r}")
-    return kinds[metric](classes)
 
 
 def _scores(matrix: Counts, classes: Sequence[str]) -> dict[str, Scores]:

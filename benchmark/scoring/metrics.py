@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atso_bench.benchmark.reading.voxels import blocks, class_boxes
-
-if TYPE_CHECKING:
-    from atso_bench.benchmark.task import Reference
 
 VERSION = 2  # of the definitions: raise it, and say so in CHANGELOG, whenever a change here can change a number
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
@@ -283,6 +280,16 @@ def summarise(cases: Mapping[str, Mapping[str, Scores]]) -> dict:
     return {"version": VERSION, "cases": len(cases), "metrics": metrics, "empty": empty}
 
 
+class Truth(Protocol):
+    """What a prediction is held against, as ``task.Reference`` has it."""
+
+    @property
+    def label(self) -> NDArray: ...
+
+    @property
+    def spacing(self) -> tuple[float, ...]: ...
+
+
 class VolumeScores:
     """The scores of many volumes; ``cases``: by case, what `score_case` returned. The first class is the background."""
 
@@ -290,7 +297,7 @@ class VolumeScores:
         self.classes = tuple(classes)
         self.cases: dict[str, dict[str, Scores]] = {}
 
-    def add(self, case_id: str, prediction: NDArray, reference: Reference) -> None:
+    def add(self, case_id: str, prediction: NDArray, reference: Truth) -> None:
         """Score one more case; ``prediction``: integer labels ``(*spatial)`` in the reference's geometry."""
         self.cases[case_id] = score_case(prediction, reference.label, self.classes, reference.spacing, ignore=IGNORE)
 

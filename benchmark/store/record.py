@@ -68,8 +68,8 @@ class Record:
 
     Attributes:
         spec: what was run.
-        track: ``medical`` or ``natural``.
-        metric: the headline metric, ``dice`` or ``miou``.
+        track: the kind of task, ``medical`` or ``natural``.
+        metric: the headline metric, by its name in ``headline.METRICS``.
         score: its value on T.
         classes: names of the evaluated classes.
         cases: case -> class -> scores and counts as ``metrics.score_case`` gives them.
@@ -86,6 +86,7 @@ class Record:
         diagnostics: one entry for each pseudo-labelling (see ``diagnostics.py``).
         warnings: what a reader has to know before believing the score.
         environment: versions, machine, commit, command line.
+        palette: red, green and blue of each class, where the data has its own; records from before have none.
         code: hash of the method's code; empty in records from before there was one.
     """
 
@@ -109,6 +110,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     code: str = ""
+    palette: dict[str, list[int]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

@@ -14,7 +14,7 @@ from atso_bench.benchmark.machine.stopping import Stop
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, hard
-from atso_bench.benchmark.task import Pool, unit
+from atso_bench.benchmark.task import Pool
 from atso_bench.benchmark.training import loop
 from atso_bench.benchmark.training.execution import noticing
 from atso_bench.benchmark.training.labels import as_label, finite
@@ -44,12 +44,14 @@ class Labelling:
         """
         labels, *_ = self.stages.read_labels(folder)
         if missing := [case_id for case_id in self.pool.ids if case_id not in labels]:
-            raise DamagedError(folder / "labels", f"of {len(missing)} {unit(self.means.task)}, {missing[0]} for one")
+            raise DamagedError(
+                folder / "labels", f"of {len(missing)} {self.means.task.metric.cases}, {missing[0]} for one"
+            )
         return labels
 
     def run(self, folder: Path, phase: Phase, stop: Stop) -> tuple[Phase, dict[str, StoredLabel]]:
         """Write the labels of the cases that ``folder`` lacks, and the phase's facts; returns these and all labels."""
-        means, pool, cases = self.means, self.pool, unit(self.means.task)
+        means, pool, cases = self.means, self.pool, self.means.task.metric.cases
         labels, seconds, joules, busy = self.stages.read_labels(folder, means.warn)
         self._check_room(len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {cases}, labelled before an interruption" if labels else ""

@@ -18,7 +18,7 @@ def caveats(frames: Mapping[str, Mapping[str, Any]], release: Mapping[str, int] 
         frames: frame -> facts, as ``write_frame`` gives them.
         release: frames by part of the official release; None if there is none to compare with.
     """
-    return (*_not_official(frames, release or {}), *_shared(frames), *_empty(frames))
+    return (*_not_official(frames, release or {}), *_shared(frames), *empty(frames))
 
 
 def _not_official(frames: Mapping[str, Mapping[str, Any]], release: Mapping[str, int]) -> Iterator[str]:
@@ -39,7 +39,8 @@ def _shared(frames: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield f"training and test share {len(cities)} city folder(s), whose frames may look alike: {_named(cities)}"
 
 
-def _empty(frames: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def empty(frames: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Frames that teach and test nothing, a sentence for each kind."""
     if void := [name for name, fact in frames.items() if fact["evaluated"] == 0]:
         yield f"{len(void)} label(s) have no pixel of an evaluated class: {_named(void)}"
     if flat := [name for name, fact in frames.items() if fact["flat"]]:

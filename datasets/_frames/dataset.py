@@ -1,42 +1,43 @@
-"""Street scenes in the official layout of Cityscapes as a benchmark dataset: parts, preparation and true labels."""
+"""Frames as a benchmark dataset, in whatever layout: parts, preparation and true labels."""
 
 from __future__ import annotations
 
-import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from atso_bench.benchmark.spec import Budget
-from atso_bench.datasets._frames.caveats import caveats
+from atso_bench.datasets._frames.caveats import empty
+from atso_bench.datasets._frames.classes import FrameClasses
 from atso_bench.datasets._frames.decoded import Decoded
-from atso_bench.datasets._frames.on_disk import Listing, list_frames
-from atso_bench.datasets._frames.published import is_published, published_list
+from atso_bench.datasets._frames.on_disk import Listing, role
 from atso_bench.datasets._shared.noted import read_prepared
 from atso_bench.datasets._shared.storage import storage, told
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
-    from atso_bench.datasets._frames.task import CityscapesTask
+    from atso_bench.datasets._frames.task import FramesTask
     from atso_bench.datasets._shared.each import Say
 
-VARIABLE = "CITYSCAPES_DATASET"
-"""The environment variable of cityscapesscripts."""
-PARTS = ("train", "val")
+PACKED = (".zip", ".tar", ".gz", ".tgz")
 
 
-class CityscapesDataset:
-    """Base of the street-scene datasets; a named one sets the class attributes.
+class FramesDataset(ABC):
+    """Base of the datasets of frames; one of them says which files there are and what their labels mean.
 
     ``prepare`` decodes every frame once into a cache that training maps into memory; the identity is the hash of the
-    decoded pixels. The original files are not needed afterwards.
+    decoded pixels. The original files are not needed afterwards. Frames may differ in size.
 
     Args:
-        configuration: protocol of training and inference, one of ``configurations``.
+        configuration: recipe of training and inference, one of ``configurations``; empty for the first.
+
+    Attributes:
+        wanted: what ``prepare`` looks for in a folder, in words.
     """
 
     name: str = ""
@@ -44,46 +45,64 @@ class CityscapesDataset:
     source: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
-    packages: ClassVar[tuple[str, ...]] = ("gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip")
-    track: Literal["medical", "natural"] = "natural"
-    configurations: ClassVar[tuple[str, ...]] = ("512x1024", "unimatch-801", "cps-800")
-    groupings: ClassVar[tuple[str, ...]] = ("frame", "city")
-    release: ClassVar[Mapping[str, int] | None] = None  # frames by part of the official release; None: any number
-    extra: ClassVar[bool] = False  # whether the images of train_extra join R
+    wanted: ClassVar[str] = ""
+    track = "natural"
+    configurations: ClassVar[tuple[str, ...]] = ("512x512",)
+    groupings: ClassVar[tuple[str, ...]] = ("frame",)
+    default_list: str = ""
 
-    def __init__(self, configuration: str = "512x1024") -> None:
+    def __init__(self, configuration: str = "") -> None:
+        configuration = configuration or self.configurations[0]
         if configuration not in self.configurations:
             raise ValueError(f"configuration is one of {', '.join(self.configurations)}, got {configuration!r}")
         self.configuration = configuration
 
     # -- what is there -----------------------------------------------------------------------------------------------
 
+    @property
+    @abstractmethod
+    def how_to_get(self) -> str:
+        """What to do where the data is not there."""
+
+    @abstractmethod
+    def holds(self, source: Path) -> bool:
+        """Whether a folder is in this layout, by a look at a file or two."""
+
+    @abstractmethod
+    def listed(self, source: Path) -> Listing:
+        """The frames of a folder that ``holds`` them."""
+
+    @property
+    def classes(self) -> FrameClasses:
+        """The classes, of a dataset whose data does not name its own."""
+        return FrameClasses.from_json(self._content["classes"])
+
     def find(self) -> Path | None:
-        """The folder of the data: ``CITYSCAPES_DATASET``, else what ``prepare --from`` was given last."""
-        return _named() or (Path(kept) if (kept := self._decoded.memory()["source"]) else None)
+        """The folder of the data: what ``prepare --from`` was given last."""
+        return Path(kept) if (kept := self._decoded.memory()["source"]) else None
 
     def is_ready(self) -> tuple[bool, str]:
         """Whether a run can start, and what to do if it cannot. Looks at folders only, not at frames."""
         found = self.find()
         if found is None:
-            return False, self._how_to_get
+            return False, self.how_to_get
         if str(found) in self._decoded.memory()["prepared"]:
             return True, f"prepared from {found}"
-        if not _is_there(found):
-            return False, f"{found} holds no leftImg8bit; {self._how_to_get}"
+        if not self.holds(found):
+            return False, f"{found} holds no {self.wanted}; {self.how_to_get}"
         return True, f"in {found}; the first run prepares it"
 
     @property
     def pool(self) -> tuple[str, ...]:
-        return self._parts["train"]
+        return self._parts["pool"]
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
-        return self._parts.get("train_extra", ())
+        return self._parts["unlabelled"]
 
     @property
     def test(self) -> tuple[str, ...]:
-        return self._parts["val"]
+        return self._parts["test"]
 
     @cached_property
     def identity(self) -> str:
@@ -94,21 +113,17 @@ class CityscapesDataset:
     @cached_property
     def caveats(self) -> tuple[str, ...]:
         """What the reader of a record has to know about the data; empty before it is prepared."""
-        return (*caveats(self._frames, self.release), *self._content["notes"]) if self._found else ()
+        return (*self.caveats_of(self._frames), *self._content["notes"]) if self._found else ()
 
-    @property
-    def default_list(self) -> str:
-        """The published list of the configuration's protocol, empty without one."""
-        from atso_bench.datasets._frames.recipes import PROTOCOLS
-
-        protocol = PROTOCOLS.get(self.configuration)
-        return protocol.labelled if protocol else ""
+    def caveats_of(self, frames: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+        """The same from the facts of each frame, as ``write_frame`` gives them."""
+        return empty(frames)
 
     def group(self, case_id: str, by: str = "") -> str:
-        """The frame itself, or its city; see ``Dataset.group``."""
+        """The frame itself; see ``Dataset.group``."""
         if by not in ("", *self.groupings):
             raise ValueError(f"{self.name} is split by one of {', '.join(self.groupings)}, got {by!r}")
-        return case_id.split("_")[0] if by == "city" else case_id
+        return case_id
 
     def content(self, case_id: str) -> str:
         """Hash of the frame's pixels; prepares if that has not been done. See ``Dataset.content``."""
@@ -126,19 +141,8 @@ class CityscapesDataset:
         return {**recipe, "weights": str(Path(weights).absolute()), "weights_sha256": file_hash(weights)}
 
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
-        """The training frames that a published list labels, in its order; see ``published_list``.
-
-        Raises:
-            LookupError: if there is no such list.
-            ValueError: if this data does not hold its frames.
-        """
-        ids = published_list(name, fraction)
-        if missing := sorted(set(ids) - set(self.pool)):
-            raise ValueError(
-                f"{name}'s list of {len(ids)} frames does not fit {self.find()}: {len(missing)} of them are not in its "
-                f"train part, as {missing[0]}; the list is for the official Cityscapes"
-            )
-        return ids
+        """See ``Dataset.published``; there is none."""
+        raise LookupError(f"{self.name} has no published list {name!r}; give a file: --split-list labelled=FILE")
 
     # -- preparation -------------------------------------------------------------------------------------------------
 
@@ -146,7 +150,7 @@ class CityscapesDataset:
         """Check every file and decode it, as far as that is not done yet; returns a line for each thing done.
 
         Args:
-            source: folder with ``leftImg8bit`` and ``gtFine``; None for the one that ``find`` gives.
+            source: folder of the frames; None for the one that ``find`` gives.
             say: called with a line now and then while something takes long.
 
         Raises:
@@ -155,12 +159,9 @@ class CityscapesDataset:
         """
         self._forget()
         given = None if source is None else Path(source).absolute()
-        named = _named()
-        if given is not None and named and named != given:
-            raise ValueError(f"{VARIABLE} is {named} and goes before --from {given}; unset it, or set it to {given}")
         chosen = given or self.find()
         if chosen is None:
-            raise FileNotFoundError(f"there is no {self.name}; {self._how_to_get}")
+            raise FileNotFoundError(f"there is no {self.name}; {self.how_to_get}")
         notes = []
         found = self._find_prepared(chosen)
         if found is not None and (wrong := self._decoded.doubts(found, chosen, self._listing(chosen), say)):
@@ -188,32 +189,45 @@ class CityscapesDataset:
 
         Raises:
             FileNotFoundError: if it does not exist.
-            ValueError: if it is not in the official layout at all.
+            ValueError: if it is not in the layout at all.
         """
         if not source.exists():
-            hint = f"correct or unset {VARIABLE}" if source == _named() else self._how_to_get
-            raise FileNotFoundError(f"{source} does not exist; {hint}")
-        if not _is_there(source):
-            near = next((folder for folder in (source.parent, *sorted(source.glob("*/"))) if _is_there(folder)), None)
-            zips = [source.name] if source.suffix == ".zip" else sorted(path.name for path in source.glob("*.zip"))
-            hint = f"give {near}" if near else f"unpack {', '.join(zips)} there" if zips else self._how_to_get
-            raise ValueError(f"{source} holds no leftImg8bit/train/CITY/*.png with gtFine beside it; {hint}")
-        return list_frames(source, self._wanted)
+            raise FileNotFoundError(f"{source} does not exist; {self.if_gone(source)}")
+        if not self.holds(source):
+            raise ValueError(f"{source} holds no {self.wanted}; {self._hint(source)}")
+        return self.listed(source)
+
+    def if_gone(self, source: Path) -> str:
+        """What to do where the folder is not there any more."""
+        return self.how_to_get
+
+    def _hint(self, source: Path) -> str:
+        """Where the frames may be instead."""
+        near = (source.parent, *sorted(source.glob("*/")), *sorted(source.glob("*/*/")))
+        if found := next((folder for folder in near if self.holds(folder)), None):
+            return f"give {found}"
+        zips = (
+            [source.name]
+            if source.suffix in PACKED
+            else sorted(path.name for path in source.glob("*") if path.suffix in PACKED)
+        )
+        return f"unpack {', '.join(zips)} there" if zips else self.how_to_get
 
     # -- what a run asks for -----------------------------------------------------------------------------------------
 
     def task(
         self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
-    ) -> CityscapesTask:
+    ) -> FramesTask:
         """Make the task that S allows; see ``Dataset.task``."""
         from atso_bench.datasets._frames.opened import FrameLabels, Frames
-        from atso_bench.datasets._frames.task import CityscapesTask
+        from atso_bench.datasets._frames.task import FramesTask
 
         self.ready()
         self._known(labelled, (*self.pool, *self.test), "labelled")
         self._known(visible, self._frames, "visible")
         visible, labelled = sorted(visible), sorted(labelled)
-        return CityscapesTask(
+        return FramesTask(
+            classes=self.classes,
             configuration=self.configuration,
             budget=budget,
             overrides=overrides,
@@ -222,8 +236,12 @@ class CityscapesDataset:
             visible={name: self._frames[name]["image"] for name in visible},
             labelled={name: self._frames[name]["label"] for name in labelled},
             unlabelled=len(set(visible) - set(labelled)),
-            listed=is_published(labelled),
+            listed=self.is_published(labelled),
         )
+
+    def is_published(self, labelled: Sequence[str]) -> bool:
+        """Whether these are the frames that a published list of the protocol labels."""
+        return False
 
     def reference(self, case_id: str) -> Reference:
         """True labels in the original geometry; see ``Dataset.reference``."""
@@ -252,17 +270,6 @@ class CityscapesDataset:
     def _decoded(self) -> Decoded:
         return Decoded(self.name, storage())
 
-    @property
-    def _wanted(self) -> tuple[str, ...]:
-        return (*PARTS, "train_extra") if self.extra else PARTS
-
-    @property
-    def _how_to_get(self) -> str:
-        return (
-            f"get it from {self.source} (an account is needed): csDownload -d FOLDER {' '.join(self.packages)}, "
-            f"unpack the archives there, then: atso-bench prepare {self.name} --from FOLDER, or set {VARIABLE}=FOLDER"
-        )
-
     def _forget(self) -> None:
         for cached in ("_found", "_content", "_parts", "identity", "caveats"):
             self.__dict__.pop(cached, None)
@@ -278,7 +285,7 @@ class CityscapesDataset:
 
     def _listing(self, source: Path) -> Listing | None:
         """The frames in ``source``; None if it was taken away."""
-        return self._list(source) if _is_there(source) else None
+        return self._list(source) if self.holds(source) else None
 
     @property
     def _folder(self) -> Path:
@@ -297,17 +304,17 @@ class CityscapesDataset:
 
     @cached_property
     def _parts(self) -> dict[str, tuple[str, ...]]:
-        """Frame ids by part, from the prepared data or, before that, from the names of the files."""
+        """Frame ids by what they are for, from the prepared data or, before that, from the names of the files."""
         if self._found is not None:
             pairs = [(name, fact["part"]) for name, fact in self._frames.items()]
         else:
             source = self.find()
             if source is None:
-                raise FileNotFoundError(f"there is no {self.name}; {self._how_to_get}")
+                raise FileNotFoundError(f"there is no {self.name}; {self.how_to_get}")
             pairs = [(frame.id, frame.part) for frame in self._list(source).frames]
-        parts: dict[str, list[str]] = {part: [] for part in self._wanted}
+        parts: dict[str, list[str]] = {"pool": [], "test": [], "unlabelled": []}
         for name, part in pairs:
-            parts[part].append(name)
+            parts[role(part)].append(name)
         return {part: tuple(sorted(names)) for part, names in parts.items()}
 
     def _known(self, names: Sequence[str], among: Iterable[str], what: str) -> None:
@@ -315,13 +322,3 @@ class CityscapesDataset:
         if unknown := sorted(set(names) - candidates):
             shown = ", ".join(unknown[:8])
             raise ValueError(f"{what} frame(s) {shown} are not among {self.name}'s {len(candidates)} candidates")
-
-
-def _named() -> Path | None:
-    """The folder that the environment names."""
-    named = os.environ.get(VARIABLE)
-    return Path(named).expanduser().absolute() if named else None
-
-
-def _is_there(source: Path) -> bool:
-    return next(source.glob("leftImg8bit/*/*/*.png"), None) is not None

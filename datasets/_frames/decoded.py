@@ -1,4 +1,4 @@
-"""Decoded frames on disk, made once from PNG files and found again by what the files look like."""
+"""Decoded frames on disk, made once from image files and found again by what the files look like."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.store.files import write_json
-from atso_bench.datasets._frames.caveats import looks_like_train_ids
-from atso_bench.datasets._frames.on_disk import Listing, is_whole, raw_hash, write_frame
-from atso_bench.datasets._shared.hidden import hidden
+from atso_bench.datasets._frames.on_disk import Listing, is_whole, raw_hash, role, write_frame
 from atso_bench.datasets._shared.near import near_copies
 from atso_bench.datasets._shared.noted import read_noted, write_noted
 from atso_bench.datasets._shared.storage import Storage, locked, new_folder
@@ -84,7 +83,7 @@ class Decoded:
         return target
 
     def doubts(self, folder: Path, source: Path, listing: Listing | None, say: Say | None = None) -> str:
-        """Why a prepared folder has to be made again; empty if it need not. Reads every decoded and every PNG file.
+        """Why a prepared folder has to be made again; empty if it need not. Reads every file.
 
         Files are found again by path, size and time. A damaged disk changes none of them, and what is damaged is
         forgotten here, so that ``find`` does not find it.
@@ -98,7 +97,7 @@ class Decoded:
         why = f"{len(wrong)} decoded frame(s) are damaged, as {wrong[0]}" if wrong else ""
         if not why and listing is not None:
             known = [entry["raw"] for entry in self.memory()["prepared"].values() if entry["key"] == folder.name]
-            hashes = each(raw_hash, listing.frames, listing.raw_bytes, "verify PNG files", say)
+            hashes = each(raw_hash, listing.frames, listing.raw_bytes, "verify original files", say)
             why = "" if digest(hashes) in known else f"files in {source} have changed and kept their sizes and times"
         if why:
             with locked(self.home / ".lock"):
@@ -118,7 +117,7 @@ class Decoded:
                 write_json(self.home / "source.json", {**self.memory(), "source": str(source)})
 
     def _decode(self, source: Path, listing: Listing, say: Say | None) -> tuple[Path, str]:
-        """The new folder, and the hash of all PNG files."""
+        """The new folder, and the hash of all original files."""
         from atso_bench.datasets._shared.each import each
 
         staging = self.home / "decoding"
@@ -127,7 +126,7 @@ class Decoded:
             self._check_disk(listing)
             for kind in ("images", "labels"):
                 (folder / kind).mkdir()
-            write = partial(write_frame, folder=folder)
+            write = partial(write_frame, folder=folder, reader=listing.reader)
             facts = each(write, listing.frames, listing.raw_bytes, "check and decode", say)
             problems = [*listing.problems, *(problem for fact in facts for problem in fact.get("problems", ()))]
             frames = {frame.id: fact for frame, fact in zip(listing.frames, facts, strict=True)}
@@ -136,23 +135,23 @@ class Decoded:
             if problems:
                 listed = "\n  ".join(problems)
                 raise ValueError(f"{source} has {len(problems)} problem(s):\n  {listed}")
-            for part in ("train", "val"):
-                if not any(fact["evaluated"] for fact in facts if fact["part"] == part):
-                    raise ValueError(
-                        f"{source}: no label of {part} has a pixel of an evaluated class; are they label ids?"
-                    )
+            _check_counted(source, facts, listing.reader.hint)
             smalls = {frame.id: fact.pop("small") for frame, fact in zip(listing.frames, facts, strict=True)}
-            notes += near_copies(smalls, divisible(partial(_part, frames), str))
-            raw, ids = digest([fact.pop("raw") for fact in facts]), [fact.pop("ids") for fact in facts]
-            notes += hidden(sorted(source.glob("*/*/*/")), ".png")
-            notes += looks_like_train_ids([each for each in ids if each is not None])
-            identity = digest(frames)
-            content = {"format": FORMAT, "identity": identity, "frames": frames, "notes": notes}
+            notes += near_copies(smalls, divisible(partial(_part, frames), partial(_group, frames)))
+            raw, remarks = digest([fact.pop("raw") for fact in facts]), [fact.pop("remark") for fact in facts]
+            notes += listing.reader.notes(source, remarks)
+            identity, more = digest(frames), {}
+            if listing.classes is not None:
+                identity, more = digest([frames, listing.classes.names]), {"classes": listing.classes.to_json()}
+            content = {"format": FORMAT, "identity": identity, "frames": frames, "notes": notes, **more}
             write_noted(folder / "prepared.json", content)
         name = f"{identity}-{FORMAT}"
         made = [root / self.name / name for root in self.storage.prepared]
         there = next((folder for folder in made if _whole(folder)), None)
         if there is not None:  # the files changed, but not what they hold
+            if read_noted(there / "prepared.json") != content:  # but what is told of it, such as colours
+                with contextlib.suppress(OSError):
+                    write_noted(there / "prepared.json", content)
             shutil.rmtree(staging)
             return there, raw
         target = self.home / name
@@ -176,11 +175,23 @@ def _is_whole(item: tuple[str, dict[str, Any]], folder: Path) -> bool:
 def _twins(frames: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Frames with the same pixels: problems, and notes."""
     content = {name: fact["image"] for name, fact in frames.items()}
-    return twins(content, partial(_part, frames), str, "remove all but one")
+    return twins(content, partial(_part, frames), partial(_group, frames), "remove all but one")
+
+
+def _check_counted(source: Path, facts: Sequence[dict[str, Any]], hint: str) -> None:
+    """Refuse a part whose labels say nothing."""
+    parts = [fact["part"] for fact in facts if fact["evaluated"] is not None]
+    for part in dict.fromkeys(parts):
+        if not any(fact["evaluated"] for fact in facts if fact["part"] == part):
+            raise ValueError(f"{source}: no label of {part} has a pixel of an evaluated class; {hint}")
 
 
 def _part(frames: dict[str, dict[str, Any]], name: str) -> str:
-    return {"train": "pool", "val": "test"}.get(frames[name]["part"], "unlabelled")
+    return role(frames[name]["part"])
+
+
+def _group(frames: dict[str, dict[str, Any]], name: str) -> str:
+    return str(frames[name].get("group", name))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,27 +1,62 @@
-"""Street-scene frames in the official layout of Cityscapes: which there are, and what one decoding of each shows."""
+"""Frames on disk, in whatever layout: which files there are, and what one decoding of each shows."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from atso_bench.benchmark.reading.image_files import PACKED
-from atso_bench.benchmark.scoring.label_tables import FRAME, IMAGE, KINDS, TRAIN_IDS, UNKNOWN, VOID, expected, train_ids
 from atso_bench.benchmark.spec import digest
+from atso_bench.benchmark.task import IGNORE
+from atso_bench.datasets._frames.classes import FrameClasses
 from atso_bench.datasets._shared.near import thumbnail
 from atso_bench.datasets._shared.noted import sha256
 
-_GREY, _RGB = (8, 0), (8, 2)  # PNG's bit depth and colour type
-_OTHERS = ("polygons.json", "instanceIds.png", "instanceTrainIds.png", "color.png")
-"""What Cityscapes has beside the label images, and what they can be made of or mistaken for."""
-_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+ROLES = {"train": "pool", "val": "test", "test": "test"}
+"""What the frames of a part are for; those of any other part have no label."""
+
+
+def role(part: str) -> str:
+    """``pool``, ``test`` or ``unlabelled``."""
+    return ROLES.get(part, "unlabelled")
+
+
+class Reader(Protocol):
+    """How the files of a dataset are read; it goes to other processes with each frame."""
+
+    @property
+    def hint(self) -> str:
+        """What may be wrong where no pixel of a part has a class."""
+        ...
+
+    def pixels(self, path: Path) -> int:
+        """Height times width of an image, by its header; 0 if that cannot be read."""
+        ...
+
+    def image(self, path: Path) -> NDArray[np.uint8] | str:
+        """RGB ``(H, W, 3)``, or what is wrong with the file and what to do."""
+        ...
+
+    def mask(self, path: Path) -> NDArray | str:
+        """The values of a mask ``(H, W)``, or what is wrong with the file and what to do."""
+        ...
+
+    def classes(self, path: Path, mask: NDArray) -> NDArray[np.uint8] | str:
+        """The class of each pixel, ``IGNORE`` where nothing counts, or what is wrong with the values."""
+        ...
+
+    def remark(self, frame: Frame, mask: NDArray | None) -> Any:
+        """What ``notes`` needs to know of a sound frame."""
+        ...
+
+    def notes(self, source: Path, remarks: Sequence[Any]) -> list[str]:
+        """What may be right but ought to be known, given the remark on each frame."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,9 +64,10 @@ class Frame:
     """Files of one frame; ``label`` is None where there is none to expect.
 
     Attributes:
-        id: ``<city>_<sequence>_<frame>``.
-        part: ``train``, ``val`` or ``train_extra``.
-        root: the folder that holds ``leftImg8bit`` and ``gtFine``.
+        id: the name of the case.
+        part: the part of the dataset, see ``ROLES``.
+        root: the folder that holds the files, perhaps in folders of it.
+        more: what else to keep of it: ``city``; or ``group``, which a split never divides.
     """
 
     id: str
@@ -39,10 +75,7 @@ class Frame:
     root: Path
     image: Path
     label: Path | None = None
-
-    @property
-    def city(self) -> str:
-        return self.id.split("_")[0]
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -56,16 +89,23 @@ class Listing:
     Attributes:
         frames: sorted by part and id.
         problems: what is wrong with the names, and what to do.
+        reader: how the files are read.
+        classes: those that the data itself names; None where the dataset's own file has them.
+        told: what a description beside the frames says; prepared data is made again when it changes.
     """
 
     frames: tuple[Frame, ...]
     problems: tuple[str, ...]
+    reader: Reader
+    classes: FrameClasses | None = None
+    told: Any = None
 
     @property
     def fingerprint(self) -> str:
         """Hash of path, size and time of every file, wherever the folder lies; and of what is wrong with the names."""
         files = [(frame.root, path) for frame in self.frames for path in frame.files]
-        return digest([[[_short(path, root), *_stamp(path)] for root, path in files], self.problems])
+        more = [] if self.told is None else [self.told]
+        return digest([[[short(path, root), *_stamp(path)] for root, path in files], self.problems, *more])
 
     @property
     def raw_bytes(self) -> int:
@@ -74,73 +114,62 @@ class Listing:
     @property
     def decoded_bytes(self) -> int:
         """What the frames take decoded: three bytes by pixel of an image, one by pixel of a label."""
-        planes = (3 if frame.label is None else 4 for frame in self.frames)
-        found = zip(self.frames, planes, strict=True)
-        sizes = ((header(frame.image), count) for frame, count in found if not _too_large(frame.image))
-        return sum(size[0] * size[1] * count for size, count in sizes if size)
+        return sum(self.reader.pixels(frame.image) * (3 if frame.label is None else 4) for frame in self.frames)
 
 
-def list_frames(root: Path, parts: Sequence[str]) -> Listing:
-    """The frames of ``parts``; those of ``train`` and ``val`` have labels, any other part has none."""
-    frames: list[Frame] = []
-    problems: list[str] = []
-    for part in parts:
-        images = _by_frame(root / "leftImg8bit" / part, (IMAGE,), problems)
-        problems += _stray_images(root, part)
-        if not images:
-            problems.append(f"leftImg8bit/{part}: no frame; expected leftImg8bit/{part}/CITY/CITY_000000_000000{IMAGE}")
-        if part not in ("train", "val"):
-            frames += [Frame(name, part, root, image) for name, image in images.items()]
-            continue
-        if images and not (root / "gtFine" / part).is_dir():
-            problems.append(f"gtFine/{part} is missing; unpack gtFine_trainvaltest.zip there")
-            continue
-        labels = _by_frame(root / "gtFine" / part, KINDS, problems)
-        frames += [Frame(name, part, root, images[name], labels[name]) for name in images if name in labels]
-        problems += _unpaired(root, part, images, labels)
+def twice(frames: Iterable[Frame]) -> Iterator[str]:
+    """Frames that are in two parts, a line each."""
     seen: dict[str, Frame] = {}
     for frame in frames:
         first = seen.setdefault(frame.id, frame)
         if first is not frame:
-            problems.append(
-                f"{_short(frame.image, root)}: frame {frame.id} is also in {first.part}; remove one of the two"
-            )
-    return Listing(tuple(frames), tuple(problems))
+            file = short(frame.image, frame.root)
+            yield f"{file}: frame {frame.id} is also in {first.part}; remove one of the two"
 
 
-def write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
+def write_frame(frame: Frame, folder: Path, reader: Reader) -> dict[str, Any]:
     """Decode a frame once, check it, and write ``images/ID.npy`` ``(H, W, 3)`` and ``labels/ID.npy`` ``(H, W)``, uint8.
 
     Returns:
-        ``{"problems": [...]}`` with what is wrong and what to do, or the facts of a sound frame: ``part``, ``city``,
-        ``size`` [H, W], content hashes ``image`` and ``label``, ``evaluated`` (pixels of evaluated classes, None
-        without a label), ``flat`` (the image has one colour throughout), and for the preparation alone ``raw`` (hash of
-        the PNG files), ``ids`` (the highest label id; None without label ids) and ``small`` (`thumbnail`).
+        ``{"problems": [...]}`` with what is wrong and what to do, or the facts of a sound frame: ``part``, what
+        ``Frame.more`` has, ``size`` [H, W], content hashes ``image`` and ``label``, ``evaluated`` (pixels that count,
+        None without a label), ``flat`` (the image has one colour throughout), and for the preparation alone ``raw``
+        (hash of the files), ``remark`` (the reader's) and ``small`` (`thumbnail`).
     """
-    image = _decode(frame.image, _RGB)
-    label = None if frame.label is None else _decode(frame.label, _GREY)
-    ids = None
+    image = reader.image(frame.image)
+    mask = None if frame.label is None else reader.mask(frame.label)
     problems = [
-        f"{_short(path, frame.root)}: {array}"
-        for path, array in zip(frame.files, (image, label), strict=False)
+        f"{short(path, frame.root)}: {array}"
+        for path, array in zip(frame.files, (image, mask), strict=False)
         if isinstance(array, str)
     ]
-    if isinstance(label, np.ndarray) and frame.label is not None:
-        size = image.shape[:2] if isinstance(image, np.ndarray) else label.shape
-        wrong = _label_problems(label, frame.label.name, size)
-        problems += [f"{_short(frame.label, frame.root)}: {text}" for text in wrong]
-        ids = None if frame.label.name.endswith(TRAIN_IDS) else int(label.max())
-        label = train_ids(frame.label.name)[label].astype(np.uint8)
-    if problems or isinstance(image, str) or isinstance(label, str):
+    label = None
+    if isinstance(mask, np.ndarray) and frame.label is not None:
+        label = reader.classes(frame.label, mask)
+        size = image.shape[:2] if isinstance(image, np.ndarray) else mask.shape
+        problems += [f"{short(frame.label, frame.root)}: {text}" for text in _label_problems(mask, label, size)]
+    if problems or isinstance(image, str) or isinstance(mask, str) or isinstance(label, str):
         return {"problems": problems}
-    facts: dict[str, Any] = {"part": frame.part, "city": frame.city, "size": list(image.shape[:2])}
+    facts: dict[str, Any] = {"part": frame.part, **frame.more, "size": list(image.shape[:2])}
     facts |= {"image": content_of(image), "label": None, "evaluated": None, "flat": bool((image == image[0, 0]).all())}
-    facts |= {"raw": raw_hash(frame), "ids": ids, "small": thumbnail(image.transpose(2, 0, 1))}
+    facts |= {
+        "raw": raw_hash(frame),
+        "remark": reader.remark(frame, mask),
+        "small": thumbnail(image.transpose(2, 0, 1)),
+    }
     np.save(folder / "images" / f"{frame.id}.npy", image)
     if label is not None:
         np.save(folder / "labels" / f"{frame.id}.npy", label)
-        facts |= {"label": content_of(label), "evaluated": int((label != VOID).sum())}
+        facts |= {"label": content_of(label), "evaluated": int((label != IGNORE).sum())}
     return facts
+
+
+def _label_problems(mask: NDArray, label: NDArray | str, size: tuple[int, ...]) -> Iterator[str]:
+    if mask.shape != size:
+        have, want = (f"{width}x{height}" for height, width in (mask.shape, size))
+        yield f"the label has {have} pixels, its image {want}; export the label again in the image's size"
+    if isinstance(label, str):
+        yield label
 
 
 def raw_hash(frame: Frame) -> str:
@@ -159,117 +188,16 @@ def is_whole(name: str, fact: Mapping[str, Any], folder: Path) -> bool:
         return False
 
 
-def header(path: Path) -> tuple[int, int, int, int] | None:
-    """Width, height, bit depth and colour type of a PNG file; None if it is not one."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(26)
-    except OSError:
-        return None
-    if len(start) < 26 or start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR":
-        return None
-    width, height, depth, colour = struct.unpack(">IIBB", start[16:])
-    return width, height, depth, colour
+def content_of(array: np.ndarray) -> str:
+    """Hash of shape and pixels."""
+    whole = hashlib.sha256(repr(array.shape).encode())
+    whole.update(np.ascontiguousarray(array).data)
+    return whole.hexdigest()[:32]
 
 
-def _decode(path: Path, wanted: tuple[int, int]) -> np.ndarray | str:
-    """The pixels, or what is wrong with the file. Bit depth is read from the file: Pillow scales what it opens."""
-    from PIL import Image
-
-    found = header(path)
-    if found is None:
-        return "it is missing or no PNG file; download or export it again"
-    if found[2:] != wanted:
-        have, want = (f"{depth}-bit {_COLOURS.get(colour, 'unknown')}" for depth, colour in (found[2:], wanted))
-        return f"it is {have}, expected {want}; export it again as {want} PNG"
-    if _too_large(path):
-        return f"its header promises {found[0]:,} x {found[1]:,} pixels, which the file cannot hold; export it again"
-    try:
-        data = io.BytesIO(path.read_bytes())
-        with Image.open(data, formats=["PNG"]) as checked:
-            checked.verify()  # the checksums; without them some flipped bits decode to wrong pixels
-        data.seek(0)
-        with Image.open(data, formats=["PNG"]) as opened:
-            return np.array(opened)
-    except Exception as error:
-        return f"it cannot be read ({str(error).strip() or type(error).__name__}); download or export it again"
-
-
-def _too_large(path: Path) -> bool:
-    found = header(path)
-    return found is not None and found[0] * found[1] > PACKED * path.stat().st_size
-
-
-def _label_problems(label: np.ndarray, name: str, size: tuple[int, ...]) -> Iterator[str]:
-    if label.shape != size:
-        have, want = (f"{width}x{height}" for height, width in (label.shape, size))
-        yield f"the label has {have} pixels, its image {want}; export the label again in the image's size"
-    found = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
-    unknown = found[train_ids(name)[found] == UNKNOWN].tolist()
-    if unknown:
-        shown = ", ".join(map(str, unknown[:6])) + (" ..." if len(unknown) > 6 else "")
-        yield f"values {shown} are not in cityscapesscripts' table ({expected(name)}); export the label again"
-
-
-def _unpaired(root: Path, part: str, images: Mapping[str, Path], labels: Mapping[str, Path]) -> Iterator[str]:
-    bare = [name for name in images if name not in labels]
-    others = _other_kinds(root, part, bare)
-    if others:
-        make = f", or make *{KINDS[1]} of the polygons: CITYSCAPES_DATASET={root} csCreateTrainIdLabelImgs"
-        yield (
-            f"gtFine/{part}: {len(others)} of {len(images)} images have {_ending(others.values())} and no label image; "
-            f"unpack gtFine_trainvaltest.zip there, which has *{KINDS[0]}{make * (_OTHERS[0] in others.values())}"
-        )
-    for name in sorted((images.keys() ^ labels.keys()) - others.keys()):
-        city = name.split("_")[0]
-        if name in images:
-            label = f"gtFine/{part}/{city}/{name}{KINDS[0]}"
-            yield f"{_short(images[name], root)}: it has no label; add {label}, or remove the image"
-        else:
-            image = f"leftImg8bit/{part}/{city}/{name}{IMAGE}"
-            yield f"{_short(labels[name], root)}: it has no image; add {image}, or remove the label"
-
-
-def _other_kinds(root: Path, part: str, names: Sequence[str]) -> dict[str, str]:
-    """Of frames without a label image, those that have polygons or another picture of their labels: its ending."""
-    found = {}
-    for name in names:
-        stem = root / "gtFine" / part / name.split("_")[0] / f"{name}_gtFine_"
-        there = [kind for kind in _OTHERS if stem.with_name(f"{stem.name}{kind}").is_file()]
-        if there:
-            found[name] = there[0]
-    return found
-
-
-def _ending(kinds: Iterable[str]) -> str:
-    return " or ".join(f"*_gtFine_{kind}" for kind in dict.fromkeys(kinds))
-
-
-def _by_frame(folder: Path, endings: Sequence[str], problems: list[str]) -> dict[str, Path]:
-    """Frame id -> file, the first of ``endings`` where there are several; adds what is wrong with names."""
-    found: dict[str, Path] = {}
-    for ending in endings:
-        for path in sorted(folder.glob(f"*/[!.]*{ending}")):  # "._" files are what a Mac adds to archives
-            name, city = path.name.removesuffix(ending), path.parent.name
-            short = f"{folder.parent.name}/{folder.name}/{city}/{path.name}"
-            if not FRAME.fullmatch(name):
-                problems.append(f"{short}: the name is not CITY_SEQUENCE_FRAME{ending}; rename the file")
-            elif name.split("_")[0] != city:
-                problems.append(f"{short}: its name says {name.split('_')[0]}, its folder {city}; move or rename it")
-            elif name not in found:
-                found[name] = path
-    return dict(sorted(found.items()))
-
-
-def _stray_images(root: Path, part: str) -> list[str]:
-    """Images that would be left out without a word because they are called otherwise."""
-    images = (path for path in sorted((root / "leftImg8bit" / part).glob("*/*.*")) if not path.name.startswith("."))
-    stray = [path for path in images if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
-    return [
-        f"{_short(path, root)}: the name does not end in {IMAGE}; rename it, or save it as PNG"
-        for path in stray
-        if not path.name.endswith(IMAGE)
-    ]
+def short(path: Path, root: Path) -> str:
+    """The path as messages have it, from the dataset's folder on."""
+    return path.relative_to(root).as_posix()
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -278,14 +206,3 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:  # a link that leads nowhere; decoding says so
         return -1, -1
     return status.st_size, status.st_mtime_ns
-
-
-def content_of(array: np.ndarray) -> str:
-    """Hash of shape and pixels."""
-    whole = hashlib.sha256(repr(array.shape).encode())
-    whole.update(np.ascontiguousarray(array).data)
-    return whole.hexdigest()[:32]
-
-
-def _short(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

@@ -146,8 +146,14 @@ _CITYSCAPES: dict[str, Any] = {
     "clip": None,
     "mirror": False,
 }
+_PHOTOS = {
+    **_CITYSCAPES,
+    "ohem_threshold": None,
+}  # hard examples are mined on street scenes alone, by the protocols too
 CONFIGURATIONS: dict[str, Mapping[str, Any]] = {
     "512x1024": _CITYSCAPES,
+    "512x512": {**_PHOTOS, "patch": [512, 512]},
+    "321x321": {**_PHOTOS, "patch": [321, 321]},
     **{name: protocol.recipe for name, protocol in PROTOCOLS.items()},
 }
 _CPU = {"encoder": "resnet18", "decoder": 64, "weights": "none", "patch": [128, 128], "evaluation": "whole", "batch": 4}

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from cityscapesscripts.helpers.labels import name2label
 from torch import Tensor, nn
 
-from atso_bench.benchmark.scoring.label_tables import CLASSES
+from atso_bench.benchmark.scoring.headline import MIOU
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import Draw, Image, Labels, Pool
 from atso_bench.benchmark.training.labels import largest
+from atso_bench.datasets._frames.classes import CITYSCAPES, FrameClasses
 from atso_bench.datasets._frames.draws import MEAN, STD, FrameDraw
 from atso_bench.datasets._frames.inference import predict_frame
 from atso_bench.datasets._frames.loss import StreetLoss
@@ -38,20 +38,21 @@ logits = network((image - torch.tensor(model["mean"])) / torch.tensor(model["std
 """
 
 
-class CityscapesTask:
-    """See ``Task``; the arguments come from ``CityscapesDataset.task``.
+class FramesTask:
+    """See ``Task``; the arguments come from ``FramesDataset.task``.
 
     Attributes:
         street: the recipe's fields that only this track has.
+        described: the classes with their numbers and colours.
     """
 
-    track: Literal["medical", "natural"] = "natural"
-    metric: Literal["dice", "miou"] = "miou"
-    classes = CLASSES
+    track = "natural"
+    metric = MIOU
 
     def __init__(
         self,
         *,
+        classes: FrameClasses,
         configuration: str,
         budget: Budget,
         overrides: Mapping[str, Any],
@@ -62,13 +63,20 @@ class CityscapesTask:
         unlabelled: int,
         listed: bool,
     ) -> None:
-        self.configuration = configuration
+        self.described, self.classes, self.configuration = classes, classes.names, configuration
         self.images, self.labels = images, labels
         self.recipe, self.street = recipes(configuration, budget, overrides)
-        self._data = [dict(visible), dict(labelled)]
+        self._data: list[Any] = [dict(visible), dict(labelled)]
+        if classes.names != CITYSCAPES.names:  # whose phases were stored before there were others
+            self._data.append(classes.names)
         self._protocol = differences(
             configuration, self.recipe, self.street, budget, len(labelled), unlabelled, listed=listed
         )
+
+    @property
+    def palette(self) -> dict[str, tuple[int, int, int]]:
+        """The dataset's own colours by class; empty where it has none."""
+        return dict(zip(self.classes, self.described.palette, strict=False))
 
     @cached_property
     def identity(self) -> str:
@@ -112,7 +120,7 @@ class CityscapesTask:
         return strong_crops(image)
 
     def predict(self, model: nn.Module, image: Image, device: torch.device, *, mirror: bool) -> Tensor:
-        """Logits ``(19, H, W)`` at full resolution on ``device``."""
+        """Logits ``(K, H, W)`` at full resolution on ``device``."""
         sliding = self.street.evaluation == "sliding"
         return predict_frame(
             model,
@@ -129,7 +137,7 @@ class CityscapesTask:
         yield self.predict(model, image, device, mirror=mirror)
 
     def restore(self, image: Image, logits: Tensor | Iterable[Tensor]) -> np.ndarray:
-        """Train ids ``(H, W)``; the geometry is the original one."""
+        """Classes ``(H, W)``; the geometry is the original one."""
         return largest(logits if isinstance(logits, Tensor) else torch.cat(list(logits), 1))
 
     def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
@@ -153,8 +161,8 @@ class CityscapesTask:
             "std": [[[255 * value]] for value in STD],
             "multiple": MULTIPLE,  # pad height and width to multiples of it
             "classes": [
-                {"train_id": index, "label_id": name2label[name].id, "name": name}
-                for index, name in enumerate(self.classes)
+                {"train_id": index, "label_id": value, "name": name}
+                for index, (name, value) in enumerate(zip(self.classes, self.described.ids, strict=True))
             ],
             "inference": self.street.inference,
             "example": _example(Path()).splitlines(),  # for someone who is in the folder, wherever it is then

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class NnunetDataset:
     source: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
-    track: Literal["medical", "natural"] = "medical"
+    track = "medical"
     configurations: ClassVar[tuple[str, ...]] = ("2d", "3d_fullres")
     groupings: ClassVar[tuple[str, ...]] = ("patient",)
     default_list: str = ""

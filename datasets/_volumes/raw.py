@@ -10,17 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from atso_bench.benchmark.reading.masks import TIFFS, spacing_file
 from atso_bench.benchmark.reading.user_files import check_name
+from atso_bench.datasets._shared.apart import drawn_test
+from atso_bench.datasets._shared.names import name_problems
 from atso_bench.datasets._shared.noted import read_noted, sha256, write_noted
 from atso_bench.datasets._volumes.description import class_names, listed_files, read_description
-from atso_bench.datasets._volumes.names import name_problems
 from atso_bench.datasets._volumes.patients import patient_problems, read_patients
-
-TEST_PERCENT = 20
-TEST_SEED = 20200317
 
 
 @dataclass(frozen=True)
@@ -97,19 +93,17 @@ class RawDataset:
         """T: the own labelled test set, else a fifth of the labelled cases; drawn by group, the same for all seeds."""
         if self.own_test:
             return tuple(sorted(self.own_test))
-        by_group: dict[str, list[str]] = {}
-        for name in sorted(self.labelled):
-            by_group.setdefault(self.group(name), []).append(name)
-        if len(by_group) < 2:
-            found = f"{self.folder} has {len(by_group)} labelled case(s) or patient(s)"
-            if not by_group:
-                raise ValueError(f"{found}; expected imagesTr/CASE_0000{self.json['file_ending']} and its label")
+        if drawn := drawn_test(self.labelled, self.group):
+            return drawn
+        if not self.labelled:
             raise ValueError(
-                f"{found}, and a test set needs one more; label more, or add a labelled test set (imagesTs, labelsTs)"
+                f"{self.folder} has 0 labelled case(s) or patient(s); expected "
+                f"imagesTr/CASE_0000{self.json['file_ending']} and its label"
             )
-        order = np.random.default_rng(TEST_SEED).permutation(sorted(by_group))
-        taken = order[: max(1, round(len(order) * TEST_PERCENT / 100))]
-        return tuple(sorted(name for group in taken for name in by_group[str(group)]))
+        raise ValueError(
+            f"{self.folder} has 1 labelled case(s) or patient(s), and a test set needs one more; label more, or add a "
+            "labelled test set (imagesTs, labelsTs)"
+        )
 
     @cached_property
     def pool(self) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from atso_bench.benchmark.machine import memory
+from atso_bench.benchmark.scoring.headline import DICE
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import Draw, Image, Labels, Pool, Recipe
 from atso_bench.datasets._shared.recipe import check, one_of, whole
@@ -60,8 +62,9 @@ class NnunetTask:
         details: what the recipe does not say about network and preprocessing, for the record.
     """
 
-    track: Literal["medical", "natural"] = "medical"
-    metric: Literal["dice", "miou"] = "dice"
+    track = "medical"
+    metric = DICE
+    palette: Mapping[str, Sequence[int]] = MappingProxyType({})
 
     def __init__(
         self,

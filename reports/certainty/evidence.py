@@ -129,21 +129,21 @@ class _Scored:
 
     def __init__(self, group: Group) -> None:
         defined = group.runs.dropna(subset=["score"]).set_index("key")[["seed", "split"]]
-        columns = ["key", "case", "class", *(COUNTS if group.natural else ["dice"])]
+        columns = ["key", "case", "class", *(COUNTS if group.metric.pooled else [group.metric.ratio])]
         rows = group.scores.loc[group.scores["class"].isin(group.facts["classes"]), columns]
-        if group.natural:
+        if group.metric.pooled:
             rows = rows[~rows["key"].isin(rows.loc[rows[list(COUNTS)].isna().any(axis=1), "key"])]
         rows = rows[rows["key"].isin(defined.index)]
         present = rows.groupby(["key", "case"]).size().unstack("case")
         common = present.columns[present.notna().all()]
         self.left_out = len(present.columns) - len(common)
         rows = rows[rows["case"].isin(common)]
-        self._natural = group.natural
+        self._pooled = group.metric.pooled
         self._places = {key: place for place, key in enumerate(present.index)}
         seeds, splits = defined["seed"].tolist(), defined["split"].tolist()
         self._trainings = dict(zip(defined.index, zip(seeds, splits, strict=True), strict=True))
         self._drawn: dict[str, tuple[Floats, Floats]] = {}
-        if group.natural:
+        if group.metric.pooled:
             self._counts = _counts(rows, present.index, common, list(dict.fromkeys(group.facts["classes"])))
             self._by_case = miou(self._counts)
         else:
@@ -152,7 +152,7 @@ class _Scored:
     def estimate(self, keys: Sequence[str]) -> Estimate:
         """Of the headline of the runs."""
         known = [key for key in keys if key in self._places]
-        if not self._natural:
+        if not self._pooled:
             return self._said(estimate(self._cases(known)))
         return self._said(estimate_drawn(*self._draws(known), self._by_case.shape[1]))
 
@@ -177,7 +177,7 @@ class _Scored:
             return untested(f"{method[1]} and {other[1]} have no seed and split in common")
         keys, others = [one[each] for each in both], [two[each] for each in both]
         difference = None
-        if self._natural:
+        if self._pooled:
             means, draws = (a - b for a, b in zip(self._draws(keys), self._draws(others), strict=True))
             difference = estimate_drawn(means, draws, self._by_case.shape[1])
         tested = paired(self._cases(keys), self._cases(others), difference)

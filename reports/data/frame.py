@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from atso_bench.benchmark.scoring.headline import Metric, named
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports.data import rows
 from atso_bench.reports.data.columns import spelled
@@ -98,11 +99,11 @@ class Group:
     def run_scores(self) -> pd.DataFrame:
         """A row per run (``key``), a column per case: mean Dice over classes, or mIoU over those in its reference."""
         rows_of = self.scores[self.scores["class"].isin(self.facts["classes"])]
-        if self.natural:
+        if self.metric.pooled:
             counts = rows_of[list(rows.COUNTS)].astype(float)
             values = (counts["tp"] / counts.sum(axis=1)).where(counts["tp"] + counts["fn"] > 0)
         else:
-            values = rows_of["dice"]
+            values = rows_of[self.metric.ratio]
         return values.groupby([rows_of["key"], rows_of["case"]]).mean().unstack("case")
 
     @cached_property
@@ -120,14 +121,19 @@ class Group:
         return spent.sum().where(spent.count() == spent.size()).astype(float)
 
     @property
-    def natural(self) -> bool:
-        """Whether these are street scenes, scored by mIoU, and not volumes, scored by Dice."""
-        return bool(self.facts["metric"] == "miou")
+    def metric(self) -> Metric:
+        """What the scores are of."""
+        return named(self.facts["metric"])
 
     @property
     def case(self) -> str:
         """What a case is called."""
-        return _noun(self.facts)
+        return self.metric.case
+
+    @property
+    def palette(self) -> dict[str, list[int]]:
+        """Red, green and blue of each class as the data has them; empty where no record says."""
+        return next((palette for palette in self.runs["palette"] if palette), {})
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,7 @@ def _group(
     facts = runs["facts"].iloc[0]
     by_fraction = {str(text): part for text, part in runs.groupby("fraction")}
     order = sorted(by_fraction, key=lambda text: (by_fraction[text]["labelled"].mean(), text))
-    heads = {text: _fraction_head(text, by_fraction[text], _noun(facts)) for text in order}
+    heads = {text: _fraction_head(text, by_fraction[text], named(facts["metric"]).case) for text in order}
     methods = dict(zip(runs["label"], runs["method"], strict=True))
     labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
     return Group(name, facts, runs, scores, phases, diagnostics, classes, heads, labels)
@@ -265,10 +271,6 @@ def _place(facts: dict[str, Any], name: str) -> tuple:
     return facts["scored"] != "test", facts["dataset"], facts["configuration"], parity, facts["steps"], name
 
 
-def _noun(facts: dict[str, Any]) -> str:
-    return "frame" if facts["metric"] == "miou" else "case"
-
-
 def _fraction_head(text: str, runs: pd.DataFrame, noun: str) -> str:
     """``10 % (4 cases)``; the number of cases may vary over seeds, since a split never divides a group."""
     fraction = LabelFraction(text)
@@ -281,12 +283,8 @@ def _fraction_head(text: str, runs: pd.DataFrame, noun: str) -> str:
     return f"{cases} ({runs['percent'].mean():.3g} %)"
 
 
-HEADLINE = {"dice": "Dice", "miou": "mIoU"}
-
-
 def headline(group: Group) -> str:
-    metric = str(group.facts["metric"])
-    return HEADLINE.get(metric, metric)
+    return group.metric.title
 
 
 def case_scores(group: Group) -> pd.DataFrame:

@@ -123,6 +123,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "parity": spec.budget.parity,
         "score": number(record.score),
         **_beside_miou(record),
+        "palette": _palette(record),
         "protocol": _protocol(record),
         "cases": len(record.cases),
         "spent": record.spent_steps,
@@ -161,6 +162,14 @@ def _beside_miou(record: Record) -> dict[str, float]:
         "frame_miou": frame,
         "official_miou": number(record.summary.get("official_miou")),
     }
+
+
+def _palette(record: Record) -> dict[str, list[int]]:
+    """Colours determine nothing: they set no runs apart."""
+    for name, colour in record.palette.items():
+        if len(colour) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in colour):
+            raise ValueError(f"the colour of {name!r} is to be red, green and blue from 0 to 255")
+    return record.palette
 
 
 def _protocol(record: Record) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 
-from atso_bench.reports.data.frame import Group, case_scores, headline
+from atso_bench.reports.data.frame import Group, case_scores
 from atso_bench.reports.figures.drawing import Drawing, drawing, look, styled
 from atso_bench.reports.figures.rows import rows
 
@@ -45,7 +45,7 @@ def by_case(group: Group) -> Drawing | None:
             columns = scores[fraction][labels].to_numpy().T
             _boxes(axes, columns, [heights[label] for label in labels], colours, every)
             axes.set_xlim(low - margin, high + margin)
-        noun = f"mean {headline(group)} over classes" if not group.natural else "mIoU over the classes in its reference"
+        noun = group.metric.of_case
         figure.supxlabel(f"a {group.case}'s {noun}, mean over seeds", fontsize=9)
         alt = (
             f"The {group.case}s' scores, {noun}: a box per label fraction and method; "

@@ -167,7 +167,7 @@ def _tiles(group: Group, case: str, ground: Kept, kept: Mapping[str, Kept], scor
     predictions = {label: each.array("prediction", case) for label, each in kept.items()}
     if {each.shape for each in predictions.values()} != {reference.shape} or image.shape[:2] != reference.shape:
         raise ValueError(f"the pictures of {case} differ in size")
-    colours, unseen = class_colours(group), {IGNORE} if group.natural else {0, IGNORE}
+    colours, unseen = class_colours(group), {0, IGNORE} if group.metric.background else {IGNORE}
     shown = {"image": image, "reference": _painted(image, reference, colours, unseen)}
     for label, prediction in predictions.items():
         name = f"{label}: {headline(group)} {decimals(float(scores[label]))}"
@@ -219,20 +219,23 @@ def _square(pixels: int, ratio: float) -> int:
 
 
 def class_colours(group: Group) -> Colours:
-    """Cityscapes' own for its classes; for volumes those of the figures, and for more than six structures viridis.
+    """The data's own, which records of before did not hold of Cityscapes; else those of the figures, and for more than
+    six classes viridis.
 
-    Class 0 of volumes is the background, which is not painted.
+    A background is not painted.
     """
     names = list(group.facts["classes"])
-    if group.natural and names == list(CLASSES):
-        return np.array(STREET_COLOURS, np.uint8)
+    streets = dict(zip(CLASSES, STREET_COLOURS, strict=True)) if names == list(CLASSES) else {}
+    known = group.palette or streets
+    if known and not group.metric.background and set(names) <= known.keys():
+        return np.array([known[name] for name in names], np.uint8)
     if len(names) <= len(COLOURS):
         found = [matplotlib.colors.to_rgb(colour) for colour in COLOURS[: len(names)]]
     else:
         spread = np.argsort(np.argsort([place * 0.618 % 1 for place in range(len(names))])) / (len(names) - 1)
         found = [tuple(each[:3]) for each in matplotlib.colormaps["viridis"](spread)]
     table = (255 * np.array(found)).round().astype(np.uint8)
-    return table if group.natural else np.concatenate([np.zeros((1, 3), np.uint8), table])
+    return np.concatenate([np.zeros((1, 3), np.uint8), table]) if group.metric.background else table
 
 
 def _legend(group: Group) -> Drawing | None:

@@ -56,8 +56,8 @@ def tests(group: Group, known: Evidence) -> Section:
         f"{count(len(made), 'test')}, on {pairs} pairs; p is adjusted by Holm over all of them. " if made else
         "No test could be made; the verdict says why. "
     )  # fmt: skip
-    score = "mean Dice over classes" if not group.natural else "mIoU over the classes in its reference"
-    pooled = " Difference and interval are those of the pooled mIoU." if group.natural else ""
+    score = group.metric.of_case
+    pooled = f" Difference and interval are those of the pooled {headline(group)}." if group.metric.pooled else ""
     seeds = max((test.seeds for test in made), default=0)
     about = (
         f"The p over seeds and {group.case}s is about the methods, and so is the interval. Better or worse: that p is "

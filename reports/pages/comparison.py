@@ -109,7 +109,7 @@ def _no_bound(group: Group) -> list[str]:
 
 
 def _by_class(group: Group) -> Section:
-    if group.natural:
+    if group.metric.pooled:
         return Section("By class", words=natural.words(group), parts=[natural.classes(group), natural.others(group)])
     words = (
         "Overlaps are undefined where prediction and reference are both empty, distances where either is: such "
@@ -120,7 +120,7 @@ def _by_class(group: Group) -> Section:
 
 
 def _by_case(group: Group, art: Art) -> Section:
-    score = "mIoU over the classes in its reference" if group.natural else "mean Dice over classes"
+    score = group.metric.of_case
     words = [f"The score of a {group.case} is its {score}, mean over seeds."]
     if "by-case" in art.figures:
         words[0] += (
@@ -135,7 +135,9 @@ def _seen(group: Group, art: Art) -> Section:
     assert art.seen is not None
     words = []
     if art.seen.sheets:
-        part = "" if group.natural else "One slice of each: the one that holds the largest shares of the classes. "
+        part = (
+            "" if group.case == "frame" else "One slice of each: the one that holds the largest shares of the classes. "
+        )
         words.append(
             f"The {group.case}s with the best, the median and the worst score, by mean over the methods shown, "
             f"at {group.fractions[art.seen.fraction]}, seed {art.seen.seed}; the same for every method. {part}"
@@ -185,7 +187,7 @@ def _cost(group: Group, art: Art) -> Section:
 
 def _mimicking(group: Group, art: Art) -> Section:
     score = frame.headline(group)
-    updated = "pixels" if group.natural else "voxels that are foreground before or after and"
+    updated = "voxels that are foreground before or after and" if group.metric.background else "pixels"
     words = (
         f"What each student's labels changed, over the {group.case}s that it relabelled. Update rate: share of the "
         f"{updated} that changed. Agreement ({score}) of student and teacher: on those {group.case}s, and inside and "

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from atso_bench.reports.data import frame
+from atso_bench.benchmark.scoring.headline import named
 from atso_bench.reports.data.missing import AFRESH, Missing
 from atso_bench.reports.data.rows import Failure
 from atso_bench.reports.pages import tables
@@ -96,7 +96,7 @@ def provenance(runs: pd.DataFrame) -> Section:
                 Cell(number[tuple(run[name] for name in _MAKERS)]),
             ]
         )
-    heads = ["record", *(frame.HEADLINE.get(metric, metric) for metric in metrics), "split", "data", "made by"]
+    heads = ["record", *(named(metric).title for metric in metrics), "split", "data", "made by"]
     records = Table("The record of every run", heads, rows, words=len(heads), long=True)
     each = [[Cell(number[row]), *(Cell(text or NONE) for text in row)] for row in number]
     programs = Table("What made the records", ["made by", *_MAKERS], each, words=5, long=True)

@@ -43,7 +43,8 @@ def short(
     if not rows:
         return Section("In short", "short", words)
     words = [*_too_few(groups), *words]
-    case = "frame" if all(group.natural for group in groups) else "case"
+    kinds = {group.case for group in groups}
+    case = kinds.pop() if len(kinds) == 1 else "case"
     words.append(
         f"Sure: shown over other {case}s and other seeds by the tests below. In these trainings: shown for those that "
         "were made, but other seeds may turn out otherwise. Time: training and pseudo-labelling as a multiple of the "

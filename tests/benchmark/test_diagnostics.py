@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
+from atso_bench.benchmark.scoring.headline import METRICS
 from atso_bench.benchmark.trainer import Observation
 
 CLASSES = ("background", "organ")
 
 
 def judge(hidden, cases, classes=CLASSES, metric="dice"):
-    return Judge(classes, metric, hidden, frozenset(cases))
+    return Judge(classes, METRICS[metric], hidden, frozenset(cases))
 
 
 def observation(before, after, inside):

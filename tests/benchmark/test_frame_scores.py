@@ -19,9 +19,9 @@ from atso_bench.benchmark.scoring.frame_scores import (
     FrameScores,
     frame_confusion,
     score_frame,
-    scorer,
     summarise_frames,
 )
+from atso_bench.benchmark.scoring.headline import DICE, MIOU
 from atso_bench.benchmark.scoring.metrics import IGNORE, VolumeScores
 from atso_bench.benchmark.task import IGNORE as TASKS_IGNORE
 from atso_bench.benchmark.task import Reference
@@ -114,16 +114,14 @@ def test_the_kind_of_integer_and_the_order_in_memory_do_not_matter(seed: int, ki
 
 
 def test_volumes_and_frames_are_scored_through_one_interface() -> None:
-    volumes = scorer("dice", ("background", "organ"))
+    volumes = DICE.scorer(("background", "organ"))
     assert isinstance(volumes, VolumeScores)
     prediction, truth = np.array([[[0, 1, 1, 1]]], np.uint8), np.array([[[0, 1, 0, 255]]], np.uint8)
     volumes.add("a", prediction, Reference(truth, (1.0, 2.0, 3.0)))
     expected = metrics.score_case(prediction, truth, ("background", "organ"), (1.0, 2.0, 3.0), ignore=255)
     assert volumes.cases == {"a": expected}
     assert volumes.summary()["metrics"]["dice"]["mean"] == pytest.approx(2 / 3)
-    assert isinstance(scorer("miou", ABC), FrameScores)
-    with pytest.raises(ValueError, match="metric must be one of dice, miou, but is 'iou'"):
-        scorer("iou", ABC)
+    assert isinstance(MIOU.scorer(ABC), FrameScores)
 
 
 def test_what_is_ignored_is_what_tasks_ignore() -> None:

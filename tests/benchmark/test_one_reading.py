@@ -15,7 +15,6 @@ import torch
 from raw_data import describe
 
 from atso_bench.benchmark.scoring.evaluate import evaluate_folders
-from atso_bench.benchmark.scoring.frame_scores import scorer
 from atso_bench.benchmark.scoring.metrics import IGNORE, score_case
 from atso_bench.benchmark.spec import Budget
 from atso_bench.datasets.nnunet import Nnunet
@@ -88,7 +87,7 @@ def test_run_scores_a_mask_as_evaluate_does(
     dataset = Nnunet(NAME)
     dataset.prepare()
     task = dataset.task(dataset.pool[:1], names, Budget.parse("smoke"), {})
-    scores = scorer(task.metric, task.classes)
+    scores = task.metric.scorer(task.classes)
     reader = dataset._preprocessing(dataset._plans).reader
     predictions, references = tmp_path / "predictions", tmp_path / "references"
     predictions.mkdir()

@@ -52,6 +52,14 @@ def test_a_record_reads_back_as_it_was(tmp_path: Path) -> None:
     assert left_over(tmp_path) == [path.name]
 
 
+def test_a_record_of_before_there_were_colours_is_read(tmp_path: Path) -> None:
+    path = RECORD.write(tmp_path)
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    del raw["palette"]
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    assert Record.read(path) == RECORD
+
+
 def test_an_undefined_score_reads_back_as_undefined(tmp_path: Path) -> None:
     assert math.isnan(Record.read(replace(RECORD, score=math.nan).write(tmp_path)).score)
 

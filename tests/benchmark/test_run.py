@@ -17,6 +17,7 @@ from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.machine.progress import Lines, silent
 from atso_bench.benchmark.run import Bench, execute
 from atso_bench.benchmark.scoring import metrics
+from atso_bench.benchmark.scoring.headline import DICE
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store import asked
 from atso_bench.benchmark.store.record import Record, read_all
@@ -146,15 +147,15 @@ def test_what_was_asked_for_is_written_before_the_first_run_begins(tmp_path, mon
 def test_frames_are_called_frames_and_cases_cases(bench, monkeypatch):
     task = ToyDataset.task
 
-    def said(track):
+    def said(case):
         lines = []
-        monkeypatch.setattr(ToyDataset, "task", lambda *given: replace(task(*given), track=track))
+        monkeypatch.setattr(ToyDataset, "task", lambda *given: replace(task(*given), metric=replace(DICE, case=case)))
         spec = replace(SPEC, method="self-learning", options={"generations": 1})
-        execute(spec, replace(bench, results=bench.results / track, progress=Lines(lines.append)))
+        execute(spec, replace(bench, results=bench.results / case, progress=Lines(lines.append)))
         return {line.split()[-1] for line in lines if " 0/" in line}
 
-    assert said("medical") == {"steps", "cases"}
-    assert said("natural") == {"steps", "frames"}
+    assert said("case") == {"steps", "cases"}
+    assert said("frame") == {"steps", "frames"}
 
 
 def test_two_processes_share_a_grid(tmp_path):

@@ -269,7 +269,7 @@ def test_a_list_is_read_in_its_order(text: str, ids: tuple[str, ...], tmp_path: 
     [
         ("a\nb\na\n", "names 'a' more than once"),
         ("\n \n", "names no case"),
-        ("images/a.png labels/a.png\n", "neither a case id nor a Cityscapes pair"),
+        ("images/a.png labels/b.png\n", "neither a case id nor a pair of an image and its label"),
     ],
 )
 def test_a_wrong_list_is_an_error_that_names_the_file(text: str, message: str, tmp_path: Path) -> None:

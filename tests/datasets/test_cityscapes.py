@@ -21,8 +21,8 @@ from PIL import Image
 from atso_bench.benchmark.scoring import label_tables
 from atso_bench.benchmark.splits import read_list
 from atso_bench.benchmark.task import IGNORE
-from atso_bench.datasets._frames import on_disk as disk
-from atso_bench.datasets._frames.dataset import CityscapesDataset
+from atso_bench.datasets._frames import cityscapes_reader
+from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 from atso_bench.datasets._frames.opened import FrameLabels, Frames
 from atso_bench.datasets._frames.published import FOLDER, PERCENT, is_published, published_list
 from atso_bench.datasets.cityscapes import Cityscapes
@@ -274,7 +274,7 @@ def test_the_identity_follows_content_and_not_the_time_of_a_file(source):
 def test_a_second_preparation_decodes_nothing(source, monkeypatch):
     first = prepared(source)
     monkeypatch.setattr("atso_bench.datasets._frames.decoded.write_frame", None)
-    monkeypatch.setattr(disk, "_decode", None)
+    monkeypatch.setattr(cityscapes_reader, "_decode", None)
     notes = Streets().prepare(source)
     assert notes[0] == f"tiny-streets is prepared in {first._folder}"
     assert Streets().ready() == []
@@ -418,7 +418,7 @@ def test_a_task_gets_the_frames_it_was_opened_for(source, monkeypatch):
     import sys
 
     seen: dict[str, Any] = {}
-    task = SimpleNamespace(CityscapesTask=lambda **arguments: seen.update(arguments))
+    task = SimpleNamespace(FramesTask=lambda **arguments: seen.update(arguments))
     monkeypatch.setitem(sys.modules, "atso_bench.datasets._frames.task", task)
     dataset = prepared(source)
     dataset.task(TRAIN[1:2], TRAIN, "budget", {})  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ from atso_bench.benchmark.export import export
 from atso_bench.benchmark.forecast.plan import forecast
 from atso_bench.benchmark.machine.progress import silent
 from atso_bench.benchmark.run import Bench, execute, model_file
-from atso_bench.benchmark.scoring import frame_scores
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.splits import make_split
 from atso_bench.benchmark.store.record import Record
@@ -76,7 +75,7 @@ def test_the_score_is_the_pooled_mean_iou_of_the_stored_model(use, tmp_path):
     task = use.task(record.split["labelled"], record.split["test"], SPEC.budget, RECIPE)
     model = task.network()
     model.load_state_dict(torch.load(model_file(tmp_path, record.spec), weights_only=True))
-    scores = frame_scores.scorer("miou", task.classes)
+    scores = task.metric.scorer(task.classes)
     for frame, image in task.images.items():
         logits = task.predict(model, image, torch.device("cpu"), mirror=False)
         scores.add(frame, task.restore(image, logits), use.reference(frame))

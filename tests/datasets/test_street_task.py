@@ -10,13 +10,15 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from atso_bench.benchmark import registry
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Image, Pool
 from atso_bench.benchmark.training.origin import build
-from atso_bench.datasets._frames.dataset import CityscapesDataset
+from atso_bench.datasets._frames.cityscapes import CityscapesDataset
+from atso_bench.datasets._frames.classes import CITYSCAPES
 from atso_bench.datasets._frames.network import StreetNetwork, pretrained
 from atso_bench.datasets._frames.recipes import CONFIGURATIONS, ENCODERS, PROTOCOLS, RULES, recipes
-from atso_bench.datasets._frames.task import CLASSES, CityscapesTask
+from atso_bench.datasets._frames.task import FramesTask
 
 SMOKE = Budget.parse("smoke")
 CPU = torch.device("cpu")
@@ -26,7 +28,8 @@ LABELS = {name: RNG.integers(0, 19, (40, 72)).astype(np.uint8) for name in "ab"}
 
 
 def task(configuration="512x1024", budget=SMOKE, listed=False, labelled=tuple(LABELS), unlabelled=2, **overrides):
-    return CityscapesTask(
+    return FramesTask(
+        classes=CITYSCAPES,
         configuration=configuration,
         budget=budget,
         overrides=overrides,
@@ -40,8 +43,8 @@ def task(configuration="512x1024", budget=SMOKE, listed=False, labelled=tuple(LA
 
 
 def test_the_classes_are_the_nineteen_of_cityscapes_in_the_order_of_their_train_ids():
-    assert len(CLASSES) == 19
-    assert (CLASSES[0], CLASSES[13], CLASSES[18]) == ("road", "car", "bicycle")
+    assert len(CITYSCAPES.names) == 19
+    assert (CITYSCAPES.names[0], CITYSCAPES.names[13], CITYSCAPES.names[18]) == ("road", "car", "bicycle")
 
 
 @pytest.mark.parametrize("size", [(40, 72), (33, 17), (64, 64), (1, 5)])
@@ -115,7 +118,6 @@ def test_the_identity_changes_with_what_determines_training_and_with_nothing_els
 
 
 def test_what_concerns_inference_alone_trains_nothing_anew_but_labels_anew(tmp_path):
-    from atso_bench.benchmark import registry
     from atso_bench.benchmark.store.stages import Stages
     from atso_bench.benchmark.trainer import Trainer
 
@@ -250,7 +252,9 @@ def test_the_library_fetches_imagenets_weights_for_every_encoder():
 
 
 def test_a_dataset_offers_the_configurations_that_have_a_recipe():
-    assert set(CityscapesDataset.configurations) == set(CONFIGURATIONS)
+    kinds = (registry.load("datasets", name) for name in registry.names("datasets"))
+    offered = [kind.configurations for kind in kinds if kind.track == "natural"]
+    assert {name for names in offered for name in names} == set(CONFIGURATIONS)
 
 
 def test_smoke_and_small_fit_a_cpu_whatever_the_configuration():

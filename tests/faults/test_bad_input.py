@@ -315,7 +315,7 @@ def test_odd_names_work_from_prepare_to_report(folder: Path, tmp_path: Path) -> 
 
 
 def test_a_frame_that_claims_to_be_huge_is_named_and_nothing_is_allocated(tmp_path: Path) -> None:
-    from atso_bench.datasets._frames.on_disk import _RGB, _decode
+    from atso_bench.datasets._frames.cityscapes_reader import _RGB, _decode
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

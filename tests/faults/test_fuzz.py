@@ -19,6 +19,10 @@ from raw_data import mask, save, voxels
 
 from atso_bench.benchmark.reading.user_files import read_object
 from atso_bench.benchmark.splits import read_list
+from atso_bench.datasets._frames.any_files import list_folders
+from atso_bench.datasets._frames.any_reader import AnyReader
+from atso_bench.datasets._frames.cityscapes_reader import CityscapesReader
+from atso_bench.datasets._frames.description import read_description as describe_frames
 from atso_bench.datasets._frames.on_disk import Frame, write_frame
 from atso_bench.datasets._shared.noted import read_noted
 from atso_bench.datasets._volumes.examine import Look, examine
@@ -212,6 +216,55 @@ def test_any_png_is_decoded_or_named(data: st.DataObject, tmp_path: Path) -> Non
         files.append(path)
     for kind in ("images", "labels"):
         (tmp_path / kind).mkdir(exist_ok=True)
-    found = write_frame(Frame("ulm_000000_000000", "train", tmp_path, *files), tmp_path)
+    found = write_frame(Frame("ulm_000000_000000", "train", tmp_path, *files), tmp_path, CityscapesReader())
     assert all("_gtFine_labelIds.png: " in problem for problem in found.get("problems", ()))
     assert ("image" in found) != ("problems" in found)
+
+
+@few
+@given(data=st.data())
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
+def test_any_picture_of_a_users_folder_is_decoded_or_named(kind: str, data: st.DataObject, tmp_path: Path) -> None:
+    image, mask = (
+        Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)),
+        Image.fromarray(np.full((8, 8), 1, np.uint8)),
+    )
+    exif = image.getexif()
+    exif[274] = 6
+    endings = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "BMP": ".bmp"}
+    files = []
+    for name, picture, own in (("image", image, kind), ("mask", mask, "PNG" if kind == "JPEG" else kind)):
+        stream = io.BytesIO()
+        picture.save(stream, own, exif=exif)
+        path = tmp_path / f"{name}{endings[own]}"
+        path.write_bytes(mutated(data, stream.getvalue(), 8))
+        files.append(path)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    reader = AnyReader({0: 0, 1: 1}, ("background", "polyp"), "dataset.json")
+    found = write_frame(Frame("a", "train", tmp_path, files[0], files[1]), tmp_path, reader)
+    assert ("image" in found) != ("problems" in found)
+    if "image" in found:
+        assert isinstance(reader.notes(tmp_path, [found["remark"]]), list)
+
+
+@few
+@given(data=st.data())
+def test_any_description_of_frames_is_read_or_named(data: st.DataObject, tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    content = {
+        "labels": {"background": 0, "polyp": [1, 2], "ignore": 255},
+        "palette": {"background": [0, 0, 0], "polyp": [1, 2, 3]},
+        "groups": {"a": "one", "b": 2},
+        "images": "images",
+        "mask_suffix": "_mask",
+        "name": "ours",
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(spoilt(data, content)), encoding="utf-8")
+    told = ""
+    try:
+        told = "\n".join(list_folders(tmp_path, describe_frames(tmp_path)).problems)
+    except ValueError as error:
+        told = str(error)
+    assert "dataset.json" in told or "images: no image" in told

@@ -140,6 +140,38 @@ def test_street_scenes_have_cityscapes_palette_and_what_is_ignored_stays_uncover
     assert np.abs(reference[2, 150] - (100 + np.array(COLOURS[13])) / 2).max() <= 6
 
 
+PAINTED = {"background": [1, 2, 3], "polyp": [220, 20, 60]}
+
+
+def frames_of(*records: Record, results: Path) -> Group:
+    for record in records:
+        record.write(results)
+    return only(results)
+
+
+def polyps(method: str, **fields) -> Record:
+    cases = {"a": dict.fromkeys(PAINTED, counted(5, 1, 1))}
+    return street(method, classes=list(PAINTED), cases=cases, **fields)
+
+
+def test_frames_have_the_colours_that_their_record_holds_and_these_set_no_runs_apart(tmp_path):
+    group = frames_of(polyps("supervised"), polyps("atso", palette=PAINTED), results=tmp_path)
+    assert class_colours(group).tolist() == [*PAINTED.values()]
+
+
+def test_a_record_without_colours_gets_the_figures(tmp_path):
+    colours = class_colours(frames_of(polyps("supervised"), results=tmp_path))
+    assert len({tuple(each) for each in colours.tolist()}) == 2
+
+
+def test_colours_that_are_none_make_no_report_fail(tmp_path):
+    polyps("supervised").write(tmp_path)
+    polyps("atso", palette={"polyp": [1, 2, 999]}).write(tmp_path)
+    found = read(tmp_path)
+    assert len(found.runs) == 1
+    assert "red, green and blue" in found.failures[0].message
+
+
 def test_every_class_of_many_has_a_colour_of_its_own(tmp_path):
     names = [f"class {index}" for index in range(50)]
     make(classes=names, cases={"t0": {name: one_score() for name in names}}).write(tmp_path)
