@@ -87,7 +87,9 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
     phases = [*trainer.phases, evaluation]
     if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
-        trainer.warn(f"torch has no deterministic {', '.join(unsure)} here: the same run may end in other weights")
+        trainer.warn(
+            f"torch has no deterministic algorithm here for {', '.join(unsure)}: the same run may give other weights"
+        )
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
     with in_phase("diagnostics"), profile.part("diagnostics"):
         diagnostics = diagnose(trainer.observations, judge)

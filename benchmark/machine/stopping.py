@@ -18,8 +18,8 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_AND_THE_SAME = 1.0
 """Seconds in which a second signal is the first one, passed on by somebody."""
-GOES_ON = "the same command goes on from here"
-BEGINS_AGAIN = "the same command begins again"
+GOES_ON = "the same command continues from here"
+BEGINS_AGAIN = "the same command starts again"
 _last = -math.inf
 
 
@@ -88,7 +88,7 @@ def held(end: str) -> Iterator[Stop]:
             raise Interrupted(number)
         stop.number = number
         with contextlib.suppress(OSError):  # print may not be entered twice, which a signal can do
-            os.write(2, b"stopping at the next step; once more ends at once\n")
+            os.write(2, b"stopping at the next step; a second signal stops at once\n")
 
     try:
         with _handled(heard):

@@ -140,7 +140,7 @@ def _too_large(path: Path, claimed: Claim | None) -> str:
         )
     needed, there = _COPIES * claimed.voxels, memory_bytes()
     if needed > there:
-        return f"to read it takes about {needed / 1e9:.3g} GB of memory, there are {there / 1e9:.3g} GB; crop it"
+        return f"reading it takes about {needed / 1e9:.3g} GB of memory, but there are {there / 1e9:.3g} GB; crop it"
     return ""
 
 

@@ -153,7 +153,7 @@ class Record:
                 newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
                 told = f"it has schema {raw['schema']}, this version reads {SCHEMA}"
                 if newer:
-                    raise NewerError(f"{told}; a newer atso-bench wrote it, which reads it")
+                    raise NewerError(f"{told}; a newer atso-bench wrote it; read it with that")
                 raise ValueError(f"{told}; run it again")
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]

@@ -250,7 +250,7 @@ class Profile:
             return
         parts = _stored(found) if isinstance(found, Path) else found
         if parts is None:
-            parts = Parts(missing="all: taken from the store, where it lies without a profile")
+            parts = Parts(missing="all: found in the store, without a profile")
         row = {"name": phase.name, "kind": phase.kind, "key": phase.key, "steps": phase.steps, "reused": phase.reused}
         self.phases.append({**row, "seconds": sum(parts.seconds.values()), "parts": parts.seconds,
                             "waited_for_data": parts.waited, "missing": parts.missing})  # fmt: skip

@@ -53,7 +53,7 @@ class CityscapesDataset:
 
     def __init__(self, configuration: str = "512x1024") -> None:
         if configuration not in self.configurations:
-            raise ValueError(f"configuration is one of {', '.join(self.configurations)}, got {configuration!r}")
+            raise ValueError(f"--configuration must be one of {', '.join(self.configurations)}, got {configuration!r}")
         self.configuration = configuration
 
     # -- what is there -----------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class CityscapesDataset:
     def group(self, case_id: str, by: str = "") -> str:
         """The frame itself, or its city; see ``Dataset.group``."""
         if by not in ("", *self.groupings):
-            raise ValueError(f"{self.name} is split by one of {', '.join(self.groupings)}, got {by!r}")
+            raise ValueError(f"{self.name} can be split by one of {', '.join(self.groupings)}, got {by!r}")
         return case_id.split("_")[0] if by == "city" else case_id
 
     def content(self, case_id: str) -> str:
@@ -157,7 +157,7 @@ class CityscapesDataset:
         given = None if source is None else Path(source).absolute()
         named = _named()
         if given is not None and named and named != given:
-            raise ValueError(f"{VARIABLE} is {named} and goes before --from {given}; unset it, or set it to {given}")
+            raise ValueError(f"{VARIABLE} is {named} and overrides --from {given}; unset it, or set it to {given}")
         chosen = given or self.find()
         if chosen is None:
             raise FileNotFoundError(f"there is no {self.name}; {self._how_to_get}")

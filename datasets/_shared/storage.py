@@ -56,7 +56,7 @@ def storage() -> Storage:
     """
     root = Path(os.environ.get("ATSO_BENCH_DATA") or "data").expanduser().absolute()
     if root.exists() and not root.is_dir():
-        raise ValueError(f"ATSO_BENCH_DATA is {root}, which is no folder; correct or unset it")
+        raise ValueError(f"ATSO_BENCH_DATA is {root}, which is not a folder; correct or unset it")
     cache = Path(os.environ.get("ATSO_BENCH_CACHE") or "~/.cache/atso-bench").expanduser().absolute()
     own = os.environ.get(RAW)
     raw = [*([Path(own).absolute()] if own else []), root / "nnUNet_raw", cache / "nnUNet_raw"]

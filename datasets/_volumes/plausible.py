@@ -78,7 +78,7 @@ def _odd_spacing(configuration: Mapping[str, Any], median: np.ndarray) -> Iterat
     if farthest >= IMPOSSIBLE:
         raise ValueError(f"{told}: it is in another unit, or of other images")
     if farthest >= FAR:
-        yield f"the plan's {told}; is it theirs?"
+        yield f"the plan's {told}; is it the right one?"
 
 
 def _odd_patch(configuration: Mapping[str, Any], sizes: np.ndarray, patches: int) -> Iterator[str]:

@@ -125,7 +125,7 @@ def test_a_run_that_meets_a_damaged_file_names_case_folder_and_remedy(
         dataset.hidden_label(name)
     if damage is not Path.unlink:
         damage(dataset._prepared / "prepared.json")
-        with pytest.raises(OSError, match=rf"prepared.json is damaged; `atso-bench prepare {NAME}` makes it anew"):
+        with pytest.raises(OSError, match=rf"prepared.json is damaged; `atso-bench prepare {NAME}` makes it again"):
             Nnunet(NAME).content(name)
 
 

@@ -267,7 +267,7 @@ def test_a_disk_that_fills_up_in_a_training_keeps_the_checkpoint_before(tmp_path
         patch.setattr(Path, "write_bytes", full)
         failed, said = work(tmp_path)
     assert failed == 1
-    assert "No space left on device; free some room, or set --out" in said
+    assert "No space left on device; free some disk space, or set --out" in said
     (checkpoint,) = tmp_path.rglob("progress.pt")
     assert Stages.load(checkpoint)["done"] == 3
     assert work(tmp_path)[0] == 0

@@ -143,7 +143,7 @@ def test_another_place_is_refused_with_numbers_and_a_way_on(folder: Path, change
 
 def test_ignore_origin_is_true_or_false(folder: Path) -> None:
     write_raw(folder, NAMES, ignore_origin="yes")
-    with pytest.raises(ValueError, match=r"dataset\.json: ignore_origin is true or false, got 'yes'"):
+    with pytest.raises(ValueError, match=r"dataset\.json: ignore_origin must be true or false, got 'yes'"):
         Nnunet(NAME).prepare()
 
 
@@ -257,7 +257,7 @@ def test_an_import_that_was_there_before_stays_and_is_named(data: Path, tmp_path
     existing = write_raw(data / "nnUNet_raw" / NAME, NAMES)
     save(label_file(existing, "c2"), mask() * 7)
     source = write_raw(tmp_path / "source" / NAME, NAMES)
-    assert f"{existing} is there already; remove it to import {source} again" in refused(source)
+    assert f"{existing} already exists; remove it to import {source} again" in refused(source)
     assert existing.is_dir()
 
 

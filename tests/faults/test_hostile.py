@@ -96,7 +96,7 @@ def test_no_unknown_entry_is_taken_at_any_place_of_a_plan(planned: tuple[Path, d
     for place in objects:
         if place in (("configurations",), ("foreground_intensity_properties_per_channel",)):
             continue
-        with pytest.raises(ValueError, match=r"trusted|has to hold"):
+        with pytest.raises(ValueError, match=r"trusted|must hold"):
             check_plans(replaced(plans, (*place, "hook"), "os.system"))
 
 

@@ -99,7 +99,7 @@ def test_a_newer_record_is_never_written_over_and_nobody_is_told_to_delete_it(to
     assert CliRunner().invoke(app, words(tmp_path)).exit_code == 0
     file = next((tmp_path / "records").rglob("seed0*.json"))
     content = newer(file)
-    with pytest.raises(NewerError, match="a newer atso-bench wrote it, which reads it"):
+    with pytest.raises(NewerError, match="a newer atso-bench wrote it; read it with that"):
         Record.read(file)
     done = CliRunner().invoke(app, words(tmp_path))
     assert done.exit_code == 1
