@@ -308,7 +308,7 @@ def _together(processes: Sequence[BaseProcess]) -> None:
 
 
 def _part(name: str, do: Callable[..., int]) -> None:
-    """One process of several: its lines begin with its name, as they mix with those of the others."""
+    """One process of several: its lines begin with its name, because the processes' output is mixed."""
     shown = Lines(lambda line: print(f"{name}: {line}", flush=True))
     try:
         with stopping.at_once():

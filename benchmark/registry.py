@@ -1,4 +1,4 @@
-"""Finds methods and datasets: the file name is the name."""
+"""Finds methods and datasets by their file names."""
 
 from __future__ import annotations
 

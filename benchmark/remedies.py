@@ -1,4 +1,4 @@
-"""What to do about what went wrong, in words, behind what the system says of it."""
+"""Error messages with a remedy: what the system says, and what to do about it."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Bench:
 
 
 def execute(spec: RunSpec, bench: Bench) -> Record:
-    """Train, predict T once, open the true labels, score, and write the record."""
+    """Train, predict the test set once, open the true labels, score, and write the record."""
     profile = Profile(on=bench.profile)
     with profile.part("set-up"):
         dataset = registry.dataset(spec.dataset, spec.configuration)
@@ -143,7 +143,7 @@ def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[s
 
 
 def scored_cases(spec: RunSpec, split: Split) -> tuple[str, ...]:
-    """T, or V where somebody tunes."""
+    """The test set, or the validation set when tuning."""
     return split.test if spec.scored == "test" else split.validation
 
 

@@ -1,4 +1,4 @@
-"""What a split is too small for: said before anything is trained, and no reason to refuse it."""
+"""Notes on splits that are too small to show anything. They come before training and refuse nothing."""
 
 from __future__ import annotations
 

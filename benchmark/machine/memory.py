@@ -1,4 +1,4 @@
-"""How much memory a process may still take, and a refusal in words where that is too little."""
+"""How much memory a process may still take, and an error if that is too little."""
 
 from __future__ import annotations
 

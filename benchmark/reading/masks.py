@@ -1,4 +1,4 @@
-"""Segmentations from anywhere, read as nnU-Net's readers read them, whole or not at all."""
+"""Reads segmentations from any source as nnU-Net's readers do, completely or not at all."""
 
 from __future__ import annotations
 

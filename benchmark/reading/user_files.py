@@ -1,4 +1,4 @@
-"""The one way to open a file that somebody else made: by a name that can be told, a regular file, JSON as an object."""
+"""The one way to open a file that others made: a printable name, a regular file, JSON that holds an object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs that a command asked for, as they lie on disk: what became of them is in the records."""
+"""The runs that a command asked for, stored on disk. What became of them is in the records."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Asked:
 
 
 def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str], str]) -> Path:
-    """Write below ``results/asked``; the same runs have the same file, whoever asks and when.
+    """Write below ``results/asked``; the same runs always have the same file.
 
     Args:
         results: the folder that holds ``records/``.

@@ -136,7 +136,7 @@ class Timeline:
         return self.parts
 
     def save(self, folder: Path) -> None:
-        """Close, and leave the parts beside a phase, for whoever finds it in the store."""
+        """Close, and leave the parts beside a phase, for a later run that finds it in the store."""
         write_json(folder / "profile.json", {"schema": SCHEMA, **asdict(self.close())})
 
     def _timed(self, piece: Callable[..., Any], part: str) -> Callable[..., Any]:
@@ -202,7 +202,7 @@ class _Passes:
 
 
 class Unmeasured:
-    """Stands in for a ``Timeline`` where nobody asked for one."""
+    """Stands in for a ``Timeline`` when no profile is wanted."""
 
     parts = None
 

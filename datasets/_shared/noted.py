@@ -1,4 +1,4 @@
-"""What we wrote and want to trust later: JSON with its own checksum, and a list of checksums for other files."""
+"""Files that we wrote and must trust later: JSON with its own checksum, and checksums of other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where data lies: raw datasets, prepared ones, and how both are written so that a killed process leaves no harm."""
+"""Where data are stored, raw and prepared, and how they are written so that a killed process does no damage."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def vacant(folder: Path) -> Path:
 
 
 def told(notes: list[str], say: Callable[[str], object] | None) -> list[str]:
-    """The same notes, said one by one if there is somebody to say them to."""
+    """The same notes, each passed to ``say`` if there is one."""
     if say is not None:
         for note in notes:
             say(note)

@@ -1,4 +1,4 @@
-"""All that is wrong with a raw dataset, found in one reading of every case."""
+"""Finds everything that is wrong with a raw dataset, reading each case once."""
 
 from __future__ import annotations
 

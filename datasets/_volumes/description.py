@@ -1,4 +1,4 @@
-"""nnU-Net's ``dataset.json``, checked before anything believes it."""
+"""nnU-Net's ``dataset.json``, checked before anything relies on it."""
 
 from __future__ import annotations
 

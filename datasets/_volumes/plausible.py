@@ -1,4 +1,4 @@
-"""Whether a user's plan is one of these images: what it would make of them, before that is made."""
+"""Checks that a user's plan suits these images, before anything is made with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weighted logits of overlapping tiles, added up plane by plane; what no later tile changes goes, and makes room."""
+"""Weighted logits of overlapping tiles, added up plane by plane; finished planes are handed on to make room."""
 
 from __future__ import annotations
 

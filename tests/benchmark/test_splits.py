@@ -210,7 +210,7 @@ def test_a_published_labelled_list_is_exactly_what_is_labelled() -> None:
 
 @pytest.mark.parametrize("fraction", ["26", "10", "3cases"])
 def test_a_labelled_list_that_is_not_the_fraction_is_an_error(fraction: str) -> None:
-    message = f"labelled has 2 of the 10 cases of the training pool, not {fraction}; give --fraction 2cases"
+    message = f"labelled list has 2 of the 10 cases of the training pool, not {fraction}; give --fraction 2cases"
     with pytest.raises(ValueError, match=message):
         split(PUBLISHED, fraction, lists={"labelled": ["b", "h"]})
 
