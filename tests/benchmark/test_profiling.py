@@ -154,7 +154,7 @@ def test_run_writes_a_profile_whose_total_is_the_time_of_the_run(tmp_path, monke
     words = ("run", "-m", "atso", "-f", "10", "-d", "toy", "--budget", "28", "--device", "cpu", "--out", str(tmp_path))
     assert "prediction" not in CliRunner().invoke(app, words).output
     assert not (tmp_path / "profiles").exists()
-    assert "without a profile; --fresh runs it again" in CliRunner().invoke(app, [*words, "--profile"]).output
+    assert "no profile; --fresh repeats the run" in CliRunner().invoke(app, [*words, "--profile"]).output
 
     moments = []
     for name in ("__init__", "write"):

@@ -356,5 +356,5 @@ def test_every_named_device_is_a_process_of_its_own():
 
     assert GridOptions(["atso"], ["10"], device="cpu,cpu").devices() == ["cpu", "cpu"]
     assert GridOptions(["atso"], ["10"], device="cpu").devices() == ["cpu"]
-    with pytest.raises(ValueError, match=r"sees \d+ CUDA devices"):
+    with pytest.raises(ValueError, match=r"finds \d+ CUDA devices"):
         GridOptions(["atso"], ["10"], device="cuda:99").devices()

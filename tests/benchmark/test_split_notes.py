@@ -29,7 +29,7 @@ def noted(fraction: str, pool: int = 10, **more: object) -> list[str]:
 
 def test_a_tenth_that_is_meant_as_a_percentage_is_said_with_the_smallest_one_and_what_was_meant() -> None:
     (note,) = noted("0.1")
-    assert "of the training pool's 10 cases is less than half a case, so that 1 case will be labelled" in note
+    assert "of the training pool's 10 cases is less than half a case, so 1 case will be labelled" in note
     assert "the smallest useful percentage is 5;" in note
     assert note.endswith("a fraction is a percentage: for 10 % write 10")
 

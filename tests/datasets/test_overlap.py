@@ -163,7 +163,7 @@ def test_a_patient_in_images_tr_and_in_images_ts_is_refused(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ('{"c0": "a", "c1": "b"}', "c2: patients.json does not say whose image it is"),
+        ('{"c0": "a", "c1": "b"}', "c2: patients.json does not name its patient"),
         ('{"c0": "a", "c1": "b", "c2": null}', "got None for 'c2'"),
         ('{"c0": "a", "c1": "b", "c2": ["x"]}', "must look like"),
         ('{"c0": "a", "c1": "b", "c2": " "}', "must look like"),

@@ -172,7 +172,7 @@ def test_a_grid_pins_the_file_of_weights_by_its_content(tmp_path, monkeypatch):
     task(**first).network()
     torch.save(resnet18(weights=None).state_dict(), file)
     assert dataset.settled({"weights": "weights.pth"}) != first
-    with pytest.raises(ValueError, match="is not the file with SHA-256"):
+    with pytest.raises(ValueError, match="is no longer the file with SHA-256"):
         task(**first).network()
     assert dataset.settled({"weights": "none", "lr": 1}) == {"weights": "none", "lr": 1}
     with pytest.raises(ValueError, match="cannot be read"):
@@ -291,7 +291,7 @@ def test_the_record_names_everything_in_which_a_run_differs_from_its_protocol():
         "mirror_pseudo: True, the protocol's False",
         "separable convolutions",
         "labelled frames: drawn by our seeds",
-        "best of those tested on T",
+        "best of those scored on the test set",
     ):
         assert words in said
     assert "frames to learn from" not in said
@@ -313,8 +313,8 @@ def test_what_agrees_with_the_protocol_is_not_named():
     [
         ({"encoder": "vgg"}, "recipe.encoder is resnet18 or"),
         ({"output_stride": 4}, "recipe.output_stride must be 8 or 16"),
-        ({"patch": [64]}, "recipe.patch is the height and width"),
-        ({"batch": 1}, "recipe.batch is at least 2"),
+        ({"patch": [64]}, "recipe.patch must be height and width"),
+        ({"batch": 1}, "recipe.batch must be at least 2"),
         ({"scales": [1]}, "recipe.scales must be two numbers"),
         ({"scales": [-1, 2]}, "recipe.scales must be two numbers"),
         ({"ohem_threshold": 2}, "recipe.ohem_threshold is a probability"),

@@ -303,8 +303,8 @@ def test_the_command_says_where_it_stopped_and_a_stop_is_no_failure(number, tmp_
 @pytest.mark.parametrize(
     ("words", "work"),
     [
-        (["evaluate", "--predictions", ".", "--references", "."], "benchmark.evaluate.evaluate_folders"),
-        (["plan", "-m", "supervised", "-f", "10", "--device", "cpu"], "benchmark.plan.forecast"),
+        (["evaluate", "--predictions", ".", "--references", "."], "benchmark.scoring.evaluate.evaluate_folders"),
+        (["plan", "-m", "supervised", "-f", "10", "--device", "cpu"], "benchmark.forecast.plan.forecast"),
         (["prepare", "phantom"], "benchmark.registry.dataset"),
         (["report", "."], "reports.build.build"),
         (["compare", ".", "."], "reports.compare.compare"),

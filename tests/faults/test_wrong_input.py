@@ -278,7 +278,7 @@ def test_what_the_system_says_of_a_file_comes_with_the_file_and_a_remedy(
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".report.md.12.partial"))
 
     monkeypatch.setattr("atso_bench.reports.build.build", fail)
-    assert f"error: {tmp_path}: No space left on device; free some room" in refused("report", tmp_path)
+    assert f"error: {tmp_path}: No space left on device; free some disk space" in refused("report", tmp_path)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
