@@ -72,8 +72,9 @@ def run(
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
-    Several methods, fractions, seeds or datasets span a grid. Finished runs are not repeated, and an interrupted run
-    continues where it stopped: give the same command again.
+    Several methods, fractions, seeds or datasets span a grid.
+
+    Finished runs are not repeated. To continue an interrupted command, repeat it.
     """
     with _plainly(stopping.GOES_ON):
         specs, devices = grid_options.specs(), grid_options.devices()
@@ -102,8 +103,11 @@ def run(
 def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
     """Show what `run` would do with these options: what is done already, and the time and memory of the rest.
 
-    It times a little of each kind of work on one device: training, pseudo-labelling, comparing and scoring. Expect the
-    times to be right within 25 %, and the memory of a run's process within 15 %. Loader processes need their own.
+    It times a little of each kind of work on one device.
+
+    Times are right within about 25 %, the memory of a run's process within 15 %.
+
+    Loader processes need memory of their own.
     """
     with _plainly():
         specs, devices = grid_options.specs(), grid_options.devices()
