@@ -58,7 +58,7 @@ def read_object(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold an object, {{...}}; but holds a {type(content).__name__}")
+        raise ValueError(f"{path} must hold an object, {{...}}, but holds a {type(content).__name__}")
     return content
 
 

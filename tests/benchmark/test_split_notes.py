@@ -89,7 +89,7 @@ def test_prepare_says_that_the_test_set_is_too_small(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(registry, "dataset", lambda name, configuration="": dataset)
     told = CliRunner().invoke(app, ["prepare", "toy"]).output.splitlines()
     assert told[0] == "prepared"
-    assert "with fewer than 6 nothing can be shown" in told[1]
+    assert "with fewer than 6 no difference can be significant" in told[1]
     assert "--split-list test=FILE" in told[1]
     assert "fold" not in told[1]
 
@@ -102,7 +102,9 @@ def test_of_too_few_test_cases_no_interval_is_shown_and_the_first_screen_says_wh
     made = group(tmp_path)
     known = evidence(made)
     page = " ".join(short(tmp_path).words)
-    assert (f"phantom: the test set has {cases} cases: with fewer than 6 nothing can be shown" in page) != shown
+    assert (
+        f"phantom: the test set has {cases} cases: with fewer than 6 no difference can be significant" in page
+    ) != shown
     assert any(" to " in cell for row in texts(tables.scores(made, known.estimates)) for cell in row) == shown
     (table,) = answers.tests(made, known).parts
     assert (dict(zip(table.columns, texts(table)[0], strict=True))["95 % interval"] != "–") == shown  # type: ignore[union-attr, arg-type]

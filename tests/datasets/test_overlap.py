@@ -168,7 +168,7 @@ def test_a_patient_in_images_tr_and_in_images_ts_is_refused(folder: Path) -> Non
         ('{"c0": "a", "c1": "b", "c2": ["x"]}', "must look like"),
         ('{"c0": "a", "c1": "b", "c2": " "}', "must look like"),
         ('{"c0": "a", "c1": "b", "c2": "a\\nb"}', "must look like"),
-        ('{"c0": "a", "c1": "b", "c1": "c", "c2": "d"}', "'c1' is there twice"),
+        ('{"c0": "a", "c1": "b", "c1": "c", "c2": "d"}', "'c1' occurs twice"),
         ('["c0"]', "must hold an object"),
         ("c0,a", "is not valid JSON"),
         ("[" * 100_000, "nested too deeply"),

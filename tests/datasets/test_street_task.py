@@ -311,15 +311,15 @@ def test_what_agrees_with_the_protocol_is_not_named():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"encoder": "vgg"}, "recipe.encoder is resnet18 or"),
+        ({"encoder": "vgg"}, "recipe.encoder must be resnet18 or"),
         ({"output_stride": 4}, "recipe.output_stride must be 8 or 16"),
         ({"patch": [64]}, "recipe.patch must be height and width"),
         ({"batch": 1}, "recipe.batch must be at least 2"),
         ({"scales": [1]}, "recipe.scales must be two numbers"),
         ({"scales": [-1, 2]}, "recipe.scales must be two numbers"),
-        ({"ohem_threshold": 2}, "recipe.ohem_threshold is a probability"),
+        ({"ohem_threshold": 2}, "recipe.ohem_threshold must be a probability"),
         ({"ohem_kept": 0}, "recipe.ohem_kept must be a share"),
-        ({"evaluation": "both"}, "recipe.evaluation is whole or sliding"),
+        ({"evaluation": "both"}, "recipe.evaluation must be whole or sliding"),
         ({"window": 10, "stride": 20}, "leaves pixels out"),
         ({"width": 8}, "unknown recipe field"),
         ({"lr": "fast"}, "recipe.lr must be a number above 0"),

@@ -293,7 +293,7 @@ def test_channels_may_lie_in_one_file_of_four_axes(folder: Path) -> None:
 
 def test_regions_are_refused_with_what_can_be_done(folder: Path) -> None:
     write_raw(folder, NAMES, labels={"background": 0, "whole": [1, 2], "core": [2]}, regions_class_order=[1, 2])
-    with pytest.raises(ValueError, match=r"regions.*which `evaluate` scores.*give each class one label"):
+    with pytest.raises(ValueError, match=r"regions.*which `evaluate` can score.*give each class one label"):
         Nnunet(NAME).prepare()
 
 
