@@ -45,7 +45,7 @@ regression: $(READY) ## train four methods briefly and compare with the records 
 	$(BIN)/atso-bench compare tests/baseline results/regression
 
 docs: $(READY) ## build the documentation's site into site/
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/mkdocs build --quiet --strict
 
 lock: $(UV) ## renew requirements.lock after a change in pyproject.toml; LOCK=--upgrade takes newer versions too
 	$(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header \

@@ -1,4 +1,4 @@
-"""``atso-bench``: options in, calls to the rest, words out. Nothing heavy is imported before a command needs it."""
+"""The command line: reads options, calls the rest, prints results. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A fair benchmark of semi-supervised segmentation: ATSO beside its baselines, across label fractions.",
+    help="Compare ATSO and other semi-supervised segmentation methods on equal terms, at several label fractions.",
 )
 
-Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Folder for records, stages and report.")]
-_RECIPE = """recipe           Training constants, the same for all methods; configuration and budget give the defaults.
-    recipe.patch=[48,48]  voxels of a training patch by axis, or pixels of a crop
+Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Results folder: records, stages and report.")]
+_LETTERS = "In the descriptions above, S means the labelled cases and R the unlabelled ones.\n"
+_RECIPE = """recipe           Training constants, the same for all methods; defaults depend on configuration and budget.
+    recipe.patch=[48,48]  size of a training patch: voxels (or pixels) along each axis
     recipe.batch=8  patches in an optimiser step, labelled and unlabelled together
     recipe.lr, recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.clip  of stochastic gradient descent
-    recipe.mirror, recipe.mirror_pseudo  average over mirrored inputs on T, or when pseudo labels are written
+    recipe.mirror  average predictions of the test set over mirrored inputs
+    recipe.mirror_pseudo  the same when pseudo labels are written
   volumes only
     recipe.width=8  features in the network's first stage
-    recipe.augmentation=batched  nnU-Net's transforms for whole batches; nnunet: its own code, sample by sample
+    recipe.augmentation=batched  nnU-Net's transforms on whole batches; nnunet: its own code, sample by sample
   street scenes only
     recipe.encoder=resnet50, recipe.output_stride=16, recipe.decoder=256  of DeepLabV3+
-    recipe.weights=none  what the encoder starts from: none, imagenet, or a file (.safetensors, .pth)
-    recipe.weights_sha256  the file's hash; another file is refused; by default the hash that it has now
-    recipe.scales=[0.5,2]  the range of the random scale
-    recipe.ohem_threshold=0.7, recipe.ohem_kept=0.1  hard pixels of true labels; threshold null: all pixels
+    recipe.weights=none  initial weights of the encoder: none, imagenet, or a file (.safetensors, .pth)
+    recipe.weights_sha256  hash that the weights file must have; default: the hash that it has now
+    recipe.scales=[0.5,2]  range of the random scale
+    recipe.ohem_threshold=0.7, recipe.ohem_kept=0.1  hard example mining on true labels; threshold null: all pixels
     recipe.evaluation=whole  or sliding, with recipe.window, recipe.stride, recipe.shift"""
 Configuration = Annotated[str, typer.Option(help=CONFIGURATION)]
 
@@ -52,35 +54,34 @@ Configuration = Annotated[str, typer.Option(help=CONFIGURATION)]
 def run(
     grid_options: GridOptions,
     out: Out = Path("results"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is done, phases too.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Repeat finished runs and phases.")] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Show where the time of each run went; also in OUT/profiles.")
+        bool, typer.Option("--profile", help="Show where the time of each run went; also written to OUT/profiles.")
     ] = False,
     compile_: Annotated[
         bool,
-        typer.Option(
-            "--compile", help="Train with torch.compile: its first step takes up to minutes, which are shown."
-        ),
+        typer.Option("--compile", help="Train with torch.compile. The first step may take minutes; its time is shown."),
     ] = False,
     deterministic: Annotated[
         bool,
         typer.Option(
             "--deterministic",
-            help="On a GPU: what torch can do, slower; the record names what it cannot. A CPU always is.",
+            help="GPU: use deterministic algorithms where torch has them (slower). A CPU is always deterministic.",
         ),
     ] = False,
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
-    Several methods, fractions, seeds or datasets span a grid. What is done is not done again, and a killed run goes on
-    where it was: give the same command once more.
+    Several methods, fractions, seeds or datasets span a grid.
+
+    Finished runs are not repeated. To continue an interrupted command, repeat it.
     """
     with _plainly(stopping.GOES_ON):
         specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
         _check_writable(out)
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-            raise ValueError("--compile needs a C++ compiler; install g++, or leave --compile out")
+            raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
         _make_ready(specs)
         from atso_bench.benchmark.grid import run_grid
         from atso_bench.benchmark.training.execution import Execution
@@ -93,17 +94,20 @@ def run(
 
             typer.echo(f"report: {build(out)}")
     if failed:
-        typer.echo(f"{failed} of {len(specs)} runs failed; the same command tries them again", err=True)
+        typer.echo(f"{failed} of {len(specs)} runs failed; the same command will try them again", err=True)
         raise typer.Exit(1)
 
 
 @app.command()
 @takes_grid
 def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
-    """Say what `run` would do with these options, what is done already, and the time and memory it will take.
+    """Show what `run` would do with these options: what is done already, and the time and memory of the rest.
 
-    A little of each kind of work is timed, on one device: training steps, cases to label, to compare and to score.
-    Expect the times within a quarter, the memory of a run's process within 15 %; loader processes have their own.
+    It times a little of each kind of work on one device.
+
+    Times are right within about 25 %, the memory of a run's process within 15 %.
+
+    Loader processes need memory of their own.
     """
     with _plainly():
         specs, devices = grid_options.specs(), grid_options.devices()
@@ -122,24 +126,24 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
             total |= found.seconds
             stored |= found.stored
         together = sum(total.values())
-        typer.echo(f"together {_duration(together)} on one {devices[0]}")
+        typer.echo(f"total: {_duration(together)} on one {devices[0]} device")
         if alone > together:
             share = f"{_duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
-            typer.echo(f"{share} saved by phases that several runs share: each is computed once")
+            typer.echo(f"{share} saved, because phases that several runs share are computed once")
         if stored:
-            typer.echo(f"{_duration(sum(stored.values()))} saved by {len(stored)} phases that are in the store already")
+            typer.echo(f"{_duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
 
 
 @app.command(name="list")
 def list_(
     kind: Annotated[str, typer.Argument(help="methods or datasets")],
 ) -> None:
-    """Show the methods with their options, or the datasets and whether their data is there."""
+    """List the methods with their options, or the datasets and whether their data are ready."""
     with _plainly():
         from atso_bench.benchmark import registry
 
         if kind not in ("methods", "datasets"):
-            raise ValueError(f"list shows methods or datasets, got {kind!r}")
+            raise ValueError(f"list takes `methods` or `datasets`, got {kind!r}")
         for name in registry.names(kind):
             found = registry.load(kind, name)
             named = f" [{', '.join(found.groups)}]" if kind == "methods" else ""
@@ -153,18 +157,23 @@ def list_(
             else:
                 typer.echo(f"    {_presence(name)}")
         if kind == "methods":
-            typer.echo(_RECIPE)
+            typer.echo(_LETTERS + _RECIPE)
 
 
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="Dataset; an nnU-Net dataset's name or id; or frames-NAME.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a dataset (see `list datasets`), name or id of an nnU-Net dataset, or frames-NAME."
+        ),
+    ],
     source: Annotated[
-        Path | None, typer.Option("--from", help="The folder or archive that the data comes in.", exists=True)
+        Path | None, typer.Option("--from", help="Folder or archive that holds the data.", exists=True)
     ] = None,
     configuration: Configuration = "",
 ) -> None:
-    """Import a dataset, check every file, and preprocess it, so that `run` can use it."""
+    """Import a dataset, check every file and preprocess it for `run`. If given again, verify what is there."""
     with _plainly():
         from atso_bench.benchmark import registry, split_notes
 
@@ -179,7 +188,7 @@ def prepare(
 def report(
     folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
 ) -> None:
-    """Build the report again: the page, Markdown, CSV, Parquet, LaTeX tables and figures (docs/report.md)."""
+    """Rebuild the report from the records: HTML, Markdown, CSV, Parquet, LaTeX tables and figures (docs/report.md)."""
     with _plainly():
         from atso_bench.reports.data import listing, workers
 
@@ -192,19 +201,19 @@ def report(
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise
             raise ValueError(
-                f"{folder} cannot be written to, and its report lies in it; copy its folders records, pictures and "
-                "asked to where you may write, and report there"
+                f"{folder} is not writable, but the report is written into it; copy its folders records, pictures and "
+                "asked to a writable place, and run `report` there"
             ) from error
         typer.echo(f"report: {page}")
 
 
 @app.command()
 def compare(
-    baseline: Annotated[Path, typer.Argument(help="Results folder that sets the mark.", exists=True)],
-    candidate: Annotated[Path, typer.Argument(help="Results folder that is judged.", exists=True)],
-    tolerance: Annotated[float, typer.Option(help="How much lower a mean Dice or mIoU may be.")] = 0.01,
+    baseline: Annotated[Path, typer.Argument(help="Results folder to compare with.", exists=True)],
+    candidate: Annotated[Path, typer.Argument(help="Results folder to judge.", exists=True)],
+    tolerance: Annotated[float, typer.Option(help="By how much a mean Dice or mIoU may be lower.")] = 0.01,
 ) -> None:
-    """Say what became worse: exit code 0 nothing, 1 worse beyond tolerance and noise, 2 not comparable."""
+    """Say what became worse. Exit code: 0 nothing, 1 worse beyond tolerance and noise, 2 not comparable."""
     with _plainly():
         from atso_bench.reports.compare import compare as judge
         from atso_bench.reports.verdict import lines
@@ -219,16 +228,18 @@ def compare(
 def evaluate(
     predictions: Annotated[Path, typer.Option(help="Folder of predicted segmentations.", exists=True)],
     references: Annotated[Path, typer.Option(help="Folder of true segmentations.", exists=True)],
-    output: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("scores.csv"),
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Score the cases that both have.")] = False,
+    output: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("scores.csv"),
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Score only the cases that both folders have.")
+    ] = False,
     ignore_origin: Annotated[
         bool,
         typer.Option(
-            "--ignore-origin", help="Compare voxel by voxel, whatever origin and direction the headers of a pair say."
+            "--ignore-origin", help="Compare voxel by voxel, even if origin or direction differ in the headers."
         ),
     ] = False,
 ) -> None:
-    """Score any two folders of segmentations with the benchmark's own evaluator."""
+    """Score a folder of predicted segmentations against a folder of true ones."""
     with _plainly():
         from atso_bench.benchmark.scoring.evaluate import evaluate_folders, lines
 
@@ -241,11 +252,11 @@ def evaluate(
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="A record's file, or the key in its name.")],
-    to: Annotated[Path, typer.Option("--to", help="The folder to make.")],
+    run: Annotated[str, typer.Argument(help="File of a record, or the key in its name.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to create.")],
     out: Out = Path("results"),
 ) -> None:
-    """Write a run's model for use elsewhere: as an nnU-Net model folder; of frames, as safetensors with an example."""
+    """Export a run's model: as an nnU-Net model folder, or for frames as safetensors with an example."""
     with _plainly():
         from atso_bench.benchmark.export import export as write
 
@@ -254,7 +265,7 @@ def export(
 
 @app.command()
 def doctor(out: Out = Path("results")) -> None:
-    """Look at Python, torch, CUDA, nnU-Net's paths, disk and rights; say what is missing and what to do."""
+    """Check Python, torch, CUDA, nnU-Net's paths, disk and permissions; say what is missing and what to do."""
     from atso_bench.benchmark.machine.doctor import checks
 
     problems = 0
@@ -275,7 +286,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="Show the versi
 
 @contextmanager
 def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
-    """Wrong input ends in a message and exit code 2, a signal in one and 130 or 143; without a traceback.
+    """Wrong input ends with a message and exit code 2, a signal with a message and 130 or 143; never with a traceback.
 
     Args:
         then: what the command does when it is given again after a signal.
@@ -297,16 +308,16 @@ def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
         if isinstance(error, ValueError | LookupError | OSError | MemoryError):
             typer.echo(f"error: {remedies.message(error)}", err=True)
             raise typer.Exit(2) from None
-        hint = "if the input is right, this is a fault of the program; ATSO_BENCH_TRACEBACK=1 shows where"
+        hint = "if the input is right, this is a bug of the program; set ATSO_BENCH_TRACEBACK=1 to see where"
         typer.echo(f"error: {type(error).__name__}: {error} ({hint})", err=True)
         raise typer.Exit(1) from None
 
 
 def _check_folder(out: Path) -> None:
-    """A results folder that is a file, or lies below one, is an error before anything is made."""
+    """A results folder that is a file, or lies below one, is an error before anything is created."""
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        raise ValueError(f"--out {out}: {nearest} is a file; name a folder, which need not exist yet")
+        raise ValueError(f"--out {out}: {nearest} is a file; give a folder, which need not exist yet")
 
 
 def _check_writable(out: Path) -> None:
@@ -315,9 +326,7 @@ def _check_writable(out: Path) -> None:
     inside = [path for path in nearest.iterdir() if path.is_dir()] if nearest == out.absolute() else []
     for folder in (nearest, *inside):
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise ValueError(
-                f"--out {out}: {folder} cannot be written to; change its permissions, or choose another folder"
-            )
+            raise ValueError(f"--out {out}: {folder} is not writable; change its permissions, or choose another folder")
 
 
 def _make_ready(specs: Sequence[RunSpec]) -> None:

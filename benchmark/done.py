@@ -43,7 +43,7 @@ def found(results: Path, spec: RunSpec, since: float, identity: Callable[[str, s
     except ValueError:
         return None, "its record cannot be read"  # torn, or of another schema
     if record.data != identity(spec.dataset, spec.configuration):
-        return None, "its data has changed since"
+        return None, "its data have changed since"
     if record.metrics_version != metrics.VERSION:
         return None, f"it was scored by version {record.metrics_version} of the metrics, now {metrics.VERSION}"
     return (record, "") if _same_method(record, spec) else (None, "the method's code or defaults have changed since")

@@ -28,10 +28,10 @@ def export(run: str, folder: Path, results: Path) -> str:
     record = Record.read(path)
     spec = record.spec
     if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty; give a new folder")
+        raise ValueError(f"{folder} is not empty; choose a new folder")
     weights = Stages.load(model_file(results, spec))
     if weights is None:
-        raise ValueError(f"the weights of {spec.title} are gone from {results / 'stages'}; run it again with --fresh")
+        raise ValueError(f"the weights of {spec.title} are not in {results / 'stages'}; repeat the run with --fresh")
     dataset = registry.dataset(spec.dataset, spec.configuration)
     if dataset.identity != record.data:
         raise ValueError(f"the data of {spec.dataset} has changed since {spec.title}; its plan may no longer fit")
@@ -52,5 +52,5 @@ def _find(run: str, results: Path) -> Path:
         return Path(run)
     found = [path for path in (results / "records").rglob(f"*{run}*.json") if ".failed" not in path.name]
     if len(found) != 1:
-        raise ValueError(f"{run!r} names {len(found)} records below {results / 'records'}; give a record's file or key")
+        raise ValueError(f"{run!r} matches {len(found)} records in {results / 'records'}; give a record's file or key")
     return found[0]

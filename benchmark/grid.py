@@ -1,4 +1,4 @@
-"""Which runs, and the doing of those that are not done: one process for each device."""
+"""Which runs a grid holds, and running those that are not done: one process for each device."""
 
 from __future__ import annotations
 
@@ -56,9 +56,11 @@ class Options:
             target, equals, value = text.partition("=")
             name, dot, option = target.partition(".")
             if not (equals and dot and option):
-                raise ValueError(f"--option takes NAME.OPTION=VALUE, such as atso.subsets=4, got {text!r}")
+                raise ValueError(f"--option must be NAME.OPTION=VALUE, such as atso.subsets=4, got {text!r}")
             if name not in ("recipe", *methods):
-                raise ValueError(f"--option {text!r}: {name!r} is neither 'recipe' nor one of {', '.join(methods)}")
+                raise ValueError(
+                    f"--option {text!r}: {name!r} is neither 'recipe' nor one of the methods, {', '.join(methods)}"
+                )
             found.setdefault(name, {})[option.replace("-", "_")] = _value(value)
         return cls({k: v for k, v in found.items() if k != "recipe"}, found.get("recipe", {}))
 
@@ -88,7 +90,7 @@ def make_specs(
     configuration, given = common.pop("configuration", ""), common.pop("lists", {})
     known = {dataset: registry.dataset(dataset, configuration) for dataset in datasets}
     if nameless := [dataset for dataset, found in known.items() if not found.name]:
-        raise ValueError(f"{nameless[0]} stands for any dataset: {known[nameless[0]].is_ready()[1]}")
+        raise ValueError(f"{nameless[0]} is not one dataset: {known[nameless[0]].is_ready()[1]}")
     recipes = {name: dataset.settled(options.recipe) for name, dataset in known.items()}
     if "split_by" in common and all(common["split_by"] == dataset.groupings[0] for dataset in known.values()):
         common.pop("split_by")  # spelled out, it is no other run
@@ -205,9 +207,9 @@ def _do(spec: RunSpec, bench: Bench, place: str, began: float, identity: Callabl
             bench.progress.note(f"{place} {spec.title}: failed in another process")
             return False
         found, why = done.found(bench.results, spec, bench.since, identity)
-        bench.progress.note(f"{place} {spec.title}: {'done before' if found else 'running'}{why and f' again: {why}'}")
+        bench.progress.note(f"{place} {spec.title}: {'already done' if found else 'running'}{why and f' again: {why}'}")
         if found and bench.profile and not profile_path(bench.results, spec).exists():
-            bench.progress.note("    without a profile; --fresh runs it again, with one")
+            bench.progress.note("    it has no profile; --fresh repeats the run with one")
         found = found or execute(spec, bench)
         failure.unlink(missing_ok=True)  # of a process that did not see the record
         score = "undefined" if math.isnan(found.score) else f"{found.score:.4f}"
@@ -225,7 +227,7 @@ def _keep(error: Exception, spec: RunSpec, results: Path) -> str:
     try:
         path = write_failure(results, spec, getattr(error, "phase", "set-up"), error)
     except OSError as other:
-        return f"{said}\n    nor could its record be written: {remedies.message(other)}"
+        return f"{said}\n    its record could not be written either: {remedies.message(other)}"
     return f"{said}\n    see {path}"
 
 
@@ -306,7 +308,7 @@ def _together(processes: Sequence[BaseProcess]) -> None:
 
 
 def _part(name: str, do: Callable[..., int]) -> None:
-    """One process of several: its lines begin with its name, as they mix with those of the others."""
+    """One process of several: its lines begin with its name, because the processes' output is mixed."""
     shown = Lines(lambda line: print(f"{name}: {line}", flush=True))
     try:
         with stopping.at_once():

@@ -15,10 +15,10 @@ import typer
 
 from atso_bench.benchmark.spec import BUDGETS, Budget, RunSpec
 
-METHODS = "Method, or all, baselines, generations, consistency; repeat it or separate with commas."
+METHODS = "Methods, or groups: all, baselines, generations, consistency. Separate several with commas, or repeat."
 CONFIGURATION = (
-    "nnU-Net's 2d (default) or 3d_fullres; for street scenes 512x1024 (default), unimatch-801 or cps-800, which follow "
-    "a published protocol; for other frames the crop, 512x512 or 321x321."
+    "Volumes: 2d (default) or 3d_fullres. Street scenes: 512x1024 (default), or a published protocol: unimatch-801, "
+    "cps-800. Other frames: the crop, 512x512 or 321x321."
 )
 _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
 
@@ -29,42 +29,59 @@ class GridOptions:
 
     method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)]
     fraction: Annotated[
-        list[str], typer.Option("--fraction", "-f", help="Labelled share of the pool: percent, 1/16, or 16cases.")
+        list[str],
+        typer.Option("--fraction", "-f", help="Labelled share of the training cases: 10 (percent), 1/16, or 16cases."),
     ]
     dataset: Annotated[
         list[str],
-        typer.Option("--dataset", "-d", help="See `list datasets`; an nnU-Net dataset's name or id; or frames-NAME."),
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Name of a dataset (see `list datasets`), name or id of an nnU-Net dataset, or frames-NAME.",
+        ),
     ] = field(default_factory=lambda: ["phantom"])
-    seed: Annotated[list[str], typer.Option("--seed", "-s", help="Of the split, the initial weights, the batches.")] = (
-        field(default_factory=lambda: ["0"])
-    )
-    budget: Annotated[str, typer.Option(help=f"Optimiser steps of a run: {_STEPS}, small:3000, or a number.")] = "small"
+    seed: Annotated[
+        list[str], typer.Option("--seed", "-s", help="Seed of the split, the initial weights and the batches.")
+    ] = field(default_factory=lambda: ["0"])
+    budget: Annotated[
+        str,
+        typer.Option(
+            help=f"Optimiser steps of a run: {_STEPS}, one of them with other steps (small:3000), or a number."
+        ),
+    ] = "small"
     parity: Annotated[
-        str, typer.Option(help="total: a method's trainings share the budget; phase: each has the whole budget.")
+        str,
+        typer.Option(help="total: all trainings of a method share the budget; phase: each training gets all of it."),
     ] = "total"
     configuration: Annotated[str, typer.Option(help=CONFIGURATION)] = ""
     option: Annotated[
         list[str],
-        typer.Option("--option", "-o", help="A method's or the recipe's option: atso.subsets=4, recipe.batch=8."),
+        typer.Option(
+            "--option",
+            "-o",
+            help="Option of a method or of the recipe: atso.subsets=4, recipe.batch=8 (see `list methods`).",
+        ),
     ] = field(default_factory=list)
-    upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Add supervised training at 100 %.")] = False
-    validation: Annotated[float, typer.Option(help="Percent of the pool to set apart as V.")] = 0.0
-    scored: Annotated[str, typer.Option(help="Part to score on: test, or validation (for tuning).")] = "test"
+    upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Add supervised training with all labels.")] = False
+    validation: Annotated[float, typer.Option(help="Percent of the training cases to set apart as validation set.")] = (
+        0.0
+    )
+    scored: Annotated[str, typer.Option(help="Set to score on: test, or validation (for tuning).")] = "test"
     split_list: Annotated[
         list[str],
         typer.Option(
             "--split-list",
-            help="Published case list: PART=FILE, PART pool, labelled, validation or test; or labelled=unimatch.",
+            help="Case list: PART=FILE, where PART is pool, labelled, validation or test; or labelled=unimatch.",
         ),
     ] = field(default_factory=list)
     split_by: Annotated[
-        str, typer.Option(help="What a split keeps whole; street scenes: frame (default) or city; volumes: patient.")
+        str, typer.Option(help="What a split keeps whole. Street scenes: frame (default) or city; volumes: patient.")
     ] = ""
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1; several with commas: one process for each.")] = (
-        "auto"
-    )
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:1; several with commas run one process each.")
+    ] = "auto"
     workers: Annotated[
-        int, typer.Option(min=-1, help="Processes that load and augment, for each device; -1: as the cores allow.")
+        int, typer.Option(min=-1, help="Loader processes for each device; -1: as many as the cores allow.")
     ] = -1
 
     def specs(self) -> list[RunSpec]:
@@ -81,16 +98,18 @@ class GridOptions:
             ("--scored", self.scored, ("test", "validation")),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} is {' or '.join(allowed)}, got {value!r}")
+                raise ValueError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
         lists: dict[str, Any] = {}
         for text in self.split_list:
             part, equals, file = text.partition("=")
             if not equals or part not in splits.PARTS:
-                raise ValueError(f"--split-list takes PART=FILE, PART one of {', '.join(splits.PARTS)}, got {text!r}")
+                raise ValueError(
+                    f"--split-list must be PART=FILE, with PART one of {', '.join(splits.PARTS)}, got {text!r}"
+                )
             there = Path(file).is_file()
             if not there and not (part == "labelled" and file.isidentifier()):  # else it is a list's name
                 raise ValueError(
-                    f"--split-list {text}: there is no file {file}; lists with names are for labelled= alone"
+                    f"--split-list {text}: there is no file {file}; only labelled= takes the name of a built-in list"
                 )
             lists[part] = list(splits.read_list(Path(file))) if there else file
         methods = registry.expand(_split(self.method))
@@ -101,7 +120,7 @@ class GridOptions:
             ("seed", _split(self.seed)),
         ):
             if not named:
-                raise ValueError(f"--{name} names nothing")
+                raise ValueError(f"--{name} is empty; give at least one {name}")
         bound = [grid.UPPER_BOUND[0]] if self.upper_bound else []
         return grid.make_specs(
             _split(self.dataset),
@@ -126,7 +145,7 @@ class GridOptions:
         """
         named = [name.strip() for name in self.device.split(",") if name.strip()]  # cpu,cpu is two processes
         if not named or (named != ["auto"] and not all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in named)):
-            raise ValueError(f"--device is auto, cpu, cuda or cuda:N, several with commas, got {self.device!r}")
+            raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, several with commas, got {self.device!r}")
         if set(named) == {"cpu"}:
             return named
         import torch
@@ -137,7 +156,7 @@ class GridOptions:
         for name in named:
             if name != "cpu" and int(name.partition(":")[2] or "0") >= there:
                 raise ValueError(
-                    f"--device {name}: torch {torch.__version__} sees {there} CUDA devices; see `atso-bench doctor`"
+                    f"--device {name}: torch {torch.__version__} finds {there} CUDA devices; see `atso-bench doctor`"
                 )
         return named
 
@@ -185,5 +204,5 @@ def _split(texts: Sequence[str]) -> list[str]:
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 1 << 32:
-        raise ValueError(f"a seed is a whole number from 0 to {(1 << 32) - 1}, got {text!r}")
+        raise ValueError(f"--seed must be a whole number from 0 to {(1 << 32) - 1}, got {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""Finds methods and datasets: the file name is the name."""
+"""Finds methods and datasets by their file names."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def load(kind: str, name: str) -> type[Any]:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        together = f"; together: {', '.join(['all', *_all_groups()])}" if kind == "methods" else ""
-        raise LookupError(f"there is no {kind[:-1]} {name!r}.{hint} There are: {', '.join(known)}{together}")
+        together = f"; groups: {', '.join(['all', *_all_groups()])}" if kind == "methods" else ""
+        raise LookupError(f"there is no {kind[:-1]} {name!r}.{hint} Available: {', '.join(known)}{together}")
     module = importlib.import_module(f"atso_bench.{kind}.{name.replace('-', '_')}")
     own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     public = [c for c in own if not c.__name__.startswith("_")]
     if len(public) != 1:
-        raise TypeError(f"{module.__name__} must define exactly one public class, it defines {len(public)}")
+        raise TypeError(f"{module.__name__} must define exactly one public class, but defines {len(public)}")
     return public[0]
 
 
@@ -79,7 +79,7 @@ def method(name: str, options: dict[str, Any]) -> Method:
         wrong = [f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
         presets = [f"preset ({', '.join(kind.presets)})"] if getattr(kind, "presets", {}) else []
         fields = ", ".join([*kind.model_fields, *presets]) or "none"
-        raise ValueError("\n".join([*wrong, f"the options of {name} are: {fields}"])) from None
+        raise ValueError("\n".join([*wrong, f"options of {name}: {fields}"])) from None
 
 
 def dataset(name: str, configuration: str = "") -> Dataset:
@@ -89,7 +89,9 @@ def dataset(name: str, configuration: str = "") -> Dataset:
         owner = name
     kind = load("datasets", owner)
     if configuration not in ("", *kind.configurations):
-        raise ValueError(f"the configurations of {name} are {', '.join(kind.configurations)}, got {configuration!r}")
+        raise ValueError(
+            f"--configuration of {name} must be one of {', '.join(kind.configurations)}, got {configuration!r}"
+        )
     own = {"name": name} if owner != name else {}
     made: Dataset = kind(configuration=configuration or kind.configurations[0], **own)
     return made

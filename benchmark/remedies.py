@@ -1,4 +1,4 @@
-"""What to do about what went wrong, in words, behind what the system says of it."""
+"""Error messages with a remedy: what the system says, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 _FILES = {
-    errno.ENOSPC: "free some room, or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a larger disk",
+    errno.ENOSPC: "free some disk space, or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a larger disk",
     errno.EDQUOT: "free some of your quota, or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a larger disk",
     errno.EFBIG: "raise the limit (ulimit -f), or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to another disk",
-    errno.EROFS: "set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a folder that can be written",
+    errno.EROFS: "set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to a writable folder",
     errno.EACCES: "change its permissions, or choose another place (--out, ATSO_BENCH_DATA, ATSO_BENCH_CACHE)",
     errno.ENOENT: "check the spelling, and that its disk is mounted",
-    errno.EIO: "the disk or its network does not answer; when it does, the same command goes on",
-    errno.ESTALE: "the disk or its network does not answer; when it does, the same command goes on",
+    errno.EIO: "the disk or its network does not answer; when it does, give the same command again",
+    errno.ESTALE: "the disk or its network does not answer; when it does, give the same command again",
     errno.ENOLCK: (
         "mount it with locks (Lustre: -o flock), or set --out, ATSO_BENCH_DATA or ATSO_BENCH_CACHE to another disk"
     ),
@@ -22,7 +22,7 @@ _FILES = {
     errno.EEXIST: "choose another place",
 }
 _LESS = (
-    "take smaller batches or patches (--option recipe.batch=..., recipe.patch=...; that is another recipe, for all "
+    "use smaller batches or patches (--option recipe.batch=..., recipe.patch=...; this changes the recipe of all "
     "methods), or a --device with more memory"
 )
 _WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n.*\n(?=\w[\w.]*: )", re.DOTALL)
@@ -49,8 +49,8 @@ def _remedy(error: BaseException) -> str:
         return _LESS
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
         return (
-            "a loader's process was ended from outside, most likely because the machine's memory ran out; take fewer "
-            "(--workers)"
+            "a loader process was killed, most likely because the machine ran out of memory; use fewer loader "
+            "processes (--workers)"
         )
     return _FILES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
 

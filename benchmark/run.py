@@ -57,7 +57,7 @@ class Bench:
 
 
 def execute(spec: RunSpec, bench: Bench) -> Record:
-    """Train, predict T once, open the true labels, score, and write the record."""
+    """Train, predict the test set once, open the true labels, score, and write the record."""
     profile = Profile(on=bench.profile)
     with profile.part("set-up"):
         dataset = registry.dataset(spec.dataset, spec.configuration)
@@ -86,7 +86,9 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
     phases = [*trainer.phases, evaluation]
     if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
-        trainer.warn(f"torch has no deterministic {', '.join(unsure)} here: the same run may end in other weights")
+        trainer.warn(
+            f"torch has no deterministic algorithm here for {', '.join(unsure)}: the same run may give other weights"
+        )
     judge = Judge(task.classes, task.metric, dataset.hidden_label, frozenset((*dataset.pool, *dataset.test)))
     with in_phase("diagnostics"), profile.part("diagnostics"):
         diagnostics = diagnose(trainer.observations, judge)
@@ -141,7 +143,7 @@ def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[s
 
 
 def scored_cases(spec: RunSpec, split: Split) -> tuple[str, ...]:
-    """T, or V where somebody tunes."""
+    """The test set, or the validation set when tuning."""
     return split.test if spec.scored == "test" else split.validation
 
 

@@ -37,9 +37,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"a budget is at least 1 step, got {self.steps}")
+            raise ValueError(f"a budget must be at least 1 step, got {self.steps}")
         if self.parity not in ("total", "phase"):
-            raise ValueError(f"parity is 'total' or 'phase', got {self.parity!r}")
+            raise ValueError(f"parity must be 'total' or 'phase', got {self.parity!r}")
 
     @classmethod
     def parse(cls, text: str, parity: Parity = "total") -> Budget:
@@ -55,7 +55,7 @@ class Budget:
             return cls(name, int(number), parity)
         if colon or not text.isdecimal():
             raise ValueError(
-                f"a budget is one of {', '.join(BUDGETS)}, one of them with other steps (small:3000), "
+                f"--budget must be one of {', '.join(BUDGETS)}, one of them with other steps (small:3000), "
                 f"or a number of steps, got {text!r}"
             )
         return cls(text, int(text), parity)
@@ -120,7 +120,7 @@ def _amount(text: str) -> tuple[float | None, int | None]:
         percent = 0.0
     if not 0 < percent <= 100:
         raise ValueError(
-            f"a label fraction is a percentage above 0 and at most 100, a ratio like 1/16, "
+            f"a label fraction must be a percentage above 0 and at most 100, a ratio like 1/16, "
             f"or a number of cases like 16cases; got {text!r}"
         )
     return percent, None
@@ -163,14 +163,14 @@ class RunSpec:
         for name in (self.dataset, self.method):
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
                 raise ValueError(
-                    f"a dataset's or method's name is made of letters, digits, '-', '_', '.', got {name!r}"
+                    f"the name of a dataset or method may hold letters, digits, '-', '_' and '.', got {name!r}"
                 )
         if self.seed < 0:
-            raise ValueError(f"a seed is at least 0, got {self.seed}")
+            raise ValueError(f"a seed must be at least 0, got {self.seed}")
         if not 0 <= self.validation < 100:
-            raise ValueError(f"validation is a percentage from 0 to below 100, got {self.validation}")
+            raise ValueError(f"--validation must be a percentage from 0 to below 100, got {self.validation}")
         if self.scored == "validation" and not (self.validation or "validation" in self.lists):
-            raise ValueError("to score on validation, set a part of the pool apart with --validation PERCENT")
+            raise ValueError("--scored validation needs a validation set; give --validation PERCENT")
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""What a split is too small for: said before anything is trained, and no reason to refuse it."""
+"""Notes on splits that are too small to show anything. They come before training and refuse nothing."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def of_test(cases: int) -> list[str]:
     if cases >= FEWEST_TEST:
         return []
     return [
-        f"the test set has {_cases(cases)}: with fewer than {FEWEST_TEST} nothing can be shown, whatever the scores; "
-        "add labelled test cases, or name a larger test set with --split-list test=FILE"
+        f"the test set has {_cases(cases)}: with fewer than {FEWEST_TEST} no difference can be significant, "
+        "whatever the scores; add labelled test cases, or name a larger test set with --split-list test=FILE"
     ]
 
 
@@ -49,8 +49,8 @@ def of_fraction(spec: RunSpec, split: Split, pool: Sequence[str]) -> list[str]:
     smallest = ceil(Fraction(50_000, available)) / 1000
     meant = f"; a fraction is a percentage: for {percent * 100:g} % write {percent * 100:g}" if percent < 1 else ""
     return [
-        f"--fraction {spec.fraction} of the training pool's {_cases(available)} is less than half a case, so that "
-        f"{_cases(len(split.labelled))} will be labelled; the smallest possible percentage is {smallest:g}{meant}"
+        f"--fraction {spec.fraction} of the training pool's {_cases(available)} is less than half a case, so "
+        f"{_cases(len(split.labelled))} will be labelled; the smallest useful percentage is {smallest:g}{meant}"
     ]
 
 
@@ -62,7 +62,7 @@ def _same_labels(specs: Sequence[RunSpec], splits: Sequence[Split]) -> Iterator[
     for (_, labelled), fractions in held.items():
         if len(fractions) > 1:
             same = _cases(len(labelled))
-            yield f"fractions {', '.join(fractions)} label the same {same}, and are one point of a curve"
+            yield f"fractions {', '.join(fractions)} label the same {same}, so they are one point of a curve"
 
 
 def _cases(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Who is labelled, who is not: grouped, seeded, nested and disjoint; or as a published list has it."""
+"""Which cases are labelled, unlabelled, validation and test: by group and seed, nested, disjoint; or from a list."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Split:
         if not self.test:
             raise ValueError("a split needs at least one test case, but test is empty")
         if twice := _twice((*self.labelled, *self.unlabelled, *self.validation, *self.test)):
-            raise ValueError(f"a case belongs to one part of a split, but {_named(twice)} occur more than once")
+            raise ValueError(f"a case may be in one part of a split only, but {_named(twice)} occur more than once")
 
     @property
     def hash(self) -> str:
@@ -74,7 +74,7 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     Published lists (``spec.lists``) overrule these rules, each for its part and without a shuffle: ``pool`` is the
     training pool and S its first cases, as many as the target (peers label the first n of their lists, by case);
     ``labelled`` is exactly S; ``validation`` is V; ``test`` is T, and all other labelled cases are the pool. A list of
-    ``labelled`` sets the fraction aside. As the fraction names the run in every table, it still has to be true of the
+    ``labelled`` sets the fraction aside. As the fraction names the run in every table, it still must be true of the
     list: the same number of cases, or a percentage within 2 % of it (relative) or half a case.
 
     Raises:
@@ -83,7 +83,7 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
             parts hold the same image under two names.
     """
     if spec.split_by not in ("", *dataset.groupings):
-        raise ValueError(f"{dataset.name} is split by {' or '.join(dataset.groupings)}, got {spec.split_by!r}")
+        raise ValueError(f"{dataset.name} can be split by {' or '.join(dataset.groupings)}, got {spec.split_by!r}")
     lists = _checked_lists(dataset, spec)
     test = lists.get("test", dataset.test)
     pool = lists.get("pool") or _without((*dataset.pool, *dataset.test), (*test, *lists.get("validation", ())))
@@ -94,7 +94,7 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
         where = "test" if divided & _groups(dataset, spec, test) else "validation"
         hint = f"; split by {dataset.groupings[0]}" if spec.split_by else ""
         raise ValueError(
-            f"a split divides no group, but {_named(divided)} are in the training pool and in {where}{hint}"
+            f"a split must not divide a group, but {_named(divided)} are in the training pool and in {where}{hint}"
         )
 
     if "labelled" in lists:
@@ -129,7 +129,7 @@ def _refuse_twins(dataset: Dataset, split: Split) -> None:
     if divided:
         more = f" ... ({len(divided)} images in all)" if len(divided) > 5 else ""
         raise ValueError(
-            f"two parts of a split hold no image in common, but the same image is in {'; '.join(divided[:5])}{more}; "
+            f"two parts of a split must not share an image, but the same image is in {'; '.join(divided[:5])}{more}; "
             f"remove one of them from {dataset.name}, or put both into one group"
         )
 
@@ -148,7 +148,7 @@ def read_list(path: Path) -> tuple[str, ...]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no list of cases: {error}; save it as UTF-8 text") from error
+        raise ValueError(f"{path} is not a list of cases: {error}; save it as UTF-8 text") from error
     ids = tuple(_case_id(line, path) for line in lines if line)
     if twice := _twice(ids):
         raise ValueError(f"{path} names {_named(twice)} more than once")
@@ -170,30 +170,32 @@ def _case_id(line: str, path: Path) -> str:
             "two files of one name)"
         )
     if len(line) > _LONGEST:
-        raise ValueError(f"{path}: {_short(line)} is no case id; a list has one case on each line")
+        raise ValueError(f"{path}: {_short(line)} is not a case id; a list has one case on each line")
     return line
 
 
 def _checked_lists(dataset: Dataset, spec: RunSpec) -> dict[str, tuple[str, ...]]:
     lists = {part: tuple(ids) for part, ids in spec.lists.items()}
     if wrong := set(lists) - set(PARTS):
-        raise ValueError(f"a published list is one of {', '.join(PARTS)}; got {', '.join(sorted(wrong))}")
+        raise ValueError(f"a case list must be one of {', '.join(PARTS)}; got {', '.join(sorted(wrong))}")
     if "validation" in lists and spec.validation:
-        raise ValueError(f"validation is a list or a percentage, but got a list and {spec.validation:g} %")
+        raise ValueError(
+            f"the validation set is given by a list or by a percentage, but got a list and {spec.validation:g} %"
+        )
     known = {*dataset.pool, *dataset.test}
     for part, ids in lists.items():
         if not ids:
-            raise ValueError(f"the list of {part} is empty")
+            raise ValueError(f"the {part} list is empty")
         if twice := _twice(ids):
-            raise ValueError(f"the list of {part} names {_named(twice)} more than once")
+            raise ValueError(f"the {part} list names {_named(twice)} more than once")
         if unknown := set(ids) - known:
-            raise ValueError(f"the list of {part} names {_named(unknown)}, not among {dataset.name}'s labelled cases")
+            raise ValueError(f"the {part} list names {_named(unknown)}, not among the labelled cases of {dataset.name}")
     whole = {"test": dataset.test, **lists}
     for part, other in combinations(sorted(whole), 2):
         both = set(whole[part]) & set(whole[other])
         if both and (part, other) != ("labelled", "pool"):
-            hint = "" if "test" in lists else " (the dataset's own test; a list of test replaces it)"
-            raise ValueError(f"a case belongs to one part, but {_named(both)} are in {part} and in {other}{hint}")
+            hint = "" if "test" in lists else " (the dataset's own test set; --split-list test=FILE replaces it)"
+            raise ValueError(f"a case may be in one part only, but {_named(both)} are in {part} and in {other}{hint}")
     return lists
 
 
@@ -204,7 +206,9 @@ def _draw_validation(dataset: Dataset, spec: RunSpec, pool: Sequence[str]) -> tu
     count = max(1, _half_up(Fraction(str(spec.validation)) / 100 * len(groups)))
     if count >= len(groups):
         taken = f"{count} of the pool's {len(groups)} groups"
-        raise ValueError(f"validation of {spec.validation:g} % takes {taken} and leaves none for training; take less")
+        raise ValueError(
+            f"--validation {spec.validation:g} takes {taken} and leaves none for training; give a smaller percentage"
+        )
     drawn = set(groups[:count])
     return tuple(case for case in pool if dataset.group(case, spec.split_by) in drawn)
 
@@ -216,7 +220,9 @@ def _target(spec: RunSpec, available: int) -> int:
         return max(1, _half_up(Fraction(fraction) / 100 * available))
     if fraction.cases > available:
         largest = f"the largest possible is {available}cases, or 100 %"
-        raise ValueError(f"{fraction.cases} cases are to be labelled, but the training pool has {available}; {largest}")
+        raise ValueError(
+            f"--fraction {fraction.cases}cases is more than the {available} cases of the training pool; {largest}"
+        )
     return fraction.cases
 
 
@@ -236,14 +242,14 @@ def _nearest_prefix(dataset: Dataset, spec: RunSpec, rest: Sequence[str]) -> tup
 
 def _check_labelled(spec: RunSpec, labelled: tuple[str, ...], rest: Sequence[str]) -> tuple[str, ...]:
     if outside := set(labelled) - set(rest):
-        hint = "; give validation as a list, or 0 %" if spec.validation else ""
-        raise ValueError(f"the list of labelled names {_named(outside)}, not in the rest of the training pool{hint}")
+        hint = "; give the validation set as a list too, or none" if spec.validation else ""
+        raise ValueError(f"the labelled list names {_named(outside)}, not in the rest of the training pool{hint}")
     fraction = spec.fraction
     wanted = Fraction(fraction) / 100 * len(rest) if fraction.cases is None else Fraction(fraction.cases)
     slack = 0 if fraction.cases is not None else max(Fraction(1, 2), wanted / 50)
     if abs(len(labelled) - wanted) > slack:
         amount = f"{len(labelled)} of the {len(rest)} cases of the training pool"
-        raise ValueError(f"the list of labelled has {amount}, not {spec.fraction}; use {len(labelled)}cases")
+        raise ValueError(f"the labelled list has {amount}, not {spec.fraction}; give --fraction {len(labelled)}cases")
     return labelled
 
 

@@ -75,7 +75,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.batch < 1:
-            raise ValueError(f"recipe.batch is at least 1, got {self.batch}")
+            raise ValueError(f"recipe.batch must be at least 1, got {self.batch}")
 
 
 Labels = Mapping[str, np.ndarray]

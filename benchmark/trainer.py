@@ -158,7 +158,7 @@ class Trainer:
         each, more = divmod(steps - first, trainings)
         if each < 1:
             raise ValueError(
-                f"a budget of {steps} steps is too small for M0 and {trainings} more trainings with "
+                f"a budget of {steps} steps is too small for the first model (M0) and {trainings} more trainings with "
                 f"initial_share={initial_share}; raise --budget or lower the number of generations"
             )
         return first, [each + (k < more) for k in range(trainings)]
@@ -288,11 +288,11 @@ class Trainer:
         written = PseudoLabels(labels)
         alone = only_class(written)
         if alone is not None:
-            blank = f"predicts {self.task.classes[alone]} alone in all"
+            blank = f"predicts only {self.task.classes[alone]} in all"
             if not any(blank in warning for warning in self.warnings):  # its students will do so too
                 self.warn(
-                    f"{phase}: the teacher {blank} {len(written)} {self.task.metric.cases}; its students can learn "
-                    f"nothing from them. Give it more steps (--budget, initial_share)"
+                    f"{phase}: the teacher {blank} {len(written)} {self.task.metric.cases}; its students cannot learn "
+                    f"from them. Give it more steps (--budget, initial_share)"
                 )
         return written
 
@@ -328,7 +328,7 @@ class Trainer:
     def _spend(self, steps: int, phase: str) -> None:
         allowed = self.budget.steps if self.budget.parity == "phase" else self.budget.steps - self.spent
         if not 0 < steps <= allowed:
-            raise RuntimeError(f"phase {phase!r} wants {steps} steps, {allowed} of {self.budget.steps} are left")
+            raise RuntimeError(f"phase {phase!r} needs {steps} steps, but {allowed} of {self.budget.steps} are left")
         self.spent += steps
 
     @contextmanager

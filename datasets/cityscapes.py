@@ -7,7 +7,7 @@ class Cityscapes(CityscapesDataset):
     """Cityscapes, fine labels: train is the pool, val is T."""
 
     name = "cityscapes"
-    summary = "Cityscapes: street scenes, 19 classes, 2,975 training frames, the 500 of val as T"
+    summary = "Cityscapes: street scenes, 19 classes, 2,975 training frames, the 500 frames of val as test set"
     source = "https://www.cityscapes-dataset.com"
     licence = "own licence: research and evaluation, no redistribution"
     citation = "Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016"

@@ -22,7 +22,7 @@ class Nnunet(NnunetDataset):
     """
 
     summary = "any dataset in nnU-Net's raw layout, by name or id"
-    source = "nnU-Net's documentation/dataset_format.md tells the layout"
+    source = "nnU-Net's documentation/dataset_format.md describes the layout"
 
     def __init__(self, name: str = "", configuration: str = "2d") -> None:
         super().__init__(configuration)
@@ -30,13 +30,13 @@ class Nnunet(NnunetDataset):
 
     def is_ready(self) -> tuple[bool, str]:
         if not self.folder:
-            return False, "give a name or id, as Dataset004_Hippocampus or 4"
+            return False, "give the name or id of one, such as Dataset004_Hippocampus or 4"
         ready, hint = super().is_ready()
         return ready, hint if ready else f"put it there, or: atso-bench prepare {self.name} --from PATH ({self.source})"
 
     def prepare(self, source: Path | None = None, say: Say | None = None) -> list[str]:
         if not self.folder:
-            raise ValueError(f"nnunet stands for any dataset: {self.is_ready()[1]}")
+            raise ValueError(f"nnunet is not one dataset: {self.is_ready()[1]}")
         return super().prepare(source, say)
 
     def convert(self, source: Path, target: Path) -> None:
@@ -52,7 +52,7 @@ class Nnunet(NnunetDataset):
         if re.fullmatch(r"Dataset\d{3}_[\w.-]+", name):
             return name
         if not re.fullmatch(r"\d{1,3}", name):
-            raise ValueError(f"a dataset is called like Dataset004_Hippocampus, 004 or 4, got {name!r}")
+            raise ValueError(f"a dataset must be named like Dataset004_Hippocampus, 004 or 4, got {name!r}")
         prefix = f"Dataset{int(name):03d}_"
         roots = [root for root in self._storage.raw if root.is_dir()]
         found = sorted({path.name for root in roots for path in root.iterdir() if path.name.startswith(prefix)})

@@ -1,4 +1,4 @@
-"""Shared by the methods that learn from S and, in the same step, from the images of R."""
+"""Shared by the methods that learn from labelled and unlabelled images in the same step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What more than one method uses: heads, consistency losses, the ramp-up, the moving average."""
+"""Used by more than one method: heads, consistency losses, the ramp-up, the moving average."""
 
 from __future__ import annotations
 

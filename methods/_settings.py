@@ -1,4 +1,4 @@
-"""What all methods have: frozen hyper-parameters, groups, and the settings of other people's code by name."""
+"""Common to all methods: frozen hyper-parameters, groups, and presets with the settings of published code."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from atso_bench.methods._settings import Settings
 
 
 class ATSO(Settings):
-    """Students learn from one part of R each, and relabel the others."""
+    """Each student learns from one part of the unlabelled cases and relabels the others."""
 
     groups = ("generations",)
 

@@ -33,7 +33,7 @@ from atso_bench.methods._settings import Settings
 
 
 class CrossPseudoSupervision(Settings):
-    """Two networks learn from S, and each from what the other says of all images."""
+    """Two networks learn from the labelled cases, and each from the other's predictions on all images."""
 
     groups = ("consistency",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {

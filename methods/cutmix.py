@@ -31,7 +31,7 @@ from atso_bench.methods._views import boxes, mixed
 
 
 class CutMix(Settings):
-    """Learns from S, and to see in mixed images of R what its moving average sees in each of them."""
+    """Predicts on mixed unlabelled images what its moving average predicts on each of them."""
 
     groups = ("consistency",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"pixelssl": {"weight": 20, "rampup": 0.0}}

@@ -29,7 +29,7 @@ from atso_bench.methods._settings import Settings
 
 
 class EntropyMinimisation(Settings):
-    """Learns from S, and to be sure of R."""
+    """Is trained to give confident predictions on unlabelled images."""
 
     groups = ("consistency",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"ssl4mis": {"weight": 0.1, "rampup": 1.0, "on_labelled": True}}

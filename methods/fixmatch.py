@@ -32,7 +32,7 @@ from atso_bench.methods._views import BOX, boxes, mixed
 
 
 class FixMatch(Settings):
-    """Learns from S, and to see in strong views of R what it is sure of in weak ones."""
+    """Predicts on strong views of unlabelled images what it predicts with confidence on weak ones."""
 
     groups = ("consistency",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {

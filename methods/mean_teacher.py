@@ -30,7 +30,7 @@ from atso_bench.methods._settings import Settings
 
 
 class MeanTeacher(Settings):
-    """Learns from S, and to agree on R with the moving average of itself."""
+    """Agrees on unlabelled images with the moving average of its own weights."""
 
     groups = ("baselines", "consistency")
     presets: ClassVar[dict[str, dict[str, Any]]] = {"ssl4mis": {"weight": 0.1, "rampup": 1.0}}

@@ -26,7 +26,7 @@ from atso_bench.methods._settings import Settings
 
 
 class NoisyStudent(Settings):
-    """Learns from S, and anew in each generation from strong views of R with the last generation's labels."""
+    """Each generation starts afresh and learns from strong views with the last generation's pseudo labels."""
 
     groups = ("generations",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"generations": 3}}

@@ -22,7 +22,7 @@ from atso_bench.methods._settings import Settings
 
 
 class SelfLearning(Settings):
-    """Learns from S and from its own hard labels of R, generation by generation."""
+    """Learns from its own hard pseudo labels, generation by generation."""
 
     groups = ("baselines", "generations")
 

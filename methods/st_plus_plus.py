@@ -28,7 +28,7 @@ from atso_bench.methods._settings import Settings
 
 
 class SelfTrainingPlusPlus(Settings):
-    """Learns from S, then from the half of R whose labels were stable while M0 was trained, then from all of R."""
+    """Learns first from the half of the pseudo labels that were stable while M0 was trained, then from all."""
 
     groups = ("generations",)
 

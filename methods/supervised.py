@@ -14,7 +14,7 @@ from atso_bench.methods._settings import Settings
 
 
 class Supervised(Settings):
-    """Learns from S alone, with the whole budget."""
+    """Learns from the labelled cases alone, with the whole budget."""
 
     groups = ("baselines",)
 

@@ -34,7 +34,7 @@ from atso_bench.methods._settings import Settings
 
 
 class UncertaintyAwareMeanTeacher(Settings):
-    """Learns from S, and to agree on R with its moving average where that is sure."""
+    """Agrees on unlabelled images with its moving average where that is certain."""
 
     groups = ("consistency",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"ssl4mis": {"weight": 0.1, "rampup": 1.0}}

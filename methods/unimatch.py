@@ -33,7 +33,7 @@ from atso_bench.methods._views import BOX, boxes, mixed, perturbed_copies
 
 
 class UniMatch(Settings):
-    """Learns from S, and to see in two strong views and in perturbed features of R what it is sure of in weak ones."""
+    """As FixMatch, on two strong views and with perturbed features."""
 
     groups = ("consistency",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {

@@ -33,7 +33,7 @@ from atso_bench.methods._views import Pyramid
 
 
 class PyramidConsistency(Settings):
-    """Learns from S, and to predict R alike at several scales where they do not differ much."""
+    """Its heads agree on unlabelled images at several scales, where they do not differ much."""
 
     groups = ("consistency",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"ssl4mis": {"weight": 0.1, "rampup": 1.0}}

@@ -1,4 +1,4 @@
-"""Is this machine ready? What is there, what is missing and what to do about it."""
+"""Is this machine ready? What is there, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def checks(results: Path = Path("results")) -> list[Check]:
     """
     data = Path(os.environ.get("ATSO_BENCH_DATA") or "data")
     nnunet = (_folder(f"nnUNet_{part}", "to use nnU-Net's own folders") for part in ("raw", "preprocessed"))
-    folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes where it lies", "leftImg8bit"))
-    room = (_room("room for results", results), _room("room for data", data))
+    folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes without copying it", "leftImg8bit"))
+    room = (_room("disk space for results", results), _room("disk space for data", data))
     last = (*_shared_memory(), *_energy())
     return [_python(), *_torch(), _nnunet(), _data(data), *folders, _results(results), *room, *last]
 
@@ -95,8 +95,8 @@ def _devices() -> Check:
         return Check("GPU", "ok", ", ".join(f"{gpu.name} ({gpu.total_memory / 1e9:.0f} GB)" for gpu in gpus))
     if shutil.which("nvidia-smi") or _DRIVER.exists():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        remedy = "compare `nvidia-smi` with that version, or in a container start it with --gpus all"
-        return Check("GPU", "warning", f"there is a driver, but torch ({built}) sees no GPU", remedy)
+        remedy = "check that the driver (`nvidia-smi`) supports that CUDA version; start a container with --gpus all"
+        return Check("GPU", "warning", f"there is an NVIDIA driver, but torch ({built}) finds no GPU", remedy)
     return Check("GPU", "ok", "none; runs use the CPU")
 
 
@@ -113,12 +113,12 @@ def _data(folder: Path) -> Check:
     name, variable = "data", "ATSO_BENCH_DATA"
     if not folder.exists():
         if _writable(_existing(folder)):
-            remedy = f"preparing data creates it; if yours is elsewhere, set {variable}"
+            remedy = f"`atso-bench prepare` creates it; if your data are elsewhere, set {variable}"
             return Check(name, "warning", f"{folder.resolve()} does not exist", remedy)
         return Check(name, "problem", f"{folder} does not exist and cannot be created", f"set {variable} to a folder")
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
-        return Check(name, "problem", f"{folder} is not a readable folder", f"set {variable} to one")
-    readable = "" if _writable(folder) else " (read-only: enough to run on prepared data, not to prepare)"
+        return Check(name, "problem", f"{folder} is not a readable folder", f"set {variable} to a readable folder")
+    readable = "" if _writable(folder) else " (read-only: enough for runs on prepared data, but not for `prepare`)"
     return Check(name, "ok", f"{folder.resolve()}{readable}")
 
 
@@ -136,7 +136,7 @@ def _results(folder: Path) -> Check:
     if _writable(_existing(folder)):
         return Check("results", "ok", f"{folder.resolve()} is writable")
     who = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
-    remedy = f"choose another folder with --out, or give {who} the right to write"
+    remedy = f"choose another folder with --out, or make this one writable for {who}"
     return Check("results", "problem", f"{folder.resolve()} is not writable", remedy)
 
 
@@ -144,7 +144,7 @@ def _room(name: str, folder: Path) -> Check:
     free = shutil.disk_usage(_existing(folder)).free / 1e9
     if free >= ROOM_GB:
         return Check(name, "ok", f"{free:.0f} GB free")
-    remedy = f"free {ROOM_GB:.0f} GB; stages/ may be deleted once the records exist"
+    remedy = f"make at least {ROOM_GB:.0f} GB free; stages/ may be deleted once the records exist"
     return Check(name, "warning", f"{free:.1f} GB free", remedy)
 
 

@@ -1,4 +1,4 @@
-"""Joules, as devices count them themselves; what no counter says is not known, and is never estimated."""
+"""Energy in joules, from the devices' own counters. Without a counter it is unknown, and never estimated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UnmeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Meter:
-    """The counters of one device: what all of it draws, whoever makes it work.
+    """The energy counters of one device. They count all of its work, other processes' included.
 
     Attributes:
         source: what counts, for people.

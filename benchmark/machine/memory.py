@@ -1,4 +1,4 @@
-"""How much memory a process may still take, and a refusal in words where that is too little."""
+"""How much memory a process may still take, and an error if that is too little."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check(needed: int, what: str) -> None:
     free = available()
     if free is not None and needed > free:
         raise MemoryError(
-            f"{what} takes {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; close other programs, "
-            f"use fewer processes (--device, --workers), raise the container's limit, or take a larger machine"
+            f"{what} takes {needed / 1e9:.3g} GB of memory, but only {free / 1e9:.3g} GB are free; close other "
+            f"programs, use fewer processes (--device, --workers), raise the container's limit, or use a larger machine"
         )
 
 

@@ -1,4 +1,4 @@
-"""Seconds that the processor's cores have worked for this process, which other work on the machine hardly moves."""
+"""Processor time of this process, all cores together. Other work on the machine hardly changes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a live display on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a live display on a terminal, and occasional lines elsewhere."""
 
 from __future__ import annotations
 

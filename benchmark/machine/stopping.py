@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: what can be saved stops at its next step, and saves; anything else ends at once.
+"""SIGINT and SIGTERM: work that can be saved stops at its next step and saves; everything else ends at once.
 
 Ctrl-C sends SIGINT; SLURM before a time limit, ``docker stop`` and a machine that shuts down send SIGTERM. A terminal
 and SLURM send it to every process of a command, and whoever started one may pass it on as well.
@@ -17,9 +17,9 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_AND_THE_SAME = 1.0
-"""Seconds in which a second signal is the first one, passed on by somebody."""
-GOES_ON = "the same command goes on from here"
-BEGINS_AGAIN = "the same command begins again"
+"""Seconds within which a second signal counts as the first one, passed on by another process."""
+GOES_ON = "the same command continues from here"
+BEGINS_AGAIN = "the same command starts again"
 _last = -math.inf
 
 
@@ -44,7 +44,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """A stop that somebody may ask for while work goes on."""
+    """A stop that may be requested while work goes on."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -88,7 +88,7 @@ def held(end: str) -> Iterator[Stop]:
             raise Interrupted(number)
         stop.number = number
         with contextlib.suppress(OSError):  # print may not be entered twice, which a signal can do
-            os.write(2, b"stopping at the next step; once more ends at once\n")
+            os.write(2, b"stopping at the next step; a second signal stops at once\n")
 
     try:
         with _handled(heard):

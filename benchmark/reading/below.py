@@ -1,4 +1,4 @@
-"""Every file below a folder, behind links too: data of many disks is often put together by them."""
+"""Every file below a folder, also behind links, which often join data of several disks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an image file is whole and as large as its header says, found out before anything is allocated for it."""
+"""Checks that an image file is complete and as large as its header says, before memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def memory_bytes() -> int:
 
 
 def _claim(path: Path) -> Claim | None:
-    """None if nobody here knows the header: the reader will say more."""
+    """None for a header that is not known here: the reader will say more."""
     if path.name.lower().endswith(_NIFTI):
         return _claim_of_nifti(path)
     claim = _claim_by_itk(path)
@@ -140,7 +140,7 @@ def _too_large(path: Path, claimed: Claim | None) -> str:
         )
     needed, there = _COPIES * claimed.voxels, memory_bytes()
     if needed > there:
-        return f"to read it takes about {needed / 1e9:.3g} GB of memory, there are {there / 1e9:.3g} GB; crop it"
+        return f"reading it takes about {needed / 1e9:.3g} GB of memory, but there are {there / 1e9:.3g} GB; crop it"
     return ""
 
 

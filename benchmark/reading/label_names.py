@@ -23,17 +23,17 @@ def label_values(labels: Any, path: Path) -> LabelValues:
         ValueError: if it is none of these, or gives two values one name.
     """
     if not isinstance(labels, Mapping):
-        raise ValueError(f'{path}: labels has to look like {{"background": 0, "organ": 1}}, got {labels!r}')
+        raise ValueError(f'{path}: labels must look like {{"background": 0, "organ": 1}}, got {labels!r}')
     if labels and all(key.isdecimal() for key in labels):
         labels = _turned(labels, path)
     try:
         values = {name: _values(value) for name, value in labels.items()}
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"{path}: labels has to give each name a number, or a region the numbers of its labels, got {labels}"
+            f"{path}: labels must give each name a number, or a region the numbers of its labels, got {labels}"
         ) from error
     if odd := [name for name in values if not is_printable(name)]:
-        raise ValueError(f"{path}: the label's name {odd[0]!a} cannot be shown; take letters")
+        raise ValueError(f"{path}: the label's name {odd[0]!a} cannot be displayed; use letters")
     return values
 
 
@@ -45,9 +45,9 @@ def has_regions(values: LabelValues) -> bool:
 def _turned(labels: Mapping[str, Any], path: Path) -> dict[str, int]:
     """The decathlon's ``{"1": "organ"}`` as ``{"organ": 1}``."""
     if not all(isinstance(name, str) for name in labels.values()):
-        raise ValueError(f'{path}: labels has to look like {{"background": 0, "organ": 1}}, got {labels}')
+        raise ValueError(f'{path}: labels must look like {{"background": 0, "organ": 1}}, got {labels}')
     if len(set(labels.values())) < len(labels):
-        raise ValueError(f"{path}: labels gives two numbers one name: {labels}; call each by its own")
+        raise ValueError(f"{path}: two labels have the same name: {labels}; give each its own")
     return {name: int(number) for number, name in labels.items()}
 
 

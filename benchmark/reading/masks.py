@@ -1,4 +1,4 @@
-"""Segmentations from anywhere, read as nnU-Net's readers read them, whole or not at all."""
+"""Reads segmentations from any source as nnU-Net's readers do, completely or not at all."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _of_few_axes(mask: Mask) -> Mask:
         return Mask(mask.path, array, spacing, mask.origin[: array.ndim], direction, mask.note)
     size = " x ".join(map(str, array.shape[::-1]))
     raise ValueError(
-        f"{mask.path} has {array.ndim} axes ({size}); a segmentation has 2 or 3: write each frame to a file of its own"
+        f"{mask.path} has {array.ndim} axes ({size}); a segmentation has 2 or 3: write each frame to its own file"
     )
 
 
@@ -163,7 +163,7 @@ def _tiff(path: Path) -> Mask:
         return Mask(path, array, (1.0, 1.0))
     beside = spacing_file(path)
     if not beside.exists():
-        return Mask(path, array, (1.0,) * array.ndim, note=f"no {beside.name}, so its voxels count 1 mm")
+        return Mask(path, array, (1.0,) * array.ndim, note=f"no {beside.name}, so its voxels count as 1 mm")
     return Mask(path, array, _read_spacing(beside))
 
 
@@ -173,7 +173,7 @@ def _read_spacing(path: Path) -> tuple[float, ...]:
     except ValueError as error:
         raise _RefusedError(str(error)) from error
     if not _is_spacing(spacing):
-        raise _RefusedError(f'{path} has to look like {{"spacing": [3.0, 1.0, 1.0]}}, got {spacing!r}')
+        raise _RefusedError(f'{path} must look like {{"spacing": [3.0, 1.0, 1.0]}}, got {spacing!r}')
     return tuple(map(float, spacing))
 
 
@@ -191,4 +191,4 @@ def _is_spacing(spacing: Any) -> bool:
 
 
 def _colours(path: Path, values: int) -> str:
-    return f"{path} has {values} values a voxel; a segmentation has one: write the class index of each, not its colour"
+    return f"{path} has {values} values per voxel; a segmentation has one: write class indices, not colours"

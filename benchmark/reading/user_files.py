@@ -1,4 +1,4 @@
-"""The one way to open a file that somebody else made: by a name that can be told, a regular file, JSON as an object."""
+"""The one way to open a file that others made: a printable name, a regular file, JSON that holds an object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def file_trouble(path: Path) -> str:
     """
     if trouble := name_trouble(path):
         return trouble
-    return "" if path.is_file() else "it is no regular file (a folder, a pipe, a device, or gone); put a file there"
+    return "" if path.is_file() else "it is not a regular file (a folder, a pipe, a device, or gone); put a file there"
 
 
 def name_trouble(path: Path) -> str:
@@ -54,11 +54,11 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes(), object_pairs_hook=_once)
     except RecursionError:
-        raise ValueError(f"{path} is no valid JSON: it is nested too deeply") from None
+        raise ValueError(f"{path} is not valid JSON: it is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} has to hold an object, {{...}}; it holds a {type(content).__name__}")
+        raise ValueError(f"{path} must hold an object, {{...}}, but holds a {type(content).__name__}")
     return content
 
 
@@ -71,6 +71,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
-            raise ValueError(f"{name!r} is there twice; remove one of the two")
+            raise ValueError(f"{name!r} occurs twice; remove one of them")
         content[name] = value
     return content

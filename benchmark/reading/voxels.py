@@ -1,4 +1,4 @@
-"""Going over the voxels of a large volume: block by block, and all classes in one pass."""
+"""Iterates over the voxels of a large volume: block by block, and all classes in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What relabelling did: does a student mimic its teacher, and do the labels get better?
+"""Diagnostics of relabelling: does a student mimic its teacher, and do the labels get better?
 
 Computed after a run by the evaluator, which alone may open the hidden labels. "Lazy mimicking" (Huo et al., CVPR 2021)
 shows as a high agreement of student and teacher on the cases that the student was trained on, and a low update rate.

@@ -86,7 +86,7 @@ def evaluate_folders(
     both = sorted(predicted.keys() & true.keys())
     if not both or (missing and not allow_missing):
         hint = "; --allow-missing scores the others" if both else ""
-        raise ValueError("cases without a partner: " + "; ".join(missing.values()) + hint)
+        raise ValueError("cases without a counterpart: " + "; ".join(missing.values()) + hint)
 
     notes: list[str] = []
     classes = named_classes(predictions, references)
@@ -124,7 +124,7 @@ def lines(evaluation: Evaluation) -> list[str]:
     """What to tell about an evaluation, line by line."""
     told = _frame_lines(evaluation) if evaluation.metric.pooled else _volume_lines(evaluation)
     if evaluation.missing:
-        told.append(f"not scored, as one of the folders lacks them: {', '.join(evaluation.missing)}")
+        told.append(f"not scored, because one folder lacks them: {', '.join(evaluation.missing)}")
     told += [f"note: {note}" for note in evaluation.notes]
     return [*told, f"{len(evaluation.cases)} {evaluation.metric.cases} -> {evaluation.output}"]
 
@@ -188,7 +188,7 @@ def _check_output(output: Path) -> None:
     if check_name(output).is_dir():
         raise ValueError(f"{output} is a folder; name the CSV file to write")
     if output.exists() and output.name.lower().endswith(_NO_TABLES):
-        raise ValueError(f"--output {output} is there already, and is no table; name the CSV file to write")
+        raise ValueError(f"--output {output} exists and is not a table; name the CSV file to write")
 
 
 def _files(folder: Path) -> dict[str, Path]:

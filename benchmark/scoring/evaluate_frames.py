@@ -17,7 +17,7 @@ from atso_bench.benchmark.scoring.label_tables import CLASSES, FRAME, KINDS, TRA
 from atso_bench.benchmark.scoring.metrics import IGNORE
 
 _MODES = ("1", "L", "P", "I", "I;16")  # of PIL: one channel of integers; a palette is only how they are shown
-_NAMED = 10  # frames without a partner in a message
+_NAMED = 10  # frames without a counterpart in a message
 _ODD = 0.1
 """Pixel accuracy below which predictions are more likely to be read wrongly than to be so bad."""
 
@@ -68,7 +68,7 @@ def score(
         more = f"; and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
         hint = "; --allow-missing scores the others" if both else ""
         wanted = f"; a prediction is named <frame>*.png and lies below {predictions}"
-        raise ValueError(f"frames without a partner: {named}{more}{wanted}{hint}")
+        raise ValueError(f"frames without a counterpart: {named}{more}{wanted}{hint}")
     if twice := [frame for frame in both if len(predicted[frame]) > 1]:
         files = ", ".join(map(str, predicted[twice[0]]))
         raise ValueError(f"frame {twice[0]!r} has {len(predicted[twice[0]])} predictions, {files}; keep one of them")

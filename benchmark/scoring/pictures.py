@@ -1,4 +1,4 @@
-"""What a person looks at afterwards: one slice of every case that was scored, as image, reference and prediction.
+"""Pictures for the report: one slice of every scored case, as image, reference and prediction.
 
 They lie beside the records, in ``pictures/``: image and reference once for all runs that are scored on the same cases,
 the predictions in a file for each run. All is small: a frame or a slice is thinned to at most ``LONGEST`` pixels.

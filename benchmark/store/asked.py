@@ -1,4 +1,4 @@
-"""The runs that a command asked for, as they lie on disk: what became of them is in the records."""
+"""The runs that a command asked for, stored on disk. What became of them is in the records."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Asked:
 
 
 def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str], str]) -> Path:
-    """Write below ``results/asked``; the same runs have the same file, whoever asks and when.
+    """Write below ``results/asked``; the same runs always have the same file.
 
     Args:
         results: the folder that holds ``records/``.
@@ -102,9 +102,9 @@ def read(path: Path) -> Asked:
         runs = [_wanted({**raw["shared"], **run}, raw["lists"]) for run in raw["runs"]]
         return Asked([str(word) for word in raw["command"]], time, runs)
     except NewerError as error:
-        raise NewerError(f"{path} was written by a newer version, which reads it: {error}") from error
+        raise NewerError(f"{path} was written by a newer version of atso-bench; read it with that: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{path} does not say what was asked for: {error}") from error
+        raise ValueError(f"{path} is not a readable list of requested runs: {error}") from error
 
 
 def _wanted(row: dict[str, Any], lists: Mapping[str, Any]) -> Wanted:

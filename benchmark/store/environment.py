@@ -1,4 +1,4 @@
-"""What a record says of the machine, the versions and the commit; no secret and no name."""
+"""The machine, versions and commit for a record, without secrets or user names."""
 
 from __future__ import annotations
 

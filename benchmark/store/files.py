@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sweep(*paths: Path, older: float = 0.0) -> None:
 
     Args:
         paths: files that no other process may write now.
-        older: seconds that the rest has to be old, where another process may be writing.
+        older: seconds that the rest must be old, where another process may be writing.
     """
     for path in paths:
         for rest in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):

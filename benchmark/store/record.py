@@ -1,4 +1,4 @@
-"""The result of one run, as it lies on disk. Reports read these files and nothing else."""
+"""The result of one run, as stored on disk. Reports read these files and nothing else; docs/record.md explains them."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that is needed to rebuild a report, and to distrust it.
+    """Everything that is needed to rebuild a report, and to check it.
 
     Attributes:
         spec: what was run.
         track: the kind of task, ``medical`` or ``natural``.
         metric: the headline metric, by its name in ``headline.METRICS``.
-        score: its value on T.
+        score: its value on the test set.
         classes: names of the evaluated classes.
         cases: case -> class -> scores and counts as ``metrics.score_case`` gives them.
         summary: ``metrics.summarise`` of ``cases``.
         metrics_version: version of the metrics' definitions.
         split: case ids of ``labelled``, ``unlabelled``, ``validation``, ``test``, and the ``hash`` of the four.
-        pool_size: cases of S and R that carry a label (the 100 % of a label fraction).
+        pool_size: training cases that have a label (the 100 % of a label fraction).
         data: content hash of the dataset.
         phases: where the time went.
         spent_steps: optimiser steps spent, all phases together.
@@ -84,7 +84,7 @@ class Record:
         recipe: the task's training constants.
         options: all options of the method with their values.
         diagnostics: one entry for each pseudo-labelling (see ``diagnostics.py``).
-        warnings: what a reader has to know before believing the score.
+        warnings: what a reader must know before trusting the score.
         environment: versions, machine, commit, command line.
         palette: red, green and blue of each class, where the data has its own; records from before have none.
         code: hash of the method's code; empty in records from before there was one.
@@ -147,7 +147,7 @@ class Record:
                 newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
                 told = f"it has schema {raw['schema']}, this version reads {SCHEMA}"
                 if newer:
-                    raise NewerError(f"{told}; a newer atso-bench wrote it, which reads it")
+                    raise NewerError(f"{told}; a newer atso-bench wrote it; read it with that")
                 raise ValueError(f"{told}; run it again")
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]

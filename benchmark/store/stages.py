@@ -198,7 +198,7 @@ class Stages:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # it looks before the file's beginning
                 raise
             raise DamagedError(file, error) from error
-        raise DamagedError(file, f"the checksum of {wrong} is another")
+        raise DamagedError(file, f"the checksum of {wrong} does not match")
 
     @staticmethod
     def load_models(folder: Path, models: Sequence[nn.Module]) -> None:
@@ -209,7 +209,7 @@ class Stages:
         """
         state = Stages.load(folder / "model.pt")
         if state is None:
-            raise DamagedError(folder / "model.pt", "it is gone")
+            raise DamagedError(folder / "model.pt", "it is missing")
         for module, weights in zip(models, state["models"], strict=True):
             module.load_state_dict(weights)
 
@@ -226,7 +226,7 @@ class Stages:
             try:
                 state = Stages.load(folder / name)
             except DamagedError as error:  # noqa: PERF203 - there are two
-                warn(f"{error}; the training goes on from an earlier step")
+                warn(f"{error}; the training continues from an earlier step")
             else:
                 if state is not None:
                     return state
@@ -302,7 +302,7 @@ def _read_checked(file: Path) -> dict[str, Any] | None:
     except (ValueError, AttributeError) as error:
         raise DamagedError(file, error) from error
     if found is not None and found != _check(raw):
-        raise DamagedError(file, "its checksum is another")
+        raise DamagedError(file, "its checksum does not match")
     return raw
 
 

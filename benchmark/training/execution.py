@@ -1,4 +1,4 @@
-"""How torch carries out a run's work: compiled or not, and deterministic as far as it can be."""
+"""How torch executes a run: compiled or not, and deterministic as far as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss of learning from labels as they are, true or pseudo: the one that all methods share."""
+"""The loss that all methods share: learning from labels as they are, true or pseudo."""
 
 from __future__ import annotations
 

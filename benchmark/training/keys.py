@@ -84,7 +84,7 @@ class Keys:
         """What a training depends on beside pools, weights and steps: the one place that says which are everybody's.
 
         Learning from labels as they are is one phase for all methods, as M0 is: the loss is the trainer's, so that no
-        method's code is in it. The network has to be the planned one, the images the task's.
+        method's code is in it. The network must be the planned one, the images the task's.
         """
         step = job.step
         if not isinstance(step, Imitation):

@@ -1,4 +1,4 @@
-"""Logits as labels: the largest, or the probabilities; piece by piece, as those of a large volume come."""
+"""Turns logits into labels (classes or probabilities), piece by piece for large volumes."""
 
 from __future__ import annotations
 

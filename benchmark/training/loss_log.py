@@ -1,4 +1,4 @@
-"""The loss terms of a training: their means over windows of steps, and whether they are numbers."""
+"""The loss terms of a training: means over windows of steps, and a check that they are finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a phase is: what of a method determines it, its code and its options, and when it is everybody's."""
+"""Which method a phase belongs to: the code and options that determine it, and when all methods share it."""
 
 from __future__ import annotations
 

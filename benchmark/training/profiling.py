@@ -124,7 +124,7 @@ class Timeline:
         return self.parts
 
     def save(self, folder: Path) -> None:
-        """Close, and leave the parts beside a phase, for whoever finds it in the store."""
+        """Close, and leave the parts beside a phase, for a later run that finds it in the store."""
         write_json(folder / "profile.json", {"schema": SCHEMA, **asdict(self.close())})
 
     def _now(self) -> Any:
@@ -183,7 +183,7 @@ class _Passes:
 
 
 class Unmeasured:
-    """Stands in for a ``Timeline`` where nobody asked for one."""
+    """Stands in for a ``Timeline`` when no profile is wanted."""
 
     parts = None
 
@@ -231,7 +231,7 @@ class Profile:
             return
         parts = _stored(found) if isinstance(found, Path) else found
         if parts is None:
-            parts = Parts(missing="all: taken from the store, where it lies without a profile")
+            parts = Parts(missing="all: found in the store, without a profile")
         row = {"name": phase.name, "kind": phase.kind, "key": phase.key, "steps": phase.steps, "reused": phase.reused}
         self.phases.append({**row, "seconds": sum(parts.seconds.values()), "parts": parts.seconds,
                             "waited_for_data": parts.waited, "missing": parts.missing})  # fmt: skip

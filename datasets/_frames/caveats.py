@@ -1,4 +1,4 @@
-"""What the reader of a result has to know about a folder of street scenes."""
+"""What a reader must know about the street scenes behind a result."""
 
 from __future__ import annotations
 

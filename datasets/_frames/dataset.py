@@ -54,7 +54,7 @@ class FramesDataset(ABC):
     def __init__(self, configuration: str = "") -> None:
         configuration = configuration or self.configurations[0]
         if configuration not in self.configurations:
-            raise ValueError(f"configuration is one of {', '.join(self.configurations)}, got {configuration!r}")
+            raise ValueError(f"--configuration must be one of {', '.join(self.configurations)}, got {configuration!r}")
         self.configuration = configuration
 
     # -- what is there -----------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class FramesDataset(ABC):
     def group(self, case_id: str, by: str = "") -> str:
         """The frame itself; see ``Dataset.group``."""
         if by not in ("", *self.groupings):
-            raise ValueError(f"{self.name} is split by one of {', '.join(self.groupings)}, got {by!r}")
+            raise ValueError(f"{self.name} can be split by one of {', '.join(self.groupings)}, got {by!r}")
         return case_id
 
     def content(self, case_id: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from atso_bench.datasets._shared.each import Say
 
 FORMAT = 2
-"""Raise it when prepared data has to be made again."""
+"""Raise it when prepared data must be made again."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Decoded:
         return target
 
     def doubts(self, folder: Path, source: Path, listing: Listing | None, say: Say | None = None) -> str:
-        """Why a prepared folder has to be made again; empty if it need not. Reads every file.
+        """Why a prepared folder must be made again; empty if it need not. Reads every file.
 
         Files are found again by path, size and time. A damaged disk changes none of them, and what is damaged is
         forgotten here, so that ``find`` does not find it.

@@ -47,7 +47,7 @@ class FrameDraw(Draw):
         if not pool.ids:
             raise ValueError("a batch cannot be drawn from a pool without frames")
         if not scales or min(scales) <= 0:
-            raise ValueError(f"recipe.scales are one or more numbers above 0, got {tuple(scales)}")
+            raise ValueError(f"recipe.scales must be one or more numbers above 0, got {tuple(scales)}")
         self.pool, self.size, self.patch = pool, size, patch
         self.scales, self.mirror = tuple(scales), mirror
 
@@ -77,7 +77,7 @@ class FrameDraw(Draw):
         if label.shape[-2:] != image.shape[1:]:
             raise ValueError(
                 f"the label of {name} has {label.shape[-2:]} pixels and its image {image.shape[1:]}; "
-                "prepare the data anew"
+                "prepare the data again"
             )
         if label.ndim == 3:
             return drawn, self._padded(crop.of_soft_label(label), 0)

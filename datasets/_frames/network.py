@@ -56,9 +56,7 @@ def pretrained(weights: str, encoder: str, sha256: str = "") -> tuple[dict[str, 
     if weights == "none":
         return None, "none"
     if sha256 and weights != "imagenet" and file_hash(weights) != sha256:
-        raise ValueError(
-            f"recipe.weights: {weights} is not the file with SHA-256 {sha256[:12]}... of this run any more"
-        )
+        raise ValueError(f"recipe.weights: {weights} is no longer the file with SHA-256 {sha256[:12]}... of this run")
     state = _from_hub(encoder) if weights == "imagenet" else _from_file(Path(weights))
     fitting = _fitted(state, encoder, weights)
     total = hashlib.sha256()
@@ -133,7 +131,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     kind = "it is damaged, of another kind, or holds more than tensors; export or download it again"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else kind
     return ValueError(
-        f"recipe.weights is none, imagenet or a file of weights (.safetensors, or .pth as torch saves it), "
+        f"recipe.weights must be none, imagenet or a file of weights (.safetensors, or .pth as torch saves it), "
         f"but {path} cannot be read: {reason}"
     )
 

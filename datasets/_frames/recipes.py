@@ -85,7 +85,7 @@ _HEAD = (
     "and inputs padded to multiples of 16; the protocol's has plain ones, two after fusion"
 )
 _UNLABELLED = "loss of pseudo labels, and who sees how many unlabelled frames: the method's own"
-_LAST = "score: the final model's, the protocol's is the best of those tested on T"
+_LAST = "score: the final model's, the protocol's is the best of those scored on the test set"
 PROTOCOLS: dict[str, Protocol] = {
     "unimatch-801": Protocol(
         source="UniMatch (Yang et al., CVPR 2023), LiheYoung/UniMatch: configs/cityscapes.yaml, supervised.py",
@@ -200,10 +200,10 @@ def recipes(configuration: str, budget: Budget, overrides: Mapping[str, Any]) ->
     patch = tuple(int(size) for size in chosen.pop("patch"))
     if len(patch) != 2 or not all(16 <= size <= 8192 for size in patch):
         raise ValueError(
-            f"recipe.patch is the height and width of a crop like [512,1024], each from 16 to 8192, got {list(patch)}"
+            f"recipe.patch must be height and width of a crop like [512,1024], each from 16 to 8192, got {list(patch)}"
         )
     if chosen["batch"] < 2:
-        raise ValueError("recipe.batch is at least 2 here: DeepLabV3+ normalises over the samples of a batch")
+        raise ValueError("recipe.batch must be at least 2 here: DeepLabV3+ normalises over the samples of a batch")
     street: dict[str, Any] = {
         name: tuple(map(float, value)) if name == "scales" else value for name, value in chosen.items() if name in own
     }

@@ -1,4 +1,4 @@
-"""Archives from strangers, unpacked: nothing outside of the folder, no links, no more than the disk has room for."""
+"""Unpacks untrusted archives: nothing outside the folder, no links, and no more than the disk can hold."""
 
 from __future__ import annotations
 

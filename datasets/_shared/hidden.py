@@ -20,4 +20,4 @@ def hidden(folders: Iterable[Path], ending: str) -> list[str]:
     if not found:
         return []
     shown = ", ".join(found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")
-    return [f"{len(found)} file(s) are left out, as their names begin with a dot; rename them to use them: {shown}"]
+    return [f"{len(found)} file(s) are ignored, because their names begin with a dot; rename them to use them: {shown}"]

@@ -30,6 +30,6 @@ def _reason(name: str) -> str:
     if name != name.strip():
         return "begins or ends with a blank"
     if name.endswith(".outside"):
-        return "ends in .outside, which is how we call a mask"
+        return "ends in .outside, which is reserved"
     length = len(name.encode("utf-8"))
     return f"has {length} bytes, at most {LONGEST} are possible" if length > LONGEST else ""

@@ -67,7 +67,7 @@ def near_copies(smalls: Mapping[str, Small | None], divisible: Callable[[str, st
     named = ", ".join(f"{one} and {other}" for one, other in pairs[:SHOWN]) + (" ..." if len(pairs) > SHOWN else "")
     return [
         f"{len(pairs)} pair(s) look like one image (scaled, shifted, mirrored or with noise) and a split could divide "
-        f"them; if they are one, keep one of them: {named}"
+        f"them; if so, keep only one of them: {named}"
     ]
 
 

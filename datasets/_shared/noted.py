@@ -1,4 +1,4 @@
-"""What we wrote and want to trust later: JSON with its own checksum, and a list of checksums for other files."""
+"""Files that we wrote and must trust later: JSON with its own checksum, and checksums of other files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_prepared(folder: Path, name: str) -> dict[str, Any]:
     path = folder / "prepared.json"
     content: dict[str, Any] | None = read_noted(path)
     if content is None:
-        raise OSError(f"{path} is damaged; `atso-bench prepare {name}` makes it anew")
+        raise OSError(f"{path} is damaged; `atso-bench prepare {name}` makes it again")
     return content
 
 

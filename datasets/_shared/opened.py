@@ -35,7 +35,7 @@ class Opened(Mapping[str, Any]):
         except (OSError, ValueError, RuntimeError, LookupError) as error:
             raise OSError(
                 f"{case_id}: its prepared file is missing or damaged ({error}, in {self._folder}); "
-                f"`atso-bench prepare {self.dataset}` makes it anew"
+                f"`atso-bench prepare {self.dataset}` makes it again"
             ) from error
 
     def __iter__(self) -> Iterator[str]:

@@ -63,4 +63,4 @@ def check(overrides: Mapping[str, Any], more: Mapping[str, Rule]) -> None:
     for name, value in overrides.items():
         good, wanted = rules[name]
         if not good(value):
-            raise ValueError(f"recipe.{name} is {wanted}, got {value!r}")
+            raise ValueError(f"recipe.{name} must be {wanted}, got {value!r}")

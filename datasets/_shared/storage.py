@@ -1,4 +1,4 @@
-"""Where data lies: raw datasets, prepared ones, and how both are written so that a killed process leaves no harm."""
+"""Where data are stored, raw and prepared, and how they are written so that a killed process does no damage."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def storage() -> Storage:
     """
     root = Path(os.environ.get("ATSO_BENCH_DATA") or "data").expanduser().absolute()
     if root.exists() and not root.is_dir():
-        raise ValueError(f"ATSO_BENCH_DATA is {root}, which is no folder; correct or unset it")
+        raise ValueError(f"ATSO_BENCH_DATA is {root}, which is not a folder; correct or unset it")
     cache = Path(os.environ.get("ATSO_BENCH_CACHE") or "~/.cache/atso-bench").expanduser().absolute()
     own = os.environ.get(RAW)
     raw = [*([Path(own).absolute()] if own else []), root / "nnUNet_raw", cache / "nnUNet_raw"]
@@ -140,7 +140,7 @@ def vacant(folder: Path) -> Path:
 
 
 def told(notes: list[str], say: Callable[[str], object] | None) -> list[str]:
-    """The same notes, said one by one if there is somebody to say them to."""
+    """The same notes, each passed to ``say`` if there is one."""
     if say is not None:
         for note in notes:
             say(note)

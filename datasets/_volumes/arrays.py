@@ -44,5 +44,5 @@ def open_array(path: Path) -> Any:
     except (RuntimeError, ValueError) as error:
         raise OSError(f"{path} is damaged: {error}") from error
     if not plain:
-        raise OSError(f"{path} holds something else than an array of numbers, and is not opened")
+        raise OSError(f"{path} does not hold an array of numbers, so it is not opened")
     return array

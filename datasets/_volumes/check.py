@@ -1,4 +1,4 @@
-"""All that is wrong with a raw dataset, found in one reading of every case."""
+"""Finds everything that is wrong with a raw dataset, reading each case once."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def _together(raw: RawDataset, looks: dict[str, Look]) -> tuple[list[str], list[
         return [str(error)], []
     inner = range(1, len(raw.classes))
     if labelled and not any(value in inner for name in pool if name in looks for value in looks[name].values):
-        return [f"none of the {len(pool)} masks to learn from has foreground; are they the right files?"], []
+        return [f"none of the {len(pool)} training masks has foreground; are they the right files?"], []
     places = {**dict.fromkeys(pool, "pool"), **dict.fromkeys(test, "test")}
     content = {name: look.content for name, look in looks.items()}
 
     def part(name: str) -> str:
         return places.get(name, "unlabelled")
 
-    remedy = "remove all but one, or say in patients.json that they belong to one patient"
+    remedy = "remove all but one, or give them the same patient in patients.json"
     problems, notes = twins(content, part, raw.group, remedy)
     first = {image: name for name, image in reversed(content.items())}  # of identical ones `twins` tells
     notes += near_copies({name: looks[name].small for name in first.values()}, divisible(part, raw.group))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from atso_bench.datasets._volumes.task import NnunetTask
 
 FORMAT = 3
-"""Raise it when prepared data has to be made again."""
+"""Raise it when prepared data must be made again."""
 
 
 class NnunetDataset:
@@ -60,7 +60,7 @@ class NnunetDataset:
 
     def __init__(self, configuration: str = "2d") -> None:
         if configuration not in self.configurations:
-            raise ValueError(f"configuration is one of {', '.join(self.configurations)}, got {configuration!r}")
+            raise ValueError(f"--configuration must be one of {', '.join(self.configurations)}, got {configuration!r}")
         self.configuration = configuration
 
     # -- what a named dataset overrides ------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class NnunetDataset:
         except ValueError as error:
             if imported:
                 self._drop_import()
-                notes = [f"nothing of {source} was kept; correct what is wrong and give the same command again"]
+                notes = [f"nothing of {source} was kept; correct the problems and give the same command again"]
             raise ValueError("\n".join([str(error), *notes])) from error
         return [*notes, *told, *(f"note: {caveat}" for caveat in (*self.caveats, *unused_plans(self.folder)))]
 
@@ -198,8 +198,8 @@ class NnunetDataset:
             write_noted(target / "prepared.json", content)
         self._forget()
         return [
-            f"checked {len(looks)} cases of {self.folder}: {len(self.pool)} to learn from, {len(self.test)} for test, "
-            f"{len(self.unlabelled)} without label",
+            f"checked {len(looks)} cases of {self.folder}: {len(self.pool)} for training, {len(self.test)} for test, "
+            f"{len(self.unlabelled)} without labels",
             f"{'plans from ' + str(own) if own else 'planned by nnU-Net'}: {self.configuration}, "
             f"patch {'x'.join(map(str, configuration['patch_size']))}, batch {configuration['batch_size']}",
             self._told(target, plans),
@@ -241,7 +241,7 @@ class NnunetDataset:
         check_name(source)
         with locked(target.parent / f".{self.folder}.lock"):
             if (existing := self._storage.find_raw(self.folder)) is not None:
-                return [f"{existing} is there already; remove it to import {source} again"]
+                return [f"{existing} already exists; remove it to import {source} again"]
             if not source.exists():
                 raise FileNotFoundError(f"{source} does not exist; {self.name} comes from {self.source}")
             with new_folder(target) as partial_folder:
@@ -417,7 +417,7 @@ def _readable(case_id: str) -> Iterator[None]:
             yield
     except (RuntimeError, OSError, ValueError) as error:
         told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise OSError(f"{case_id} cannot be read ({told[-1]}); is its raw data still there, and as it was?") from error
+        raise OSError(f"{case_id} cannot be read ({told[-1]}); have its raw data been moved or changed?") from error
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -425,7 +425,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, dirs_exist_ok=True)
     except shutil.Error as error:  # it holds a list of what failed
         file, _, why = error.args[0][0]
-        raise ValueError(f"{source} cannot be copied: {why} ({file}); remove the file, or mend it") from error
+        raise ValueError(f"{source} cannot be copied: {why} ({file}); remove or repair the file") from error
 
 
 def _is_raw(folder: Path) -> bool:

@@ -78,7 +78,7 @@ def examine(
         spacing = tuple(float(value) for value in geometry["spacing"])
     except Exception as error:
         names = ", ".join(map(_short, case.images))
-        why = f"{_first_line(error)}; replace the file, its channels must share one geometry"
+        why = f"{_first_line(error)}; replace the file: all channels must have the same geometry"
         return Look((f"cannot read its image {names} ({why})",))
     problems = [*_image_problems(image, spacing, channels, len(case.images))]
     values: tuple[int, ...] = ()
@@ -135,7 +135,7 @@ def label_notes(looks: Mapping[str, Look], classes: Sequence[str]) -> list[str]:
         notes.append(f"{len(full)} case(s) have a mask without background: {_named(full)}")
     notes += [f"{len(names)} case(s) have the very same mask; are all of them right? {_named(names)}" for names in same]
     if absent := [name for value, name in enumerate(classes) if value and value not in held]:
-        notes.append(f"no mask holds the class(es) {', '.join(absent)}; their scores mean nothing")
+        notes.append(f"no mask holds the class(es) {', '.join(absent)}; their scores are meaningless")
     return notes
 
 
@@ -152,8 +152,8 @@ def case_notes(looks: Mapping[str, Look]) -> list[str]:
     if len(ways) > 1:
         shown = "; ".join(f"{way} in {len(names)} case(s), {_named(names, 2)}" for way, names in sorted(ways.items()))
         notes.append(
-            f"the images' axes run in {len(ways)} ways ({shown}), and are learnt as they are stored; "
-            '"overwrite_image_reader_writer": "SimpleITKIOWithReorient" in dataset.json turns them all one way'
+            f"the images' axes run in {len(ways)} ways ({shown}), and are used as they are stored; "
+            '"overwrite_image_reader_writer": "SimpleITKIOWithReorient" in dataset.json turns them all the same way'
         )
     return notes
 
@@ -169,7 +169,7 @@ def _notes(case: Case, reader: Any, direction: Sequence[float], spacing: Sequenc
     if len(direction) and is_sheared(direction):
         yield "have axes that are not at right angles, and are taken as if they were"
     if type(reader).__name__ == "Tiff3DIO" and not spacing_file(case.images[0], images=True).is_file():
-        yield "have no file with their spacing (CASE.json beside the TIFF), so voxels count 1 mm"
+        yield "have no file with their spacing (CASE.json beside the TIFF), so voxels count as 1 mm"
 
 
 def _apart(case: Case, reader: Any, placed: Mapping[str, Numbers]) -> bool:

@@ -59,7 +59,7 @@ def check_fit(configuration: Mapping[str, Any], channels: int, available: int) -
     strides = [math.prod(stage[axis] for stage in arguments["strides"]) for axis in range(axes)]
     if wrong := [size for size, stride in zip(patch, strides, strict=True) if size % stride]:
         raise ValueError(
-            f"patch_size {patch} has to be divisible by {strides}, the product of the strides; {wrong} is not"
+            f"patch_size {patch} must be divisible by {strides}, the product of the strides; {wrong} is not"
         )
     widest = arguments["features_per_stage"][0]
     # the least that a step keeps: two copies of the first stage's output, float32, for one patch

@@ -1,4 +1,4 @@
-"""The prepared files of one dataset and configuration: written, verified against their checksums, and mended."""
+"""The prepared files of one dataset and configuration: written, verified against their checksums, and repaired."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _description(path: Path) -> dict[str, Any]:
     names = [*labels.values(), *modality.values()]
     if not labels or not modality or not all(number.isdecimal() for number in labels) or not all(map(_is_name, names)):
         form = '{"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "organ"}}'
-        raise ValueError(f"{path} is not as the decathlon writes it; it has to look like {form}")
+        raise ValueError(f"{path} is not as the decathlon writes it; it must look like {form}")
     if len(set(labels.values())) < len(labels):
         raise ValueError(f"{path} gives two labels one name: {labels}")
     return content

@@ -24,7 +24,7 @@ def read_patients(folder: Path) -> dict[str, str]:
     if wrong:
         case = wrong[0]
         raise ValueError(
-            f'{path} has to look like {{"CASE": "PATIENT", ...}}, a name or a whole number for each case, '
+            f'{path} must look like {{"CASE": "PATIENT", ...}}, a name or a whole number for each case, '
             f"got {patients[case]!r} for {case!r}"
         )
     return {case: str(patient).strip() for case, patient in patients.items()}
@@ -43,7 +43,7 @@ def patient_problems(
     """
     if patients:
         for case in sorted(set(cases) - set(patients)):
-            yield f"{case}: {FILE} does not say whose image it is; add the case, with a patient of its own if need be"
+            yield f"{case}: {FILE} does not name its patient; add the case, with a patient of its own if need be"
     known = {patient: case for case, patient in test.items()}
     for case, patient in sorted(train.items()):
         if patient in known:

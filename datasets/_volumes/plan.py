@@ -1,4 +1,4 @@
-"""nnU-Net's plan of a dataset: made from images alone, or the user's own; and the intensities that S allows to know."""
+"""nnU-Net's plan of a dataset: from images alone, or the user's own; and the intensities of the labelled cases."""
 
 from __future__ import annotations
 

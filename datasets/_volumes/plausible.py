@@ -1,4 +1,4 @@
-"""Whether a user's plan is one of these images: what it would make of them, before that is made."""
+"""Checks that a user's plan suits these images, before anything is made with it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _odd_spacing(configuration: Mapping[str, Any], median: np.ndarray) -> Iterat
     if farthest >= IMPOSSIBLE:
         raise ValueError(f"{told}: it is in another unit, or of other images")
     if farthest >= FAR:
-        yield f"the plan's {told}; is it theirs?"
+        yield f"the plan's {told}; is it the right one?"
 
 
 def _odd_patch(configuration: Mapping[str, Any], sizes: np.ndarray, patches: int) -> Iterator[str]:

@@ -60,7 +60,7 @@ class RawDataset:
 
     @cached_property
     def patients(self) -> dict[str, str]:
-        """Case -> patient, where the user has told it; see ``read_patients``."""
+        """Case -> patient, where the user has named it; see ``read_patients``."""
         return read_patients(self.folder)
 
     @property

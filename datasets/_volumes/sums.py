@@ -1,4 +1,4 @@
-"""Weighted logits of overlapping tiles, added up plane by plane; what no later tile changes goes, and makes room."""
+"""Weighted logits of overlapping tiles, added up plane by plane; finished planes are handed on to make room."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Sums:
         torch.cuda.empty_cache()
 
     def add(self, place: Sequence[int | slice], tile: Tensor, gaussian: Tensor) -> None:
-        """Add the weighted logits ``(K, *patch)`` of the tile at ``place``, for which there has to be room.
+        """Add the weighted logits ``(K, *patch)`` of the tile at ``place``, for which there must be room.
 
         The logits may be overwritten.
         """

@@ -1,6 +1,6 @@
 """Which plans are built at all: nnU-Net imports what a plan names and calls it with what the plan holds.
 
-Every entry that reaches nnU-Net has to be known here, by its name and by the kind of its value.
+Every entry that reaches nnU-Net must be known here, by its name and by the kind of its value.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def check_plans(plans: Mapping[str, Any]) -> None:
         raise ValueError("transpose_backward does not undo transpose_forward")
     configurations = plans["configurations"]
     if not isinstance(configurations, dict) or not configurations:
-        raise ValueError(f"configurations is {_shown(configurations)}, it has to hold an object for each")
+        raise ValueError(f"configurations is {_shown(configurations)}, it must hold an object for each")
     for name, configuration in configurations.items():
         if not isinstance(configuration, dict):
             raise ValueError(f"configuration {name} is {_shown(configuration)}, no object")
@@ -214,7 +214,7 @@ def check_plans(plans: Mapping[str, Any]) -> None:
 def _check_architecture(place: str, architecture: Any) -> None:
     keys = ("network_class_name", "arch_kwargs", "_kw_requires_import")
     if not isinstance(architecture, dict) or set(architecture) != set(keys):
-        raise ValueError(f"{place}architecture has to hold {', '.join(keys)}, got {_shown(architecture)}")
+        raise ValueError(f"{place}architecture must hold {', '.join(keys)}, got {_shown(architecture)}")
     name, arguments, imported = (architecture[key] for key in keys)
     _check_entries(place, {"network_class_name": name}, {"network_class_name": named(_NETWORKS)})
     _check_entries(

@@ -166,10 +166,13 @@ def test_results_that_cannot_be_written_are_a_problem(tmp_path: Path, monkeypatc
 
 def test_little_room_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage(64e6, 0, 4.9e9))
-    assert found(tmp_path, "room for results") == Check(
-        "room for results", "warning", "4.9 GB free", "free 5 GB; stages/ may be deleted once the records exist"
+    assert found(tmp_path, "disk space for results") == Check(
+        "disk space for results",
+        "warning",
+        "4.9 GB free",
+        "make at least 5 GB free; stages/ may be deleted once the records exist",
     )
-    assert found(tmp_path, "room for data").status == "warning"
+    assert found(tmp_path, "disk space for data").status == "warning"
     if sys.platform == "linux":
         assert found(tmp_path, "shared memory").found == "0.06 GB"
 

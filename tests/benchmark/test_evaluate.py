@@ -236,7 +236,7 @@ def test_colours_are_no_labels(folders: Folders) -> None:
     for folder in (folders.predictions, folders.references):
         image = SimpleITK.GetImageFromArray(np.zeros((4, 4, 3), np.uint8), isVector=True)
         SimpleITK.WriteImage(image, str(folder / "frame.png"))
-    with pytest.raises(ValueError, match="has 3 values a voxel"):
+    with pytest.raises(ValueError, match="has 3 values per voxel"):
         folders.evaluate()
 
 
@@ -266,7 +266,7 @@ def test_what_is_told_names_every_metric_and_what_is_undefined(folders: Folders)
     assert [line.split()[0] for line in told[: len(metrics.METRICS)]] == list(metrics.METRICS)
     assert "dice                     0.3333" in told
     assert "hd95_mm                  3.0000  (1 of 2 undefined: empty masks)" in told
-    assert told[-2:] == ["not scored, as one of the folders lacks them: r", f"2 cases -> {folders.output}"]
+    assert told[-2:] == ["not scored, because one folder lacks them: r", f"2 cases -> {folders.output}"]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])

@@ -319,7 +319,7 @@ def test_what_is_told_names_every_class_and_both_means(folders: Folders) -> None
     assert "official mIoU            0.5556 " in text
     assert "pixel accuracy           0.7500\n" in text
     assert "left out of mIoU: sidewalk, building," in text
-    assert "not scored, as one of the folders lacks them: jena_000000_000002" in text
+    assert "not scored, because one folder lacks them: jena_000000_000002" in text
     assert told[-1] == f"1 frames -> {folders.output}"
 
 

@@ -101,13 +101,13 @@ def test_a_value_that_is_almost_a_label_is_shown_in_full(folders: Folders) -> No
         ('{"labels": {"a": NaN}}', "give each name a number"),
         ('{"labels": {"a": 1.7}}', "give each name a number"),
         ('{"labels": {"a": true}}', "give each name a number"),
-        ('{"labels": {"a": 1, "a": 2}}', "'a' is there twice"),
-        ('{"labels": {"1": "a", "1": "b"}}', "'1' is there twice"),
-        ('{"labels": {"1": "a", "2": "a"}}', "two numbers one name"),
-        ('{"labels": ' + "[" * 100_000, "no valid JSON"),
-        ('{"labels": {"a": ' + "[" * 100_000 + "]" * 100_000 + "}}", "no valid JSON: it is nested too deeply"),
-        (b"\xff\xfe\xfa", "no valid JSON"),
-        ("[]", "has to hold an object"),
+        ('{"labels": {"a": 1, "a": 2}}', "'a' occurs twice"),
+        ('{"labels": {"1": "a", "1": "b"}}', "'1' occurs twice"),
+        ('{"labels": {"1": "a", "2": "a"}}', "same name"),
+        ('{"labels": ' + "[" * 100_000, "not valid JSON"),
+        ('{"labels": {"a": ' + "[" * 100_000 + "]" * 100_000 + "}}", "not valid JSON: it is nested too deeply"),
+        (b"\xff\xfe\xfa", "not valid JSON"),
+        ("[]", "must hold an object"),
     ],
 )
 def test_labels_that_cannot_be_meant_are_refused_by_file(folders: Folders, text: str | bytes, told: str) -> None:
@@ -129,7 +129,7 @@ def test_a_pipe_is_not_waited_for(folders: Folders, name: str) -> None:
     folders.pair()
     (folders.root / name).unlink(missing_ok=True)
     os.mkfifo(folders.root / name)
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         folders.evaluate()
 
 
@@ -137,7 +137,7 @@ def test_a_pipe_among_frames_is_not_waited_for(folders: Folders) -> None:
     name = "aachen_000000_000019"
     Image.fromarray(np.full((4, 5), 7, np.uint8)).save(folders.its / f"{name}_gtFine_labelIds.png")
     os.mkfifo(folders.mine / f"{name}.png")
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         folders.evaluate()
 
 
@@ -174,7 +174,7 @@ def test_the_table_takes_no_inputs_place(folders: Folders, name: str) -> None:
     folders.pair()
     folders.describe({"labels": {"background": 0, "organ": 1}})
     before = (folders.root / name).read_bytes()
-    with pytest.raises(ValueError, match="is there already, and is no table"):
+    with pytest.raises(ValueError, match="exists and is not a table"):
         evaluate_folders(folders.mine, folders.its, folders.root / name)
     assert (folders.root / name).read_bytes() == before
     folders.evaluate()
@@ -199,7 +199,7 @@ def test_a_case_may_have_as_long_a_name_as_a_file(folders: Folders) -> None:
 def test_time_is_no_axis_in_space(folders: Folders) -> None:
     for folder in (folders.mine, folders.its):
         nibabel.save(nibabel.Nifti1Image(np.stack([BLOCK, BLOCK], -1), np.eye(4)), folder / "a.nii.gz")
-    with pytest.raises(ValueError, match=r"a\.nii\.gz has 4 axes \(6 x 8 x 10 x 2\).*write each frame to a file"):
+    with pytest.raises(ValueError, match=r"a\.nii\.gz has 4 axes \(6 x 8 x 10 x 2\).*write each frame to its own file"):
         folders.evaluate()
 
 

@@ -142,7 +142,7 @@ def test_a_phase_from_the_store_brings_its_profile_or_says_that_it_has_none(tmp_
     fit("supervised", tmp_path / "b", profile=False)
     _, _, found = fit("supervised", tmp_path / "b")
     assert found.phases[0]["parts"] == {}
-    assert found.phases[0]["missing"] == "all: taken from the store, where it lies without a profile"
+    assert found.phases[0]["missing"] == "all: found in the store, without a profile"
 
 
 def test_run_writes_a_profile_whose_total_is_the_time_of_the_run(tmp_path, monkeypatch):
@@ -151,7 +151,7 @@ def test_run_writes_a_profile_whose_total_is_the_time_of_the_run(tmp_path, monke
     words = ("run", "-m", "atso", "-f", "10", "-d", "toy", "--budget", "28", "--device", "cpu", "--out", str(tmp_path))
     assert "prediction" not in CliRunner().invoke(app, words).output
     assert not (tmp_path / "profiles").exists()
-    assert "without a profile; --fresh runs it again" in CliRunner().invoke(app, [*words, "--profile"]).output
+    assert "no profile; --fresh repeats the run" in CliRunner().invoke(app, [*words, "--profile"]).output
 
     moments = []
     for name in ("__init__", "write"):

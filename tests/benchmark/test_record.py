@@ -170,7 +170,7 @@ def test_a_failure_is_kept_beside_the_records_until_a_success(tmp_path: Path) ->
     cause = json.loads(path.read_text())
     assert (cause["status"], cause["phase"]) == ("failed", "M0")
     assert cause["error"] == "RuntimeError"
-    assert cause["message"].startswith("out of memory; take smaller batches or patches")
+    assert cause["message"].startswith("out of memory; use smaller batches or patches")
     assert RunSpec.from_json(cause["spec"]) == SPEC
     assert read_all(tmp_path) == []
 

@@ -75,7 +75,7 @@ def test_a_done_run_is_not_done_again_and_fresh_does_it_again(tmp_path, capsys):
     before = path.stat().st_mtime_ns
     assert grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False) == 0
     assert path.stat().st_mtime_ns == before
-    assert "done before" in capsys.readouterr().out
+    assert "already done" in capsys.readouterr().out
     assert grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=True) == 0
     assert path.stat().st_mtime_ns > before
     assert not any(phase.reused for phase in Record.read(path).phases)
@@ -261,7 +261,7 @@ def test_plan_says_what_is_done_and_what_the_rest_takes(tmp_path):
     assert result.exit_code == 0, result.output
     assert "self-learning on toy, 10 %, seed 0" in result.output
     assert "4 trainings, 14 steps, 80 cases to label" in result.output  # 20 cases of R, four times
-    assert "saved by phases that several runs share" in result.output
+    assert "phases that several runs share are computed once" in result.output
     assert not list(tmp_path.rglob("*.json"))  # nor did it ask for the runs
     invoke("run", *common)
     assert invoke("plan", *common).output.count("done") == 2
@@ -288,18 +288,21 @@ def test_plan_counts_a_phase_that_runs_share_once(tmp_path, monkeypatch):
         (("-m", "atsoo", "-f", "10"), "Did you mean 'atso'?"),
         (("-m", "atso", "-f", "0"), "above 0 and at most 100"),
         (("-m", "atso", "-f", "10", "-d", "phantoms"), "there is no dataset 'phantoms'"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "--budget", "much"), "a budget is one of"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "--parity", "half"), "--parity is total or phase"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--budget", "much"), "--budget must be one of"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--parity", "half"), "--parity must be total or phase"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.subsets=0"), "greater than or equal to 1"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.speed=1"), "the options of atso are: subsets"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "-o", "subsets=1"), "--option takes NAME.OPTION=VALUE"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "-o", "cps.weight=1"), "neither 'recipe' nor one of atso"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "tpu"), "--device is auto, cpu, cuda or cuda:N"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "cuda,tpu"), "--device is auto, cpu, cuda or cuda:N"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "auto,cpu"), "--device is auto, cpu, cuda or cuda:N"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "--device", ","), "--device is auto, cpu, cuda or cuda:N"),
-        (("-m", "atso", "-f", "99cases", "-d", "toy"), "the training pool has 20"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "-s", "x"), "a seed is a whole number"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.speed=1"), "options of atso: subsets"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "-o", "subsets=1"), "--option must be NAME.OPTION=VALUE"),
+        (
+            ("-m", "atso", "-f", "10", "-d", "toy", "-o", "cps.weight=1"),
+            "neither 'recipe' nor one of the methods, atso",
+        ),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "tpu"), "--device must be auto, cpu, cuda or cuda:N"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "cuda,tpu"), "--device must be auto, cpu, cuda or cuda:N"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--device", "auto,cpu"), "--device must be auto, cpu, cuda or cuda:N"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--device", ","), "--device must be auto, cpu, cuda or cuda:N"),
+        (("-m", "atso", "-f", "99cases", "-d", "toy"), "more than the 20 cases of the training pool"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "-s", "x"), "--seed must be a whole number"),
         (("-m", "atso", "-f", "10", "-d", "toy", "--scored", "validation"), "--validation PERCENT"),
     ],
 )
@@ -346,7 +349,7 @@ def test_a_teacher_that_finds_no_foreground_is_a_warning_in_the_record(bench, mo
     assert execute(SPEC, bench).warnings == []
     monkeypatch.setattr(toys.ToyTask, "predict", blank)
     record = execute(SPEC, replace(bench, results=bench.results / "blank"))
-    assert record.warnings[0].startswith("M0 labels R: the teacher predicts background alone in all 20 cases")
+    assert record.warnings[0].startswith("M0 labels R: the teacher predicts only background in all 20 cases")
 
 
 def test_every_named_device_is_a_process_of_its_own():
@@ -354,5 +357,5 @@ def test_every_named_device_is_a_process_of_its_own():
 
     assert GridOptions(["atso"], ["10"], device="cpu,cpu").devices() == ["cpu", "cpu"]
     assert GridOptions(["atso"], ["10"], device="cpu").devices() == ["cpu"]
-    with pytest.raises(ValueError, match=r"sees \d+ CUDA devices"):
+    with pytest.raises(ValueError, match=r"finds \d+ CUDA devices"):
         GridOptions(["atso"], ["10"], device="cuda:99").devices()

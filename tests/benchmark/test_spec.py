@@ -65,13 +65,13 @@ def test_a_budget_is_a_name_or_a_number_of_steps(text: str, steps: int) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("huge", "a budget is one of smoke, small, standard, one of them .* or a number of steps, got 'huge'"),
+        ("huge", "--budget must be one of smoke, small, standard, one of them .* or a number of steps, got 'huge'"),
         ("huge:100", "got 'huge:100'"),
         ("100:100", "got '100:100'"),
         ("-1", "a number of steps, got '-1'"),
         ("1.5", "a number of steps, got '1.5'"),
         ("", "a number of steps, got ''"),
-        ("0", "a budget is at least 1 step, got 0"),
+        ("0", "a budget must be at least 1 step, got 0"),
     ],
 )
 def test_what_is_no_budget_is_an_error_that_names_it(text: str, message: str) -> None:
@@ -84,7 +84,7 @@ def test_a_named_budget_takes_other_steps_and_keeps_its_name() -> None:
 
 
 def test_an_unknown_parity_is_an_error() -> None:
-    with pytest.raises(ValueError, match="parity is 'total' or 'phase', got 'epoch'"):
+    with pytest.raises(ValueError, match="parity must be 'total' or 'phase', got 'epoch'"):
         Budget.parse("smoke", "epoch")  # type: ignore[arg-type]
 
 
@@ -92,10 +92,10 @@ def test_an_unknown_parity_is_an_error() -> None:
     ("change", "message"),
     [
         ({"fraction": "0"}, "got '0'"),
-        ({"seed": -1}, "a seed is at least 0, got -1"),
-        ({"validation": 100}, "validation is a percentage from 0 to below 100, got 100"),
+        ({"seed": -1}, "a seed must be at least 0, got -1"),
+        ({"validation": 100}, "--validation must be a percentage from 0 to below 100, got 100"),
         ({"validation": -1.0}, "got -1.0"),
-        ({"scored": "validation"}, "to score on validation, set a part of the pool apart"),
+        ({"scored": "validation"}, "--scored validation needs a validation set"),
     ],
 )
 def test_a_wrong_field_is_an_error(change: dict[str, Any], message: str) -> None:

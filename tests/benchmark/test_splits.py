@@ -125,7 +125,7 @@ def test_single_cases_give_the_exact_number() -> None:
 
 
 def test_more_cases_than_there_are_is_an_error_that_names_the_largest_number() -> None:
-    with pytest.raises(ValueError, match=r"16 cases are to be labelled.* has 9; the largest possible is 9cases"):
+    with pytest.raises(ValueError, match=r"16cases is more than the 9 cases.*the largest possible is 9cases"):
         split(cases_of([1] * 10), "16cases", validation=10)
 
 
@@ -156,12 +156,12 @@ def test_unlabelled_images_of_validation_and_test_patients_are_left_out() -> Non
 
 
 def test_a_patient_in_the_pool_and_in_test_is_an_error() -> None:
-    with pytest.raises(ValueError, match="divides no group, but 't' are in the training pool and in test"):
+    with pytest.raises(ValueError, match="must not divide a group, but 't' are in the training pool and in test"):
         split(Cases(("a-0", "t-5")))
 
 
 def test_a_case_in_two_parts_is_an_error_that_names_it() -> None:
-    with pytest.raises(ValueError, match="one part of a split, but 'b' occur more than once"):
+    with pytest.raises(ValueError, match="one part of a split only, but 'b' occur more than once"):
         Split(("a", "b"), ("c",), ("b",), ("d",))
     with pytest.raises(ValueError, match=r"'0', '1', '2', '3', '4' \.\.\. \(7 in all\)"):
         Split(tuple("0123456"), tuple("0123456"), (), ("t",))
@@ -210,7 +210,7 @@ def test_a_published_labelled_list_is_exactly_what_is_labelled() -> None:
 
 @pytest.mark.parametrize("fraction", ["26", "10", "3cases"])
 def test_a_labelled_list_that_is_not_the_fraction_is_an_error(fraction: str) -> None:
-    message = f"labelled has 2 of the 10 cases of the training pool, not {fraction}; use 2cases"
+    message = f"labelled list has 2 of the 10 cases of the training pool, not {fraction}; give --fraction 2cases"
     with pytest.raises(ValueError, match=message):
         split(PUBLISHED, fraction, lists={"labelled": ["b", "h"]})
 
@@ -218,15 +218,18 @@ def test_a_labelled_list_that_is_not_the_fraction_is_an_error(fraction: str) -> 
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
-        ({"pool": list("abc0123456")}, r"pool names '0', '1', '2', '3', '4' \.\.\. \(7 in all\), not among cases"),
-        ({"labelled": ["u"]}, "labelled names 'u', not among cases's labelled cases"),
-        ({"pool": ["a", "x"]}, r"'x' are in pool and in test \(the dataset's own test; a list of test replaces it\)"),
+        (
+            {"pool": list("abc0123456")},
+            r"pool list names '0', '1', '2', '3', '4' \.\.\. \(7 in all\), not among the labelled cases of cases",
+        ),
+        ({"labelled": ["u"]}, "labelled list names 'u', not among the labelled cases of cases"),
+        ({"pool": ["a", "x"]}, r"'x' are in pool and in test \(the dataset's own test set; .* replaces it\)"),
         ({"pool": ["a", "b"], "test": ["b"]}, "'b' are in pool and in test$"),
         ({"labelled": ["a"], "test": ["a"]}, "'a' are in labelled and in test$"),
         ({"labelled": ["a"], "validation": ["a"]}, "'a' are in labelled and in validation"),
-        ({"labelled": ["a"], "pool": ["b", "c"]}, "labelled names 'a', not in the rest of the training pool$"),
-        ({"pool": ["a", "b", "a"]}, "pool names 'a' more than once"),
-        ({"pool": []}, "the list of pool is empty"),
+        ({"labelled": ["a"], "pool": ["b", "c"]}, "labelled list names 'a', not in the rest of the training pool$"),
+        ({"pool": ["a", "b", "a"]}, "pool list names 'a' more than once"),
+        ({"pool": []}, "the pool list is empty"),
         ({"labeled": ["a"]}, "one of pool, labelled, validation, test; got labeled"),
     ],
 )
@@ -240,9 +243,11 @@ def test_validation_beside_published_lists() -> None:
     rest = [case for case in PUBLISHED.pool if case not in made.validation]
     assert len(made.validation) == 2
     assert made.labelled == tuple(sorted(rest[:2]))
-    with pytest.raises(ValueError, match=r"validation is a list or a percentage, but got a list and 20 %"):
+    with pytest.raises(
+        ValueError, match=r"the validation set is given by a list or by a percentage, but got a list and 20 %"
+    ):
         split(PUBLISHED, validation=20, lists={"validation": ["a"]})
-    with pytest.raises(ValueError, match="give validation as a list, or 0 %"):
+    with pytest.raises(ValueError, match="give the validation set as a list too, or none"):
         split(PUBLISHED, "10cases", validation=20, lists={"labelled": list("jihgfedcba")})
 
 
@@ -403,7 +408,7 @@ def test_no_split_that_is_made_holds_an_image_in_two_parts(
 def test_a_list_that_is_one_long_line_is_refused_without_showing_all_of_it(line, tmp_path):
     path = tmp_path / "list.txt"
     path.write_text(line)
-    with pytest.raises(ValueError, match=r"is no case id; a list has one case|is neither a case id") as error:
+    with pytest.raises(ValueError, match=r"is not a case id; a list has one case|is neither a case id") as error:
         read_list(path)
     assert str(path) in str(error.value)
     assert len(str(error.value)) < 600

@@ -36,7 +36,7 @@ def test_without_data_it_says_what_to_do(name, nothing):
     there, hint = registry.dataset(name).is_ready()
     if there or name in EMBEDDED:
         return
-    assert "prepare" in hint or "give a name" in hint
+    assert "prepare" in hint or "name or id" in hint
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in (*EMBEDDED, "nnunet")])

@@ -174,7 +174,7 @@ def test_an_edited_method_is_another_method_and_its_record_does_not_count(twin, 
     twin(TWIN.replace("an option that weighs a loss", "other words  # and a comment"))
     capsys.readouterr()
     assert run(tmp_path / "out", weight=1.0) == first
-    assert "done before" in capsys.readouterr().out
+    assert "already done" in capsys.readouterr().out
     twin(TWIN.replace("square()", "abs()"))
     second = run(tmp_path / "out", weight=1.0)
     assert "running again: the method's code or defaults have changed since" in capsys.readouterr().out

@@ -28,7 +28,7 @@ def test_a_method_that_is_named_twice_is_run_once_and_what_is_no_method_stays_fo
     assert registry.expand(["atso", "generations"]).count("atso") == 1
     assert registry.expand(["nonsense"]) == ["nonsense"]
     groups = sorted({group for name in METHODS for group in registry.groups(name)})
-    with pytest.raises(LookupError, match=f"together: {', '.join(['all', *groups])}"):
+    with pytest.raises(LookupError, match=f"groups: {', '.join(['all', *groups])}"):
         registry.load("methods", "nonsense")
 
 

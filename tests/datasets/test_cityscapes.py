@@ -301,7 +301,7 @@ def test_the_environment_goes_before_what_was_given_last(source, tmp_path, monke
     assert Streets().find() == source
     monkeypatch.setenv("CITYSCAPES_DATASET", str(other))
     assert Streets().find() == other
-    with pytest.raises(ValueError, match=f"CITYSCAPES_DATASET is {other} and goes before --from {source}"):
+    with pytest.raises(ValueError, match=f"CITYSCAPES_DATASET is {other} and overrides --from {source}"):
         Streets().prepare(source)
 
 
@@ -518,7 +518,7 @@ def test_a_damaged_cache_is_noticed_and_made_again(source):
     image, label = folder / "images" / f"{TRAIN[0]}.npy", folder / "labels" / f"{TRAIN[1]}.npy"
     whole = image.read_bytes()
     image.write_bytes(whole[:100])
-    with pytest.raises(OSError, match=r"missing or damaged .*`atso-bench prepare tiny-streets` makes it anew"):
+    with pytest.raises(OSError, match=r"missing or damaged .*`atso-bench prepare tiny-streets` makes it again"):
         Frames(folder / "images", TRAIN, "tiny-streets")[TRAIN[0]]
     for damage in (lambda: image.write_bytes(whole[:100]), label.unlink):
         damage()

@@ -653,7 +653,7 @@ def test_a_decathlon_folder_is_imported(data: Path, tmp_path: Path) -> None:
     assert dataset.raw.folder == data / "nnUNet_raw" / "Dataset004_Hippocampus"
     assert dataset.raw.classes == ("background", "A", "P")
     assert dataset.is_ready()[0]
-    assert "is there already" in Hippocampus().prepare(tmp_path)[0]
+    assert "already exists" in Hippocampus().prepare(tmp_path)[0]
     assert [path.name for path in (data / "nnUNet_raw").glob("[!.]*Hippo*")] == ["Dataset004_Hippocampus"]
 
 

@@ -233,13 +233,13 @@ def test_both_readers_of_nifti_place_a_volume_alike(tmp_path: Path) -> None:
 def test_tiff_volumes_have_the_spacing_of_the_file_beside_them(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", LABELS.astype(np.uint8), photometric="minisblack")
     mask = read_mask(tmp_path / "a.tif")
-    assert (mask.spacing, mask.note) == ((1.0, 1.0, 1.0), "no a.json, so its voxels count 1 mm")
+    assert (mask.spacing, mask.note) == ((1.0, 1.0, 1.0), "no a.json, so its voxels count as 1 mm")
     (tmp_path / "a.json").write_text(json.dumps({"spacing": [3, 2, 1]}))
     mask = read_mask(tmp_path / "a.tif")
     assert (mask.spacing, mask.note) == ((3.0, 2.0, 1.0), "")
     for wrong in ([1, 1], [0, 1, 1], "111", [1, 1, None], None):
         (tmp_path / "a.json").write_text(json.dumps({"spacing": wrong}))
-        with pytest.raises(ValueError, match=r"a\.json has to look like"):
+        with pytest.raises(ValueError, match=r"a\.json must look like"):
             read_mask(tmp_path / "a.tif")
 
 
@@ -294,4 +294,4 @@ def test_a_name_that_is_not_utf_8_is_told(tmp_path: Path, name: bytes) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.nii.gz")
-    assert "no regular file" in file_problem(tmp_path / "a.nii.gz")
+    assert "not a regular file" in file_problem(tmp_path / "a.nii.gz")

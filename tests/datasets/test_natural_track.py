@@ -127,7 +127,7 @@ def test_splits_are_by_frame_or_by_city(streets):
     assert not cities[0] & cities[1]
     assert by_city.hash != by_frame.hash or len(by_city.labelled) == 4
     assert set(streets.unlabelled) <= set(by_frame.unlabelled)
-    with pytest.raises(ValueError, match="is split by frame or city, got 'patient'"):
+    with pytest.raises(ValueError, match="can be split by frame or city, got 'patient'"):
         make_split(streets, replace(SPEC, split_by="patient"))
 
 

@@ -140,7 +140,7 @@ def test_hidden_files_are_said_and_those_of_a_mac_are_not(source: Path, root: Pa
         (raw / "imagesTr" / f"{name}_0000.nii.gz").write_bytes(b"x")
     (note,) = [line for line in Nnunet("Dataset101_Near").prepare() if "left out" in line]
     assert note == (
-        "note: 2 file(s) are left out, as their names begin with a dot; rename them to use them: "
+        "note: 2 file(s) are ignored, because their names begin with a dot; rename them to use them: "
         "imagesTr/..._0000.nii.gz, imagesTr/.hid_0000.nii.gz"
     )
     hid = image_path(source, "train", TRAIN[0])

@@ -69,7 +69,7 @@ def test_an_image_saved_again_under_another_name_is_found_in_pool_and_test(folde
     saved_again(folder, one, test, how)
     first, second = sorted((one, test))
     assert f"{first}: the same image as {second}, and a split could divide them" in (told := refused())
-    assert "remove all but one, or say in patients.json that they belong to one patient" in told
+    assert "remove all but one, or give them the same patient in patients.json" in told
 
 
 def test_all_pairs_are_named_at_once_and_those_that_no_split_divides_are_not(folder: Path) -> None:
@@ -163,14 +163,14 @@ def test_a_patient_in_images_tr_and_in_images_ts_is_refused(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ('{"c0": "a", "c1": "b"}', "c2: patients.json does not say whose image it is"),
+        ('{"c0": "a", "c1": "b"}', "c2: patients.json does not name its patient"),
         ('{"c0": "a", "c1": "b", "c2": null}', "got None for 'c2'"),
-        ('{"c0": "a", "c1": "b", "c2": ["x"]}', "has to look like"),
-        ('{"c0": "a", "c1": "b", "c2": " "}', "has to look like"),
-        ('{"c0": "a", "c1": "b", "c2": "a\\nb"}', "has to look like"),
-        ('{"c0": "a", "c1": "b", "c1": "c", "c2": "d"}', "'c1' is there twice"),
-        ('["c0"]', "has to hold an object"),
-        ("c0,a", "is no valid JSON"),
+        ('{"c0": "a", "c1": "b", "c2": ["x"]}', "must look like"),
+        ('{"c0": "a", "c1": "b", "c2": " "}', "must look like"),
+        ('{"c0": "a", "c1": "b", "c2": "a\\nb"}', "must look like"),
+        ('{"c0": "a", "c1": "b", "c1": "c", "c2": "d"}', "'c1' occurs twice"),
+        ('["c0"]', "must hold an object"),
+        ("c0,a", "is not valid JSON"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )

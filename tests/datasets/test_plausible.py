@@ -53,7 +53,7 @@ def test_what_nothing_can_come_of_is_refused_in_words_of_the_plan(changed: dict[
     [
         (
             {"spacing": [0.1, 1.0]},
-            "the plan's spacing [0.1, 1.0] is far from the images' median 1 x 1 mm; is it theirs?",
+            "the plan's spacing [0.1, 1.0] is far from the images' median 1 x 1 mm; is it the right one?",
         ),
         (
             {"patch_size": [4096, 4096]},

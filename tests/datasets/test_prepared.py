@@ -125,7 +125,7 @@ def test_a_run_that_meets_a_damaged_file_names_case_folder_and_remedy(
         dataset.hidden_label(name)
     if damage is not Path.unlink:
         damage(dataset._prepared / "prepared.json")
-        with pytest.raises(OSError, match=rf"prepared.json is damaged; `atso-bench prepare {NAME}` makes it anew"):
+        with pytest.raises(OSError, match=rf"prepared.json is damaged; `atso-bench prepare {NAME}` makes it again"):
             Nnunet(NAME).content(name)
 
 
@@ -143,7 +143,7 @@ def test_raw_data_that_changed_and_kept_size_and_time_is_noticed_by_prepare(data
 def test_raw_data_that_has_gone_is_named_when_it_is_scored(dataset: Nnunet) -> None:
     dataset.ready()
     label_file(dataset.raw.folder, dataset.test[0]).unlink()
-    with pytest.raises(OSError, match=f"{dataset.test[0]} cannot be read .*is its raw data still there"):
+    with pytest.raises(OSError, match=f"{dataset.test[0]} cannot be read .*have its raw data been moved or changed"):
         dataset.reference(dataset.test[0])
 
 

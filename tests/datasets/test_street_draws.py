@@ -248,7 +248,7 @@ def test_what_cannot_be_drawn_is_said():
     frame = frame_of((6, 8))
     with pytest.raises(ValueError, match="a pool without frames"):
         FrameDraw(Pool((), {}), 1, (4, 4), (1.0,))
-    with pytest.raises(ValueError, match="scales are one or more numbers above 0"):
+    with pytest.raises(ValueError, match="scales must be one or more numbers above 0"):
         FrameDraw(pool_of(frame), 1, (4, 4), (0.0, 2.0))
     with pytest.raises(ValueError, match=r"the label of town_0 has \(8, 6\) pixels and its image \(6, 8\)"):
         draw(pool_of(frame, labels=[np.zeros((8, 6), np.uint8)]), (4, 4), (1.0,))

@@ -174,7 +174,7 @@ def test_a_grid_pins_the_file_of_weights_by_its_content(tmp_path, monkeypatch):
     task(**first).network()
     torch.save(resnet18(weights=None).state_dict(), file)
     assert dataset.settled({"weights": "weights.pth"}) != first
-    with pytest.raises(ValueError, match="is not the file with SHA-256"):
+    with pytest.raises(ValueError, match="is no longer the file with SHA-256"):
         task(**first).network()
     assert dataset.settled({"weights": "none", "lr": 1}) == {"weights": "none", "lr": 1}
     with pytest.raises(ValueError, match="cannot be read"):
@@ -295,7 +295,7 @@ def test_the_record_names_everything_in_which_a_run_differs_from_its_protocol():
         "mirror_pseudo: True, the protocol's False",
         "separable convolutions",
         "labelled frames: drawn by our seeds",
-        "best of those tested on T",
+        "best of those scored on the test set",
     ):
         assert words in said
     assert "frames to learn from" not in said
@@ -315,18 +315,18 @@ def test_what_agrees_with_the_protocol_is_not_named():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"encoder": "vgg"}, "recipe.encoder is resnet18 or"),
-        ({"output_stride": 4}, "recipe.output_stride is 8 or 16"),
-        ({"patch": [64]}, "recipe.patch is the height and width"),
-        ({"batch": 1}, "recipe.batch is at least 2"),
-        ({"scales": [1]}, "recipe.scales is two numbers"),
-        ({"scales": [-1, 2]}, "recipe.scales is two numbers"),
-        ({"ohem_threshold": 2}, "recipe.ohem_threshold is a probability"),
-        ({"ohem_kept": 0}, "recipe.ohem_kept is a share"),
-        ({"evaluation": "both"}, "recipe.evaluation is whole or sliding"),
+        ({"encoder": "vgg"}, "recipe.encoder must be resnet18 or"),
+        ({"output_stride": 4}, "recipe.output_stride must be 8 or 16"),
+        ({"patch": [64]}, "recipe.patch must be height and width"),
+        ({"batch": 1}, "recipe.batch must be at least 2"),
+        ({"scales": [1]}, "recipe.scales must be two numbers"),
+        ({"scales": [-1, 2]}, "recipe.scales must be two numbers"),
+        ({"ohem_threshold": 2}, "recipe.ohem_threshold must be a probability"),
+        ({"ohem_kept": 0}, "recipe.ohem_kept must be a share"),
+        ({"evaluation": "both"}, "recipe.evaluation must be whole or sliding"),
         ({"window": 10, "stride": 20}, "leaves pixels out"),
         ({"width": 8}, "unknown recipe field"),
-        ({"lr": "fast"}, "recipe.lr is a number above 0"),
+        ({"lr": "fast"}, "recipe.lr must be a number above 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_fields_name(override, message):

@@ -69,7 +69,7 @@ def test_what_is_read_is_nnunets_up_to_rounding(name: str) -> None:
 
 
 def test_to_clip_behind_the_resampling_would_be_another_image() -> None:
-    """Why it has to be done when an image is read."""
+    """Why it must be done when an image is read."""
     ours, wanted = both("cubes")
     late, _ = both("cubes", Scaling(-1e9, 1e9, 0.0, 1.0))
     assert np.abs(SCALING(late[:]) - wanted).max() > 0.1

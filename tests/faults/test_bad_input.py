@@ -152,7 +152,7 @@ def test_a_volume_that_memory_cannot_hold_is_refused_before_it_is_read(
 ) -> None:
     path = save(tmp_path / "a.nii.gz", voxels(0))
     monkeypatch.setattr(image_files, "memory_bytes", lambda: 3 * 4 * voxels(0).size - 1)
-    assert "to read it takes about 4.15e-05 GB of memory, there are" in file_problem(path)
+    assert "reading it takes about 4.15e-05 GB of memory, but there are" in file_problem(path)
 
 
 def test_a_file_that_unpacks_to_far_more_than_its_header_says_is_not_unpacked_to_the_end(
@@ -203,32 +203,32 @@ def test_masks_without_foreground_are_named_and_refused_only_if_there_is_nothing
     save(label_file(folder, "c2"), mask() * 0)
     told = Nnunet(NAME).prepare()
     assert "note: 1 case(s) have a mask without foreground, as a healthy case may: c2" in told
-    assert "note: no mask holds the class(es) lesion; their scores mean nothing" in told
+    assert "note: no mask holds the class(es) lesion; their scores are meaningless" in told
     assert len(Nnunet(NAME).caveats) == 2
     for name in Nnunet(NAME).pool:
         save(label_file(folder, name), mask() * 0)
-    assert "none of the 5 masks to learn from has foreground; are they the right files?" in refused()
+    assert "none of the 5 training masks has foreground; are they the right files?" in refused()
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"file_ending": ".nrrd"}, "expected imagesTr/CASE_0000.nrrd"),
-        ({"file_ending": "*"}, "file_ending has to look like"),
-        ({"file_ending": "/../x.nii.gz"}, "file_ending has to look like"),
+        ({"file_ending": "*"}, "file_ending must look like"),
+        ({"file_ending": "/../x.nii.gz"}, "file_ending must look like"),
         ({"file_ending": ".xyz"}, "has no reader for file_ending '.xyz'"),
         ({"channel_names": {"0": "T1", "1": "T2"}}, "1 channel file(s); dataset.json names 2"),
-        ({"channel_names": {"0": "T1", "2": "T2"}}, "channel_names has to look like"),
-        ({"channel_names": {"0": 5}}, "channel_names has to look like"),
+        ({"channel_names": {"0": "T1", "2": "T2"}}, "channel_names must look like"),
+        ({"channel_names": {"0": 5}}, "channel_names must look like"),
         ({"numTraining": 5}, "numTraining is 5, there are 4 labelled cases"),
         ({"numTraining": "many"}, "numTraining is 'many'"),
         ({"labels": {"background": 0, "organ": 1.5}}, "give each name a number"),
         ({"labels": {"background": 0, "organ": True}}, "give each name a number"),
         ({"labels": {"background": 0, "organ": float("inf")}}, "give each name a number"),
-        ({"labels": {"background": 0, "a\nb": 1}}, "cannot be shown"),
-        ({"labels": {"background": 0, "\ud800": 1}}, "cannot be shown"),
-        ({"labels": {"background": 0, **{f"c{n}": n for n in range(1, 300)}}}, "from 2 to 254 are possible"),
-        ({"labels": {"background": 0}}, "from 2 to 254 are possible"),
+        ({"labels": {"background": 0, "a\nb": 1}}, "cannot be displayed"),
+        ({"labels": {"background": 0, "\ud800": 1}}, "cannot be displayed"),
+        ({"labels": {"background": 0, **{f"c{n}": n for n in range(1, 300)}}}, "must have 2 to 254"),
+        ({"labels": {"background": 0}}, "must have 2 to 254"),
         ({"labels": {"background": 0, "organ": 1, "wings": 2}}, ""),
     ],
 )
@@ -263,7 +263,7 @@ def test_a_listed_file_outside_of_the_folder_is_refused_and_no_variable_is_shown
     whole = {name: listed(name) for name in ("c0", "c1")}
     describe(folder, dataset={**whole, "c2": {"images": ["imagesTr/c2_0000.nii.gz"], "label": file}})
     told = refused()
-    assert "names 1 file(s) outside of its folder, or by an environment variable" in told
+    assert "names 1 file(s) outside its folder, or by an environment variable" in told
     assert f"'c2': {file!a}" in told
     assert "hunter2" not in told
     describe(folder, dataset=whole)
@@ -352,7 +352,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
         (change(*TWO, "use_mask_for_norm", to=[False, True]), "use_mask_for_norm has 2 entries"),
         (change("dataset_name", to="Dataset001_Other"), "made for another dataset"),
         (change(*TWO, "patch_size", to=[16, 16, 16]), "spacing has 2 axes, patch_size 3"),
-        (change(*TWO, "patch_size", to=[17, 16]), "has to be divisible by"),
+        (change(*TWO, "patch_size", to=[17, 16]), "must be divisible by"),
         (change(*TWO, "patch_size", to=[1 << 16, 1 << 16]), "GB for one patch at least"),
         (change(*TWO, "patch_size", to=[-4, 4]), "patch_size is [-4, 4]"),
         (change(*TWO, "batch_size", to=0), "batch_size is 0"),

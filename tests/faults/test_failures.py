@@ -163,7 +163,7 @@ def test_too_little_memory_says_what_to_do_and_the_next_run_goes_on(error, tmp_p
         at(patch, loop.Training, "forward", raising(error))
         failed, said = work(tmp_path)
     assert failed == 1
-    assert "take smaller batches or patches (--option recipe.batch=..., recipe.patch=...;" in said
+    assert "use smaller batches or patches (--option recipe.batch=..., recipe.patch=...;" in said
     assert "recipe.batch" in the_failure(tmp_path)["message"]
     assert the_failure(tmp_path)["phase"] == "M0"
     assert len(read_all(tmp_path)) == 1
@@ -201,7 +201,7 @@ def test_a_loader_without_memory_says_so_without_a_traceback(tmp_path, monkeypat
         patch.setattr(ToyDraw, "read", raising(MemoryError("cannot allocate 3 GiB")))
         failed, said = work(tmp_path, workers=1)
     assert failed == 2
-    assert "failed: MemoryError: MemoryError: cannot allocate 3 GiB; take smaller batches" in said
+    assert "failed: MemoryError: MemoryError: cannot allocate 3 GiB; use smaller batches" in said
     assert "Traceback" not in said
     assert work(tmp_path, workers=1)[0] == 0
     assert weights(tmp_path) == undisturbed
@@ -212,7 +212,7 @@ def test_a_loader_that_was_killed_says_what_it_may_have_been(tmp_path, monkeypat
         patch.setattr(ToyDraw, "read", lambda draw: os.kill(os.getpid(), signal.SIGKILL))
         failed, said = work(tmp_path, workers=1)
     assert failed == 2
-    assert "most likely because the machine's memory ran out; take fewer (--workers)" in said
+    assert "most likely because the machine ran out of memory; use fewer loader processes (--workers)" in said
     assert work(tmp_path, workers=1)[0] == 0
     assert weights(tmp_path) == undisturbed
 
@@ -235,7 +235,7 @@ def test_a_full_disk_loses_nothing_that_was_there(limit, recorded, tmp_path, und
     said = os.read(listening, 1 << 16).decode()
     os.close(listening)
     assert said.count("File too large; raise the limit (ulimit -f)") >= 2
-    assert said.count("nor could its record be written") == 2 - recorded
+    assert said.count("its record could not be written either") == 2 - recorded
     assert len(list(tmp_path.rglob("*.failed.json"))) == recorded
     assert not [file for file in tmp_path.rglob("*") if ".partial" in file.name]
     assert work(tmp_path)[0] == 0
@@ -267,7 +267,7 @@ def test_a_disk_that_fills_up_in_a_training_keeps_the_checkpoint_before(tmp_path
         patch.setattr(Path, "write_bytes", full)
         failed, said = work(tmp_path)
     assert failed == 1
-    assert "No space left on device; free some room, or set --out" in said
+    assert "No space left on device; free some disk space, or set --out" in said
     (checkpoint,) = tmp_path.rglob("progress.pt")
     assert Stages.load(checkpoint)["done"] == 3
     assert work(tmp_path)[0] == 0
@@ -289,7 +289,7 @@ def test_a_results_folder_that_cannot_be_written_to_is_an_error_before_any_train
             for out in (readonly, readonly / "new" / "deeper"):
                 result = CliRunner().invoke(app, [*words, "--out", str(out)])
                 assert result.exit_code == 2, result.output
-                assert f"{readonly} cannot be written to; change its permissions" in result.output.replace("\n", "")
+                assert f"{readonly} is not writable; change its permissions" in result.output.replace("\n", "")
             assert not list(readonly.rglob("*.json"))
 
         assert children.ended(run) == 0
@@ -307,7 +307,7 @@ def test_a_folder_of_somebody_else_inside_the_results_is_found_too():
                 os.setuid(65534)
             result = CliRunner().invoke(app, ["run", "-m", "supervised", "-f", "10", "--out", place])
             assert result.exit_code == 2
-            assert "stages cannot be written to" in result.output.replace("\n", "")
+            assert "stages is not writable" in result.output.replace("\n", "")
 
         assert children.ended(run) == 0
 

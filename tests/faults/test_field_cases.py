@@ -143,7 +143,7 @@ def test_another_place_is_refused_with_numbers_and_a_way_on(folder: Path, change
 
 def test_ignore_origin_is_true_or_false(folder: Path) -> None:
     write_raw(folder, NAMES, ignore_origin="yes")
-    with pytest.raises(ValueError, match=r"dataset\.json: ignore_origin is true or false, got 'yes'"):
+    with pytest.raises(ValueError, match=r"dataset\.json: ignore_origin must be true or false, got 'yes'"):
         Nnunet(NAME).prepare()
 
 
@@ -257,7 +257,7 @@ def test_an_import_that_was_there_before_stays_and_is_named(data: Path, tmp_path
     existing = write_raw(data / "nnUNet_raw" / NAME, NAMES)
     save(label_file(existing, "c2"), mask() * 7)
     source = write_raw(tmp_path / "source" / NAME, NAMES)
-    assert f"{existing} is there already; remove it to import {source} again" in refused(source)
+    assert f"{existing} already exists; remove it to import {source} again" in refused(source)
     assert existing.is_dir()
 
 
@@ -293,7 +293,7 @@ def test_channels_may_lie_in_one_file_of_four_axes(folder: Path) -> None:
 
 def test_regions_are_refused_with_what_can_be_done(folder: Path) -> None:
     write_raw(folder, NAMES, labels={"background": 0, "whole": [1, 2], "core": [2]}, regions_class_order=[1, 2])
-    with pytest.raises(ValueError, match=r"regions.*which `evaluate` scores.*give each class one label"):
+    with pytest.raises(ValueError, match=r"regions.*which `evaluate` can score.*give each class one label"):
         Nnunet(NAME).prepare()
 
 

@@ -218,7 +218,7 @@ def run(*words: object) -> str:
     assert result.exit_code in (0, 1, 2), result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert "Traceback" not in result.output
-    assert "fault of the program" not in result.output, result.output
+    assert "bug of the program" not in result.output, result.output
     return result.output
 
 

@@ -145,4 +145,4 @@ def test_too_little_memory_ends_a_command_with_its_message_alone(capsys: pytest.
     with pytest.raises(typer.Exit) as ended, cli._plainly():
         memory.check(1 << 60, "this")
     assert ended.value.exit_code == 2
-    assert capsys.readouterr().err.startswith("error: this takes 1.15e+09 GB of memory, and")
+    assert capsys.readouterr().err.startswith("error: this takes 1.15e+09 GB of memory, but only")

@@ -104,7 +104,7 @@ def test_a_training_stops_at_the_next_step_and_goes_on_from_it(number, workers, 
     given = (number, tmp_path, "self-learning", loop.Training, "_one_step", 5, workers, 3)
     assert ended(signalled, tmp_path / "said", *given) == 128 + number
     said = (tmp_path / "said").read_text()
-    assert said == "stopped in phase 'M0' at step 5 of 14; the same command goes on from here"
+    assert said == "stopped in phase 'M0' at step 5 of 14; the same command continues from here"
     (checkpoint,) = tmp_path.glob("*/progress.pt")
     assert Stages.load(checkpoint)["done"] == 5
     weights, made = steps_of("self-learning", tmp_path, monkeypatch)
@@ -145,7 +145,7 @@ def test_labelling_stops_at_the_next_case_and_goes_on_from_it(tmp_path, undistur
     given = (signal.SIGTERM, tmp_path, "self-learning", ToyTask, "predict", 7)
     assert ended(signalled, tmp_path / "said", *given) == 143
     said = (tmp_path / "said").read_text()
-    assert said == "stopped in phase 'M0 labels R' at 7 of 20 cases; the same command goes on from here"
+    assert said == "stopped in phase 'M0 labels R' at 7 of 20 cases; the same command continues from here"
     seen, predict, whole = [], ToyTask.predict, undisturbed("self-learning")
     monkeypatch.setattr(ToyTask, "predict", lambda *given, **more: seen.append(1) or predict(*given, **more))
     assert fit("self-learning", tmp_path)[0] == whole
@@ -177,7 +177,7 @@ def test_a_second_signal_ends_at_once(tmp_path, undisturbed):
         fit("supervised", tmp_path)
 
     assert ended(do, tmp_path / "said") == 130
-    assert (tmp_path / "said").read_text() == "stopped; the same command goes on from here"
+    assert (tmp_path / "said").read_text() == "stopped; the same command continues from here"
     assert not list(tmp_path.glob("*/progress.pt"))
     assert fit("supervised", tmp_path)[0] == undisturbed("supervised")
 
@@ -294,7 +294,7 @@ def test_the_command_says_where_it_stopped_and_a_stop_is_no_failure(number, tmp_
         calls(loop.Training, "_one_step", 5, lambda: os.kill(os.getpid(), number))
         stopped = CliRunner().invoke(app, words)
     assert stopped.exit_code == 128 + number
-    assert "stopped in phase 'M0' at step 5 of 12; the same command goes on from here" in stopped.output
+    assert "stopped in phase 'M0' at step 5 of 12; the same command continues from here" in stopped.output
     assert not list((tmp_path / "records").rglob("*.json"))
     assert CliRunner().invoke(app, words).exit_code == 0
 
@@ -321,5 +321,5 @@ def test_a_command_that_keeps_nothing_does_not_say_that_it_goes_on(words, work, 
     stopped = CliRunner().invoke(app, words)
     assert (stopped.exit_code, stopped.output.splitlines()[-1]) == (
         128 + number,
-        "stopped; the same command begins again",
+        "stopped; the same command starts again",
     )

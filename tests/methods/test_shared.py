@@ -59,12 +59,12 @@ def test_what_a_run_that_went_on_finds_of_its_own_is_no_saving(tmp_path):
 
 def test_plan_foretells_what_runs_share_and_what_is_stored(tmp_path):
     output = CliRunner().invoke(app, words("plan", tmp_path)).output
-    assert re.search(r"\(\d+ %\) saved by phases that several runs share: each is computed once", output)
-    assert "store already" not in output
+    assert re.search(r"\(\d+ %\) saved, because phases that several runs share are computed once", output)
+    assert "already stored" not in output
     CliRunner().invoke(app, words("run", tmp_path))
     shutil.rmtree(tmp_path / "records")
     output = CliRunner().invoke(app, words("plan", tmp_path)).output
-    assert "phases that are in the store already" in output
+    assert "phases are already stored" in output
 
 
 @pytest.mark.parametrize("method", registry.names("methods"))
