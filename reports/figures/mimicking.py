@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from numbers import Real
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from matplotlib.collections import LineCollection
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from atso_bench.reports.data.frame import Group, headline
 from atso_bench.reports.data.rows import RATES
 from atso_bench.reports.figures import legend
-from atso_bench.reports.figures.drawing import WIDTH, Drawing, drawable, drawing, look, styled
+from atso_bench.reports.figures.drawing import WIDTH, Drawing, drawable, drawing, styled, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,15 +42,14 @@ def mimicking(group: Group) -> Drawing | None:
     rows = [names for names in ROWS if shown[list(names)].notna().any(axis=None)]
     if not rows:
         return None
-    over = _over_seeds(shown)
     with styled():
-        handles = legend.methods(group.labels, shown["label"], dashes=False)
+        handles = legend.methods(group.places, shown["label"], dashes=False)
         size = (WIDTH, 1.5 * len(rows) + 0.45 + legend.height(handles))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(rows), len(fractions), sharex=True, sharey="row", squeeze=False)
         for row, names in enumerate(rows):
             for axes, fraction in zip(panels[row], fractions, strict=True):
-                _panel(axes, group.labels, {label: over[at, label] for at, label in over if at == fraction}, names)
+                _panel(axes, group.places, shown[shown["fraction"] == fraction], names)
             panels[row][0].set_ylabel(ROWS[names].format(score=headline(group)))
             if "agreement_inside" not in names and "pseudo_score" not in names:
                 panels[row][0].set_ylim(bottom=-0.04 * panels[row][0].get_ylim()[1])  # 0 is a whole marker
@@ -82,45 +78,36 @@ def _by_generation(group: Group) -> pd.DataFrame:
     return entries.astype({"generation": float}).groupby(by)[list(RATES)].mean().reset_index()
 
 
-@dataclass(frozen=True)
-class _Rates:
-    """Of one method at one label fraction the rates over seeds.
-
-    Attributes:
-        generations: in order.
-        over: ``(generations, RATES, 3)``: mean, lowest and highest seed.
-    """
-
-    generations: NDArray[np.float64]
-    over: NDArray[np.float64]
+def _ends(seeds: pd.Series) -> tuple[float, float]:
+    """The lowest and the highest seed; the mean of equal numbers may lie beyond them by its rounding."""
+    middle = seeds.mean()
+    return min(seeds.min(), middle), max(seeds.max(), middle)
 
 
-def _over_seeds(rates: pd.DataFrame) -> dict[tuple[str, str], _Rates]:
-    """By label fraction and method."""
-    over = rates.groupby(["fraction", "label", "generation"])[list(RATES)].agg(["mean", "min", "max"])
-    return {
-        (str(fraction), str(label)): _Rates(
-            own.index.get_level_values("generation").to_numpy(dtype=float),
-            own.to_numpy(dtype=float).reshape(len(own), len(RATES), 3),
+def _panel(axes: Axes, places: Mapping[str, int], rates: pd.DataFrame, names: tuple[str, ...]) -> None:
+    """Means over seeds, and a bar from the lowest seed to the highest; what is dashed has open markers."""
+    labels = [label for label in places if label in set(rates["label"])]
+    step = min(0.06, 0.5 / max(1, len(labels)))
+    moved = {label: step * (place - (len(labels) - 1) / 2) for place, label in enumerate(labels)}
+    for name, dash, aside in zip(names, ("-", "--"), (0.0, 0.35), strict=False):
+        before = len(axes.lines)
+        sns.lineplot(
+            rates.assign(x=rates["generation"] + rates["label"].map(moved) + step * aside),
+            x="x",
+            y=name,
+            hue="label",
+            style="label",
+            **styles(places, dash),
+            errorbar=_ends,
+            err_style="bars",
+            err_kws={"elinewidth": 0.9},
+            markersize=4.5,
+            markeredgewidth=0.8,
+            linewidth=1.2,
+            legend=False,
+            ax=axes,
         )
-        for (fraction, label), own in over.groupby(level=["fraction", "label"])
-    }
-
-
-def _panel(axes: Axes, labels: Sequence[str], rates: dict[str, _Rates], names: tuple[str, ...]) -> None:
-    """Means over seeds, and a bar from the lowest seed to the highest."""
-    step = min(0.06, 0.5 / max(1, len(rates)))
-    bars, colours = [], []
-    for place, label in enumerate(label for label in labels if label in rates):
-        colour, marker, _ = look(labels.index(label))
-        for name, dash, aside in zip(names, ("-", "--"), (0.0, 0.35), strict=False):
-            over = rates[label].over[:, RATES.index(name)]
-            defined = ~np.isnan(over).any(axis=1)
-            mean, low, high = over[defined].T
-            x = rates[label].generations[defined] + step * (place + aside - (len(rates) - 1) / 2)
-            filled = colour if dash == "-" else "none"
-            axes.plot(x, mean, dash, color=colour, marker=marker, markersize=4.5, mfc=filled, linewidth=1.2)
-            bars += [*np.stack([x, low, x, high], axis=-1).reshape(-1, 2, 2)]
-            colours += [colour] * len(x)
-    axes.add_collection(LineCollection(bars, colors=colours, linewidths=0.9, alpha=0.7))
+        for line in axes.lines[before:]:
+            line.set(markeredgecolor=line.get_color(), markerfacecolor=line.get_color() if dash == "-" else "none")
+    axes.set(xlabel="", ylabel="")
     axes.grid(axis="x", visible=False)

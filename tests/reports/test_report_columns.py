@@ -66,7 +66,7 @@ def test_libraries_are_imported_early_only_where_other_processes_will_help(
 
 
 def test_nothing_that_takes_long_is_imported_before_the_other_processes_start() -> None:
-    asked = "import sys; from atso_bench.reports import listing, workers; print(*sys.modules)"
+    asked = "import sys; from atso_bench.reports.data import listing, workers; print(*sys.modules)"
     asked = f"import sys; sys.path[:] = {sys.path}; {asked}"
     loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "pandas", "scipy", "matplotlib", "torch"} & {*loaded}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from records import (
     ALERT,
+    FRAMES,
     STREET,
     counted,
     drawn_blank,
@@ -33,10 +34,6 @@ from atso_bench.reports.pages import natural, tables
 from atso_bench.reports.pages.page import Table
 
 HEAD = "10 % (4 frames)"
-
-
-# Road: 1, 0, 1 and 8, 2, 0, so 9 / 12; car: in the second frame alone, 6 / 10; train: predicted once, never there
-FRAMES = frames(((1, 0, 1), (0, 0, 0), (0, 1, 0)), ((8, 2, 0), (6, 2, 2), (0, 0, 0)))
 
 
 # Classes
