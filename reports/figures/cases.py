@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +10,12 @@ import pandas as pd
 import seaborn as sns
 
 from atso_bench.reports.data.frame import Group, case_scores, headline
-from atso_bench.reports.figures.drawing import Drawing, drawing, palette, styled
+from atso_bench.reports.figures.drawing import INK, Drawing, drawing, palette, styled
 from atso_bench.reports.figures.rows import rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from seaborn.categorical import BoxPlotContainer
 
 MOST_DOTS = 3000
 """More dots than these make a figure of megabytes; then only cases beyond the whiskers are drawn."""
@@ -66,18 +67,18 @@ def _long(scores: pd.DataFrame, heights: Mapping[str, int]) -> pd.DataFrame:
 
 def _boxes(axes: Axes, scores: pd.DataFrame, colours: Mapping[str, str], every: bool) -> None:
     """A box per method; ``every`` case is a dot, or only those beyond the whiskers."""
-    looks: dict[str, Any] = {"hue": "method", "palette": colours, "legend": False, "ax": axes}
     if every:
-        sns.scatterplot(scores, x="score", y="dot", s=6, alpha=0.8, linewidth=0, zorder=1, **looks)
+        looks: dict[str, Any] = {"palette": colours, "legend": False, "ax": axes}
+        sns.scatterplot(scores, x="score", y="dot", hue="method", s=6, alpha=0.8, linewidth=0, zorder=1, **looks)
     sns.boxplot(
         scores,
         x="score",
         y="height",
         orient="y",
         native_scale=True,
-        dodge=False,
         width=0.62,
         fill=False,
+        color=INK,
         linewidth=1.3,
         medianprops={"linewidth": 2.5},
         showcaps=False,
@@ -85,6 +86,18 @@ def _boxes(axes: Axes, scores: pd.DataFrame, colours: Mapping[str, str], every: 
         fliersize=2,
         vert=None,  # seaborn's own word, which matplotlib is about to drop
         orientation="horizontal",
-        **looks,
+        ax=axes,
     )
     axes.set(xlabel="", ylabel="")
+    own = scores.drop_duplicates("height").sort_values("height")["method"]
+    _colour(axes.containers[-1], [colours[method] for method in own])
+
+
+def _colour(boxes: BoxPlotContainer, colours: Sequence[str]) -> None:
+    """From below; to draw each box by itself in its colour, as ``hue`` does, takes three times as long."""
+    lines = [*zip(boxes.boxes, colours, strict=True), *zip(boxes.medians, colours, strict=True)]
+    lines += zip(boxes.whiskers, np.repeat(colours, 2), strict=True)
+    for line, colour in lines:
+        line.set_color(colour)
+    for line, colour in zip(boxes.fliers, colours, strict=False):  # none where every case is a dot
+        line.set_markeredgecolor(colour)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -22,7 +20,6 @@ from atso_bench.reports.data.means import mean
 from atso_bench.reports.figures import legend
 from atso_bench.reports.figures.drawing import (
     INK,
-    PAPER,
     WIDTH,
     Drawing,
     drawable,
@@ -30,9 +27,9 @@ from atso_bench.reports.figures.drawing import (
     logarithmic,
     look,
     styled,
-    styles,
 )
 from atso_bench.reports.figures.legend import MOST_SEEDS, SINGLE
+from atso_bench.reports.figures.lines import lines
 from atso_bench.reports.words import ALIKE
 
 if TYPE_CHECKING:
@@ -218,42 +215,22 @@ def _lines(axes: Axes, curves: _Curves, aside: Mapping[str, float], beside: floa
     """
     means = curves.means[curves.means["label"].isin(aside)]
     means = means.assign(x=means["x"] * means["label"].map(aside))
-    sns.lineplot(
-        means,
-        x="x",
-        y="y",
-        hue="label",
-        style="label",
-        **styles(curves.group.places),
-        estimator=None,
-        markersize=5,
-        markeredgecolor=PAPER,
-        markeredgewidth=0.5,
-        linewidth=1.4,
-        legend=False,
-        ax=axes,
-    )
-    axes.set(xlabel="", ylabel="")
+    lines(axes, means, curves.group.places, markersize=5, linewidth=1.4)
     for label, factor in aside.items():
-        _intervals(axes, curves, means[means["label"] == label], label)
+        colour, *_ = look(curves.group.places[label])
+        _unseen(axes, curves, means[means["label"] == label], colour)
         if label in curves.single:
             labelled, score = curves.single[label]
-            colour, *_ = look(curves.group.places[label])
             axes.scatter(labelled * factor * beside, score, edgecolors=colour, zorder=3, **SINGLE)
 
 
-def _intervals(axes: Axes, curves: _Curves, means: pd.DataFrame, label: str) -> None:
-    """Those of the table, which seaborn would work out in its own way. An arrow ends a bar that goes on unseen."""
-    colour, *_ = look(curves.group.places[label])
-    x, low, high = means[["x", "low", "high"]].to_numpy(dtype=float).T
-    bars = np.stack([x, low, x, high], axis=-1).reshape(-1, 2, 2)[~np.isnan(low)]
-    axes.add_collection(LineCollection([*bars], colors=colour, linewidths=1.2), autolim=False)
-    for end, arrow, unseen in (
-        (curves.view[0], "v", low < curves.view[0]),
-        (curves.view[1], "^", high > curves.view[1]),
-    ):
-        if unseen.any():
-            axes.scatter(x[unseen], [end] * unseen.sum(), s=22, color=colour, marker=arrow, clip_on=False, zorder=4)
+def _unseen(axes: Axes, curves: _Curves, means: pd.DataFrame, colour: str) -> None:
+    """An arrow ends a bar that goes on beyond the axes."""
+    low, high = curves.view
+    for end, arrow, beyond in ((low, "v", means["low"] < low), (high, "^", means["high"] > high)):
+        if beyond.any():
+            ends = [end] * int(beyond.sum())
+            axes.scatter(means.loc[beyond, "x"], ends, s=22, color=colour, marker=arrow, clip_on=False, zorder=4)
 
 
 def _needed(axes: Axes, curves: _Curves) -> None:

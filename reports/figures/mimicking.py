@@ -7,14 +7,14 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from atso_bench.reports.data.frame import Group, headline
 from atso_bench.reports.data.rows import RATES
 from atso_bench.reports.figures import legend
-from atso_bench.reports.figures.drawing import WIDTH, Drawing, drawable, drawing, styled, styles
+from atso_bench.reports.figures.drawing import WIDTH, Drawing, drawable, drawing, styled
+from atso_bench.reports.figures.lines import lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,36 +78,17 @@ def _by_generation(group: Group) -> pd.DataFrame:
     return entries.astype({"generation": float}).groupby(by)[list(RATES)].mean().reset_index()
 
 
-def _ends(seeds: pd.Series) -> tuple[float, float]:
-    """The lowest and the highest seed; the mean of equal numbers may lie beyond them by its rounding."""
-    middle = seeds.mean()
-    return min(seeds.min(), middle), max(seeds.max(), middle)
-
-
 def _panel(axes: Axes, places: Mapping[str, int], rates: pd.DataFrame, names: tuple[str, ...]) -> None:
     """Means over seeds, and a bar from the lowest seed to the highest; what is dashed has open markers."""
     labels = [label for label in places if label in set(rates["label"])]
     step = min(0.06, 0.5 / max(1, len(labels)))
     moved = {label: step * (place - (len(labels) - 1) / 2) for place, label in enumerate(labels)}
+    seeds = rates.groupby(["label", "generation"])
     for name, dash, aside in zip(names, ("-", "--"), (0.0, 0.35), strict=False):
+        means = seeds[name].agg(y="mean", low="min", high="max").dropna().reset_index()
+        means["x"] = means["generation"] + means["label"].map(moved).astype(float) + step * aside
         before = len(axes.lines)
-        sns.lineplot(
-            rates.assign(x=rates["generation"] + rates["label"].map(moved) + step * aside),
-            x="x",
-            y=name,
-            hue="label",
-            style="label",
-            **styles(places, dash),
-            errorbar=_ends,
-            err_style="bars",
-            err_kws={"elinewidth": 0.9},
-            markersize=4.5,
-            markeredgewidth=0.8,
-            linewidth=1.2,
-            legend=False,
-            ax=axes,
-        )
+        lines(axes, means, places, dash, markersize=4.5, markeredgewidth=0.8, linewidth=1.2)
         for line in axes.lines[before:]:
             line.set(markeredgecolor=line.get_color(), markerfacecolor=line.get_color() if dash == "-" else "none")
-    axes.set(xlabel="", ylabel="")
     axes.grid(axis="x", visible=False)
