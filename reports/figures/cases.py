@@ -43,7 +43,7 @@ def by_case(group: Group) -> Drawing | None:
         margin = 0.05 * max(high - low, 0.2)
         colours = palette(group.places)
         for (axes, heights), (fraction, labels) in zip(panels, parts.items(), strict=True):
-            _boxes(axes, _long(scores[fraction][labels], heights), colours, every)
+            _boxes(axes, _long(pd.DataFrame(scores[fraction])[labels], heights), colours, every)
             axes.set_xlim(low - margin, high + margin)
         noun = f"mean {headline(group)} over classes" if not group.natural else "mIoU over the classes in its reference"
         figure.supxlabel(f"a {group.case}'s {noun}, mean over seeds", fontsize=9)
