@@ -233,7 +233,7 @@ def read(results: Path, each: Map = map) -> Frames:
     found = read_rows(files, results, each)
     failures = [found.failures[path] for path in sorted(found.failures, key=Path)]
     if not found.runs and not failures:
-        raise ValueError(f"there are no records under {results / 'records'}; `atso-bench run` makes them")
+        raise ValueError(f"there are no records under {results / 'records'}; make some with `atso-bench run`")
     runs = _labelled_by_options(pd.DataFrame([*found.runs.values()], columns=None if found.runs else ["comparison"]))
     keys = pd.Index([*found.runs], dtype=str)  # one object, which goes to another process once
     scores, phases, diagnostics, classes = (table.frame(keys) for table in found.tables)
@@ -264,7 +264,9 @@ def _warned_of_code(runs: pd.DataFrame) -> pd.DataFrame:
     for (_, label), part in runs.groupby(["comparison", "label"]):
         versions = len({code for code in part["code"] if code})
         if versions > 1:
-            text = f"{versions} versions of the code of {label} made its {len(part)} runs; give the same command again"
+            text = (
+                f"the {len(part)} runs of {label} come from {versions} versions of its code; run the same command again"
+            )
             told |= {index: [*told[index], text] for index in part.index}
     return runs.assign(warnings=[told[index] for index in runs.index])
 

@@ -46,7 +46,7 @@ def by_case(group: Group) -> Drawing | None:
             _boxes(axes, _long(pd.DataFrame(scores[fraction])[labels], heights), colours, every)
             axes.set_xlim(low - margin, high + margin)
         noun = f"mean {headline(group)} over classes" if not group.natural else "mIoU over the classes in its reference"
-        figure.supxlabel(f"a {group.case}'s {noun}, mean over seeds", fontsize=9)
+        figure.supxlabel(f"{noun} of a {group.case}, mean over seeds", fontsize=9)
         alt = (
             f"The {group.case}s' scores, {noun}: a box per label fraction and method; "
             "the means are in the table of scores."

@@ -91,12 +91,12 @@ def cost(group: Group) -> Drawing | None:
             fronts.append(f"at {head}{f' on {machine}' if machines else ''}: {', '.join(front)}")
         for axes in every[len(panels) :]:
             axes.set_visible(False)
-        figure.supxlabel(f"training and pseudo-labelling of a run, {unit}", fontsize=9)
+        figure.supxlabel(f"training and pseudo-labelling of a run ({unit})", fontsize=9)
         figure.supylabel(headline(group), fontsize=9)
         legend.above(figure, handles)
         alt = (
             f"{headline(group)} against the time of training and pseudo-labelling, one point per method. "
-            f"No other method is as fast and as good {'; '.join(fronts)}."
+            f"Pareto front {'; '.join(fronts)}."
         )
         return drawing("cost", alt, figure)
 

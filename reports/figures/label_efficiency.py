@@ -146,7 +146,7 @@ def _together(curves: _Curves) -> Figure:
     for axes in below:
         _needed(axes, curves)
     main.set_xticks(*_ticks(group, room=8, shares=True))
-    (below or [main])[-1].set_xlabel(f"labelled {group.case}s, logarithmic (share of the pool)")
+    (below or [main])[-1].set_xlabel(f"labelled {group.case}s, log scale (share of the training pool)")
     legend.above(figure, handles)
     return figure
 
@@ -159,7 +159,7 @@ def _apart(curves: _Curves) -> Figure:
     handles = [legend.ink(f"{drawable(curves.baseline, 28)}, in every panel", "-", 0.8)]
     handles += _full_handles(curves)
     if curves.needed:
-        handles.append(legend.ink("labels needed for that", "-", 1.2, "|"))
+        handles.append(legend.ink("labels needed for 95 %", "-", 1.2, "|"))
     size = (WIDTH, 1.45 * rows + 0.4 + legend.height(handles))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, ACROSS, squeeze=False).ravel()
@@ -177,7 +177,7 @@ def _apart(curves: _Curves) -> Figure:
         axes.tick_params(labelbottom=place >= len(shown) - ACROSS, labelleft=place % ACROSS == 0)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"labelled {group.case}s, logarithmic", fontsize=9)
+    figure.supxlabel(f"labelled {group.case}s, log scale", fontsize=9)
     figure.supylabel(headline(group), fontsize=9)
     legend.above(figure, handles)
     return figure

@@ -64,7 +64,7 @@ def mimicking(group: Group) -> Drawing | None:
 def _alt(group: Group, shown: int, known: int) -> str:
     where = f", at the {shown} lowest of {known} label fractions" if shown < known else ""
     return (
-        f"What relabelling did, generation by generation{where}: pseudo-label {headline(group)}, update rate, "
+        f"Effect of relabelling by generation{where}: pseudo-label {headline(group)}, update rate, "
         "corrected and corrupted labels, agreement of student and teacher outside and inside the student's own "
         "subset; the numbers are in the table of every pseudo-labelling."
     )
