@@ -45,7 +45,7 @@ def scores(methods: int = 3, fractions: int = 2, note: str = "n = 3, 0.690 to 0.
     cell = Cell("0.712 ± 0.010", note)
     rows = [[Cell(f"method-{place}"), *[cell] * fractions] for place in range(methods)]
     heads = [f"{2**place} % ({place + 2} cases)" for place in range(fractions)]
-    return Table("Dice on the test set T", ["method", *heads], rows)
+    return Table("Dice on the test set", ["method", *heads], rows)
 
 
 def tabulars(tex: str) -> list[tuple[int, list[list[str]]]]:
@@ -113,7 +113,7 @@ def test_a_table_worked_by_hand() -> None:
 
 def test_seeds_that_are_the_same_everywhere_stand_in_the_caption_and_intervals_below_the_numbers() -> None:
     tex = to_latex(scores(), "tab:dice")
-    assert r"\caption{Dice on the test set T; n = 3}" in tex
+    assert r"\caption{Dice on the test set; n = 3}" in tex
     assert r" & {\scriptsize 0.690 to 0.733} & {\scriptsize 0.690 to 0.733} \tabularnewline" in tex
     assert tex.count("n = 3") == 1
     assert tex.count(r"\addlinespace") == 3
