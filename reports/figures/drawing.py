@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = (
-    *("#0173b2", "#d55e00", "#029e73", "#cc78bc", "#de8f05", "#56b4e9", "#023eff", "#035b5f"),
-    *("#387cfe", "#8a3726", "#0dd26f", "#efa0bd", "#5d36b6", "#ba7040", "#7498fe", "#40507f"),
+    *("#0173b2", "#d55e00", "#029e73", "#cc78bc", "#de8f05", "#56b4e9", "#7b39fd", "#0dd26f"),
+    *("#b04933", "#efa0bd", "#377276", "#7498fe", "#7450d4", "#ee854a", "#b1400d", "#82c596"),
 )
 """Six of seaborn's ``colorblind``, then those of its other palettes that stay farthest from all before them.
 

@@ -123,8 +123,8 @@ def test_a_reader_is_told_of_unequal_seeds_splits_and_commits(tmp_path: Path) ->
     write(tmp_path, make("mean-teacher", environment={"commit": "beef"}))
     page = drawn_blank(tmp_path)
     assert "different seeds (supervised: 0; atso: 0, 1; mean-teacher: 0)" in page
-    assert "with seed 0 the methods did not learn from the same split" in page
-    assert "2 states of the code: beef, c0ffee" in page
+    assert "seed 0, the methods used different splits" in page
+    assert "2 versions of the code: beef, c0ffee" in page
 
 
 # Classes, time, lazy mimicking

@@ -60,7 +60,7 @@ def test_a_clear_lead_of_five_seeds_and_thirty_cases_is_certain_and_has_its_cost
     assert said.startswith(f"At {HEAD}, atso has the highest mean Dice, 0.7")
     assert "The lead over supervised is statistically certain: 95 % interval of the difference +0.0" in said
     assert "on 30 cases and 5 seeds." in said
-    assert said.endswith("Training and pseudo-labelling took 2.2 times as long as with supervised.")
+    assert said.endswith("Training and pseudo-labelling took 2.2 times as long as supervised.")
     page, text = report(tmp_path)
     for shown in (page, text):
         assert said.replace("<", "&lt;") in shown
