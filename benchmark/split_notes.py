@@ -1,4 +1,4 @@
-"""Notes on splits that are too small to show anything. They come before training and refuse nothing."""
+"""Notes on splits that are too small. They come before any training, and refuse nothing."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def of_grid(specs: Sequence[RunSpec], splits: Sequence[Split], pool: Sequence[st
 
 
 def of_test(cases: int) -> list[str]:
-    """What T of so many cases cannot show."""
+    """That a test set of so many cases is too small for a significant difference."""
     if cases >= FEWEST_TEST:
         return []
     return [
-        f"the test set has {_cases(cases)}: with fewer than {FEWEST_TEST} no difference can be significant, "
-        "whatever the scores; add labelled test cases, or name a larger test set with --split-list test=FILE"
+        f"the test set has {_cases(cases)}, and no difference can be significant with fewer than {FEWEST_TEST}; "
+        "add labelled test cases, or name a larger test set with --split-list test=FILE"
     ]
 
 
 def of_fraction(spec: RunSpec, split: Split, pool: Sequence[str]) -> list[str]:
-    """That a percentage is less than half a case, and so labels more than it says."""
+    """That a percentage is less than half a case, and labels more than it says."""
     percent = spec.fraction.percent
     available = len({*split.labelled, *split.unlabelled} & {*pool, *split.labelled})
     if percent is None or "labelled" in spec.lists or percent * available >= 50:
@@ -49,20 +49,20 @@ def of_fraction(spec: RunSpec, split: Split, pool: Sequence[str]) -> list[str]:
     smallest = ceil(Fraction(50_000, available)) / 1000
     meant = f"; a fraction is a percentage: for {percent * 100:g} % write {percent * 100:g}" if percent < 1 else ""
     return [
-        f"--fraction {spec.fraction} of the training pool's {_cases(available)} is less than half a case, so "
-        f"{_cases(len(split.labelled))} will be labelled; the smallest useful percentage is {smallest:g}{meant}"
+        f"--fraction {spec.fraction} is less than half a case of the training pool ({_cases(available)}), so "
+        f"{_cases(len(split.labelled))} will be labelled; the smallest possible percentage is {smallest:g}{meant}"
     ]
 
 
 def _same_labels(specs: Sequence[RunSpec], splits: Sequence[Split]) -> Iterator[str]:
-    """That several fractions label the same cases, and so are one point of a curve."""
+    """That several fractions label the same cases and give one point of a curve."""
     held: dict[tuple[int, tuple[str, ...]], dict[str, None]] = {}
     for spec, split in zip(specs, splits, strict=True):
         held.setdefault((spec.seed, split.labelled), {})[spec.fraction] = None
     for (_, labelled), fractions in held.items():
         if len(fractions) > 1:
             same = _cases(len(labelled))
-            yield f"fractions {', '.join(fractions)} label the same {same}, so they are one point of a curve"
+            yield f"fractions {', '.join(fractions)} label the same {same} and give one point of a curve"
 
 
 def _cases(number: int) -> str:

@@ -46,9 +46,9 @@ def build(results: Path) -> Path:
     folder = results / "report"
     for path in (results, folder):
         if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file; a report is made from a results folder, and into its folder report/")
+            raise ValueError(f"{path} is a file; a report needs a results folder and writes into its folder report/")
     if folder.is_symlink() and not folder.resolve().is_relative_to(results.resolve()):
-        raise ValueError(f"{folder} is a link that leads out of {results}; remove it, for a report writes there")
+        raise ValueError(f"{folder} is a link that leads out of {results}; remove it: the report writes there")
     with workers(record_files(results)) as pooled:
         frames = read(results, pooled or map)
         gone, unreadable = missing(results, frames)
@@ -153,8 +153,8 @@ def _compared(frames: Frames, groups: Sequence[Group], names: Sequence[str]) -> 
         facts = [group.facts for group in groups]
         differ = [name for name in facts[0] if any(each[name] != facts[0][name] for each in facts)]
         words.append(
-            f"The comparisons differ in: {', '.join(differ)}. Scores of different comparisons must not be compared, "
-            "and no table mixes them."
+            f"The comparisons differ in: {', '.join(differ)}. Do not compare their scores with each other; no table "
+            "mixes them."
         )
     heads = ["value"] if len(groups) == 1 else names
     return Section("What was compared", "compared", words, [facts_table("What was compared", heads, summaries)])
@@ -168,7 +168,7 @@ def titles(groups: Sequence[Group]) -> list[str]:
         share = "in total" if facts["parity"] == "total" else "each training"
         # a small budget's crops are not those of the configuration's name
         crop = f" (crops of {plain(facts['recipe'].get('patch'))})" if group.case == "frame" else ""
-        where = "" if facts["scored"] == "test" else ", scored on V"
+        where = "" if facts["scored"] == "test" else ", validation scores"
         found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {facts['steps']:,} steps {share}{where}")
     return [
         f"{title} ({found[: place + 1].count(title)} of {found.count(title)})" if found.count(title) > 1 else title

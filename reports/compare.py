@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 """What sums of floats may add to a difference that is the tolerance itself."""
 RUN = ["comparison", "method", "asked", "fraction", "seed"]
 """What makes a run of one folder the same run in the other."""
-NAMED = {"test": "test set T", "data": "data", "metrics": "version of the metrics", "lists": "case lists"}
+NAMED = {"test": "test set", "data": "data", "metrics": "version of the metrics", "lists": "case lists"}
 
 
 def compare(baseline: Path, candidate: Path, *, tolerance: float = TOLERANCE) -> Verdict:
@@ -41,9 +41,7 @@ def compare(baseline: Path, candidate: Path, *, tolerance: float = TOLERANCE) ->
         raise ValueError(f"the tolerance is a difference of scores, at least 0 and below 1, got {tolerance}")
     old, new = read(baseline), read(candidate)
     reasons = [*_unreadable("baseline", old), *_unreadable("candidate", new)]
-    reasons += [
-        f"the {side} holds no finished run" for side, it in zip(SIDES, (old, new), strict=True) if it.runs.empty
-    ]
+    reasons += [f"the {side} has no finished run" for side, it in zip(SIDES, (old, new), strict=True) if it.runs.empty]
     if old.runs.empty or new.runs.empty:
         return Verdict(baseline, candidate, tolerance, (), tuple(reasons), ())
     before, after = _asked(old.runs), _asked(new.runs)
@@ -80,7 +78,7 @@ def _once(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _twice(side: str, runs: pd.DataFrame) -> list[str]:
     twice = runs[runs.duplicated(RUN)]
-    return [f"the {side} holds {run['title']} twice; {run['path']} is left out" for run in twice.to_dict("records")]
+    return [f"the {side} has {run['title']} twice; {run['path']} is left out" for run in twice.to_dict("records")]
 
 
 def _unreadable(side: str, frames: Frames) -> list[str]:
@@ -98,13 +96,13 @@ def _missing(pairs: pd.DataFrame, groups: list[Group], titles: dict[str, str], n
     for run in pairs[pairs["found"] == "left_only"].to_dict("records"):
         if run["comparison"] in others:
             what = f"{run['title_old']}{_with(run['overrides_old'])}"
-            yield f"{what} is missing in the candidate{failed.get(run['title_old'], '')}"
+            yield f"{what} is missing from the candidate{failed.get(run['title_old'], '')}"
 
 
 def _other_splits(pairs: pd.DataFrame) -> list[str]:
-    """Runs on the same T that learnt from other cases."""
+    """Runs on the same test set that learnt from other cases."""
     both = pairs[(pairs["found"] == "both") & (pairs["split_old"] != pairs["split_new"])]
-    what = "other labelled, unlabelled or validation cases"
+    what = "different labelled, unlabelled or validation cases"
     return [
         f"{run['title_old']}: {what} (split {run['split_old']}, now {run['split_new']})"
         for run in both.to_dict("records")
@@ -123,7 +121,7 @@ def _nearest(group: Group, others: Iterable[Group]) -> str:
             found.append((len(said), "; ".join(said)))
     if not found:
         return "the candidate has no run on this dataset"
-    return f"the candidate's runs are of another kind: {min(found)[1]}"
+    return f"the candidate has no such comparison; its nearest differs in {min(found)[1]}"
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +194,7 @@ def _remarks(cell: Difference, runs: pd.DataFrame, tolerance: float) -> Iterator
             yield f"{here}, seed {run['seed']}: {after}, was {before}"
     if cell.word == "noise" and (changes < -tolerance - ROUNDING).all():
         fell = ", ".join(f"{change:+.4f}" for change in changes)
-        yield f"{here} fell beyond the tolerance with every seed ({fell}) and still counts as noise"
+        yield f"{here}: every seed fell by more than the tolerance ({fell}), yet the change is within the noise"
 
 
 def _score(value: float) -> str:
@@ -243,7 +241,7 @@ def _times(title: str, pairs: pd.DataFrame, old: Frames, new: Frames) -> list[st
         before, after = (float(side.get(kind, 0.0)) for side in spent)
         if before and after:
             said.append(f"{kind} × {after / before:.2f} ({seconds(before)} s, now {seconds(after)} s)")
-    machine = "" if set(pairs["machine_old"]) == set(pairs["machine_new"]) else ", on other machines"
+    machine = "" if set(pairs["machine_old"]) == set(pairs["machine_new"]) else ", on different machines"
     return [f"time, {title}{machine}: {', '.join(said)}"] if said else []
 
 
@@ -287,7 +285,7 @@ def _titles(groups: list[Group]) -> dict[str, str]:
     for group in groups:
         facts = group.facts
         share = "in total" if facts["parity"] == "total" else "each training"
-        scored = "" if facts["scored"] == "test" else ", on V"
+        scored = "" if facts["scored"] == "test" else ", validation scores"
         found[group.name] = f"{facts['dataset']}, {facts['configuration']}, {facts['steps']:,} steps {share}{scored}"
     alike = list(found.values())
     return {name: title if alike.count(title) == 1 else f"{title} ({name})" for name, title in found.items()}

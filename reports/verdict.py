@@ -11,11 +11,11 @@ from pathlib import Path
 from atso_bench.reports.words import count, decimals, ranges
 
 WORDS = {
-    "equal": "every score of every case is the same, bit for bit",
+    "equal": "all scores of all cases are identical, bit for bit",
     "alike": "the difference is within the tolerance",
-    "noise": "beyond the tolerance, within the spread over seeds",
-    "worse": "lower beyond tolerance and noise, or no longer defined",
-    "better": "higher beyond tolerance and noise, or defined only now",
+    "noise": "beyond the tolerance, but within the spread over seeds",
+    "worse": "lower by more than tolerance and noise, or no longer defined",
+    "better": "higher by more than tolerance and noise, or newly defined",
     "undefined": "no score on either side",
 }
 WIDTH = 100
@@ -94,7 +94,7 @@ def lines(verdict: Verdict) -> list[str]:
     if verdict.differences:
         used = {each.word for each in verdict.differences}
         found += ["", *(f"{word:9}  {meaning}" for word, meaning in WORDS.items() if word in used)]
-        noise = "noise: the standard deviation over seeds, pooled; unknown with one seed."
+        noise = "noise: pooled standard deviation over seeds, unknown with one seed."
         found.append(f"Tolerance {verdict.tolerance:g}; {noise}")
     for head, said in (("Not comparable:", verdict.reasons), ("Also:", verdict.notes)):
         found += ["", head, *_items(said)] if said else []

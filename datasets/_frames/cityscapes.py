@@ -94,7 +94,7 @@ class CityscapesDataset(FramesDataset):
         given = None if source is None else Path(source).absolute()
         named = _named()
         if given is not None and named and named != given:
-            raise ValueError(f"{VARIABLE} is {named} and goes before --from {given}; unset it, or set it to {given}")
+            raise ValueError(f"{VARIABLE} is {named} and overrides --from {given}; unset it, or set it to {given}")
         return super().prepare(source, say)
 
 

@@ -58,7 +58,7 @@ class Evidence:
 
 
 def evidence(group: Group) -> Evidence:
-    """All of it; nothing for scores on V: what was chosen by them looks too good on them."""
+    """All of it; nothing for validation scores: what was chosen by them looks too good on them."""
     baseline = _baseline(group)
     if group.facts["scored"] != "test":
         return Evidence(baseline, {}, {}, {}, {})
@@ -171,10 +171,10 @@ class _Scored:
         )
         for place, found in ((method, one), (other, two)):
             if not found:
-                return untested(f"{place[1]} has no score here")
+                return untested(f"{place[1]} has no score")
         both = sorted(set(one) & set(two))
         if not both:
-            return untested(f"{method[1]} and {other[1]} have no seed and split in common")
+            return untested(f"{method[1]} and {other[1]} share no seed and split")
         keys, others = [one[each] for each in both], [two[each] for each in both]
         difference = None
         if self._pooled:

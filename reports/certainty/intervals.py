@@ -267,7 +267,7 @@ def labels_needed(
     )
     target = share * full.mean
     if math.isnan(target) or not points:
-        reason = "there is no score with all labels" if math.isnan(target) else "there is no score"
+        reason = "no score with all labels" if math.isnan(target) else "there is no score"
         return LabelsNeeded(math.nan, math.nan, math.nan, target, reason)
     numbers = np.array([number for number, _ in points])
     cases = float(_first(numbers, np.array([[each.mean] for _, each in points]), np.array([target]))[0])
@@ -275,7 +275,7 @@ def labels_needed(
     if math.isinf(cases):
         cases, reason = math.nan, f"not reached with up to {numbers[-1]:,.0f} labelled"
     elif cases == numbers[0]:
-        reason = f"already reached with the fewest, {numbers[0]:,.0f} labelled"
+        reason = f"already reached with the fewest tried, {numbers[0]:,.0f} labelled"
     rng = np.random.default_rng([seed, 2])
     every = [full, *(each for _, each in points)]
     if any(each.reason or not each.cases for each in every):

@@ -1,4 +1,4 @@
-"""Which method leads at one label fraction, and how sure that is, in words made from the numbers."""
+"""Which method leads at one label fraction, and how certain that is, in words made from the numbers."""
 
 from __future__ import annotations
 
@@ -83,21 +83,21 @@ def say(found: Leader, where: str, score: str = "Dice", case: str = "case") -> s
     if found.reason:
         return f"At {where}, {found.reason}."
     if found.mean == found.runner_up_mean:
-        return f"At {where}, {found.method} and {found.runner_up} have the same mean {score}, {found.mean:.3f}."
-    said = [f"At {where}, {_role(found.method, found)} has the best mean {score}, {found.mean:.3f}"]
+        return f"At {where}, {found.method} and {found.runner_up} tie with a mean {score} of {found.mean:.3f}."
+    said = [f"At {where}, {_role(found.method, found)} has the highest mean {score}, {found.mean:.3f}"]
     if found.method == found.baseline:
-        said[0] += ": no other method has a higher mean."
+        said[0] += "."
     elif math.isnan(found.baseline_mean):
-        said[0] += f"; {found.baseline} was not run, so nobody knows what the unlabelled {case}s were worth."
+        said[0] += f". Without a run of {found.baseline}, the gain from the unlabelled {case}s is unknown."
     else:
         gain = found.mean - found.baseline_mean
-        said[0] += f", {gain:.3f} more than {found.baseline} ({found.baseline_mean:.3f})."
-        said.append(_certainty(found.over_baseline, f"{found.method} is better than {found.baseline}", case))
+        said[0] += f", {gain:.3f} above {found.baseline} ({found.baseline_mean:.3f})."
+        said.append(_certainty(found.over_baseline, found.baseline, case))
     if found.runner_up != found.baseline or found.method == found.baseline:
         lead = found.mean - found.runner_up_mean
         less = f"{lead:.3f}" if lead >= ALIKE else "less than 0.001"
-        said.append(f"{found.runner_up} comes next with {found.runner_up_mean:.3f}, {less} less.")
-        said.append(_certainty(found.over_runner_up, f"{found.method} is better than {found.runner_up}", case))
+        said.append(f"Next is {found.runner_up} with {found.runner_up_mean:.3f}, {less} lower.")
+        said.append(_certainty(found.over_runner_up, found.runner_up, case))
     return " ".join(said)
 
 
@@ -105,28 +105,28 @@ def _role(method: str, found: Leader) -> str:
     return f"the baseline {method}" if method == found.baseline else method
 
 
-def _certainty(test: PairedTest | None, claim: str, case: str) -> str:
-    """Whether the claim holds for the methods, only for these trainings of them, or for neither."""
+def _certainty(test: PairedTest | None, other: str, case: str) -> str:
+    """Whether the lead holds for the methods, only for these trainings of them, or for neither."""
+    lead = f"The lead over {other} is"
     if test is None:
-        return f"Whether {claim} was not tested."
-    cases = test.n + test.zeros
-    basis = f"{cases:,} {case}s and {test.seeds} seed{'s' if test.seeds > 1 else ''}"
+        return f"{lead} not tested."
     if test.reason:
-        return f"Whether {claim} cannot be said: {test.reason}."
+        return f"{lead} not testable: {test.reason}."
+    cases = test.n + test.zeros
     if test.seeds < 2:
-        seen = (
-            "This one training was better" if test.these_differ and test.difference > 0 else "No difference was shown"
-        )
-        return f"Whether {claim} cannot be said with one seed. {seen} on {cases:,} {case}s ({_p(test.adjusted)})."
+        better = test.these_differ and test.difference > 0
+        seen = "this training was better" if better else "there is no significant difference"
+        return f"{lead} not testable with one seed. On {cases:,} {case}s {seen} ({_p(test.adjusted)})."
+    basis = f"{cases:,} {case}s and {test.seeds} seeds"
     ends = f"95 % interval of the difference {signed(test.low)} to {signed(test.high)}"
     if test.certain and test.difference > 0:
-        return f"That {claim} is certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
+        return f"{lead} statistically certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
     if test.these_differ and test.effect > 0:
         return (
-            f"That {claim} is not certain: these trainings of it were better ({_p(test.adjusted)} over {case}s), but "
+            f"{lead} not statistically certain. These trainings were better ({_p(test.adjusted)} over {case}s), but "
             f"other seeds may not be ({_p(test.adjusted_both)} over seeds too; {ends}, on {basis})."
         )
-    return f"That {claim} is not certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
+    return f"{lead} not statistically certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
 
 
 def _p(value: float) -> str:

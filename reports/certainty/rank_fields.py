@@ -86,9 +86,9 @@ def _field(groups: Sequence[Group], fraction: str, blocks: dict[str, str], title
     table = pd.DataFrame(taken).reindex(labels).dropna(how="all")
     whole = _without_gaps(table)
     reasons = {
-        "no score on some of these datasets": [name for name in table.index if name not in whole.index],
-        "no score of some of these methods": [name for name in table.columns if name not in whole.columns],
-        "methods that did not learn from the same split": list(unequal),
+        "no score on every dataset ranked": [name for name in table.index if name not in whole.index],
+        "no score of every method ranked": [name for name in table.columns if name not in whole.columns],
+        "methods with different splits": list(unequal),
     }
     left_out = [f"Left out ({why}): {', '.join(names)}." for why, names in reasons.items() if names]
     return Field(title, slug, whole, left_out, any(len(choices) > 1 for choices in columns.values()))

@@ -98,7 +98,7 @@ def paired(method: ArrayLike, baseline: ArrayLike, difference: Estimate | None =
         ranks = stats.rankdata(np.abs(nonzero))
         effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
     if n < FEWEST_PAIRS:
-        reason = f"{n} of {len(by_case)} pairs differ, and fewer than {FEWEST_PAIRS} cannot show anything"
+        reason = f"{n} of {len(by_case)} pairs differ; a test needs at least {FEWEST_PAIRS}"
     else:
         p = float(stats.wilcoxon(nonzero).pvalue)
     ends = found.mean, found.low, found.high

@@ -38,6 +38,7 @@ class Group:
         bare_classes: rows of ``Frames.classes``.
         fractions: the label fractions from few to many labelled cases, with the words for a column's head.
         labels: the values of ``runs.label``, the baseline first.
+        places: of each label the place among all labels of the report, by which it has its colour in every figure.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Group:
     bare_classes: pd.DataFrame
     fractions: dict[str, str]
     labels: list[str]
+    places: dict[str, int]
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -171,7 +173,8 @@ class Frames:
             [frame.iloc[own] for own in _rows_by(comparison[_run_of(frame)], len(names))]
             for frame in (self.scores, self.phases, self.diagnostics, self.classes)
         ]
-        found = [_group(str(name), *each) for name, *each in zip(names, runs, *tables, strict=True)]
+        every = {label: place for place, label in enumerate(_in_order(self.runs))}
+        found = [_group(str(name), every, *each) for name, *each in zip(names, runs, *tables, strict=True)]
         return sorted(found, key=lambda group: _place(group.facts, group.name))
 
 
@@ -200,6 +203,7 @@ def _rows_by(number: NDArray[np.intp], numbers: int) -> list[slice | NDArray[np.
 
 def _group(
     name: str,
+    every: dict[str, int],
     runs: pd.DataFrame,
     scores: pd.DataFrame,
     phases: pd.DataFrame,
@@ -210,9 +214,15 @@ def _group(
     by_fraction = {str(text): part for text, part in runs.groupby("fraction")}
     order = sorted(by_fraction, key=lambda text: (by_fraction[text]["labelled"].mean(), text))
     heads = {text: _fraction_head(text, by_fraction[text], named(facts["metric"]).case) for text in order}
+    labels = _in_order(runs)
+    places = {label: every[label] for label in labels}
+    return Group(name, facts, runs, scores, phases, diagnostics, classes, heads, labels, places)
+
+
+def _in_order(runs: pd.DataFrame) -> list[str]:
+    """The labels, the baseline's first."""
     methods = dict(zip(runs["label"], runs["method"], strict=True))
-    labels = sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
-    return Group(name, facts, runs, scores, phases, diagnostics, classes, heads, labels)
+    return sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
 
 
 def read(results: Path, each: Map = map) -> Frames:
@@ -229,7 +239,7 @@ def read(results: Path, each: Map = map) -> Frames:
     found = read_rows(files, results, each)
     failures = [found.failures[path] for path in sorted(found.failures, key=Path)]
     if not found.runs and not failures:
-        raise ValueError(f"there are no records under {results / 'records'}; `atso-bench run` makes them")
+        raise ValueError(f"there are no records under {results / 'records'}; make some with `atso-bench run`")
     runs = _labelled_by_options(pd.DataFrame([*found.runs.values()], columns=None if found.runs else ["comparison"]))
     keys = pd.Index([*found.runs], dtype=str)  # one object, which goes to another process once
     scores, phases, diagnostics, classes = (table.frame(keys) for table in found.tables)
@@ -260,7 +270,9 @@ def _warned_of_code(runs: pd.DataFrame) -> pd.DataFrame:
     for (_, label), part in runs.groupby(["comparison", "label"]):
         versions = len({code for code in part["code"] if code})
         if versions > 1:
-            text = f"{versions} versions of the code of {label} made its {len(part)} runs; give the same command again"
+            text = (
+                f"the {len(part)} runs of {label} come from {versions} versions of its code; run the same command again"
+            )
             told |= {index: [*told[index], text] for index in part.index}
     return runs.assign(warnings=[told[index] for index in runs.index])
 

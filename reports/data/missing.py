@@ -14,8 +14,8 @@ from atso_bench.reports.data.listing import check, named
 from atso_bench.reports.data.rows import KEEP, Failure, shell
 
 AFRESH = (
-    "A command with --fresh makes all its runs again, and without --fresh it takes records from before for done. To "
-    "keep what it has made so far, ask with --fresh for the others alone."
+    "With --fresh, a command repeats all its runs. Without it, older records count as done. To keep the new records, "
+    "use --fresh for the remaining runs only."
 )
 """What to know before a command is given again to go on with runs that were to be made afresh."""
 
@@ -65,7 +65,7 @@ def missing(results: Path, frames: Frames) -> tuple[list[Missing], list[Failure]
         asked = found[path]
         there = [file for data in {"", run.data, newest[_dataset(run)]} for file in files.get((key, data), ())]
         if not any(not asked.fresh or _made(results / file) >= asked.time.timestamp() for file in there):
-            note = ("to be made afresh" + "; what is here is from before" * bool(there)) * asked.fresh
+            note = ("to be repeated" + "; the record here is older" * bool(there)) * asked.fresh
             time = asked.time.isoformat(timespec="seconds")
             gone.append(Missing(key, run.spec.title, path, time, shell(asked.command), note))
     return gone, failures

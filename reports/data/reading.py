@@ -125,5 +125,5 @@ def _share(run: dict[str, Any], once: dict[Any, Any]) -> None:
 
 
 def _twice(path: str, first: str) -> Failure:
-    message = f"it is the same run as {first}, which was taken"
+    message = f"it is the same run as {first}; that one is used"
     return Failure(path, path, "reading the record", message, "Delete one of the two files.")

@@ -53,7 +53,7 @@ CLASSES = {"entry": "q", "rate": WORD, "class": WORD, "value": "d"}
 """Of ``DIAGNOSTICS`` the rates in ``BY_CLASS`` by class."""
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What a file of the wrong shape may raise on its way to rows."""
-KEEP = "Keep the file, and report with the version that wrote it."
+KEEP = "Keep the file, and make the report with the version that wrote it."
 """What to do about a file of a newer version."""
 MOST = 1e15
 """No score, second, joule or byte of a run comes near; larger numbers make sums infinite and axes without end."""
@@ -254,7 +254,7 @@ def _measured(record: Record, rate: str) -> str:
 
 
 def read_failure(file: Path, path: str, results: Path) -> Failure:
-    again = "Run the same command again; phases that were finished are kept."
+    again = "Run the same command again; finished phases are kept."
     try:
         check(file, results)
         raw = orjson.loads(file.read_bytes())  # json would let half a character through, which no file can hold

@@ -62,7 +62,7 @@ def time_multiple(group: Group, fraction: str, method: str, baseline: str) -> Mu
     for each in spent:
         if each.max() >= APART * each.min():
             told = f"{seconds(float(each.min()))} to {seconds(float(each.max()))} s"
-            return Multiple(math.nan, kind, clock, f"withheld: the machine was busy, the same steps took {told}")
+            return Multiple(math.nan, kind, clock, f"not given: the machine was busy, equal steps took {told}")
     return Multiple(value, kind, clock)
 
 

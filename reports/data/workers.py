@@ -20,7 +20,7 @@ LARGE = 2**25
 MOST = 4
 """Processes: each takes about 200 MB."""
 _LIBRARIES = (
-    *("pandas", "pyarrow", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_svg"),
+    *("pandas", "pyarrow", "scipy.stats", "seaborn", "matplotlib.figure", "matplotlib.backends.backend_svg"),
     *("orjson", "pydantic", "jinja2", "yaml", "PIL.Image"),
 )
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import to_rgba
-from numpy.typing import NDArray
+import pandas as pd
+import seaborn as sns
 
 from atso_bench.reports.data.frame import Group, case_scores
-from atso_bench.reports.figures.drawing import Drawing, drawing, look, styled
+from atso_bench.reports.figures.drawing import INK, Drawing, drawing, palette, styled
 from atso_bench.reports.figures.rows import rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from seaborn.categorical import BoxPlotContainer
 
 MOST_DOTS = 3000
 """More dots than these make a figure of megabytes; then only cases beyond the whiskers are drawn."""
@@ -40,13 +41,12 @@ def by_case(group: Group) -> Drawing | None:
         shown = scores[[(fraction, label) for fraction, labels in parts.items() for label in labels]].to_numpy()
         low, high = np.nanmin(shown), np.nanmax(shown)
         margin = 0.05 * max(high - low, 0.2)
+        colours = palette(group.places)
         for (axes, heights), (fraction, labels) in zip(panels, parts.items(), strict=True):
-            colours = [look(group.labels.index(label))[0] for label in labels]
-            columns = scores[fraction][labels].to_numpy().T
-            _boxes(axes, columns, [heights[label] for label in labels], colours, every)
+            _boxes(axes, _long(pd.DataFrame(scores[fraction])[labels], heights), colours, every)
             axes.set_xlim(low - margin, high + margin)
         noun = group.metric.of_case
-        figure.supxlabel(f"a {group.case}'s {noun}, mean over seeds", fontsize=9)
+        figure.supxlabel(f"{noun} of a {group.case}, mean over seeds", fontsize=9)
         alt = (
             f"The {group.case}s' scores, {noun}: a box per label fraction and method; "
             "the means are in the table of scores."
@@ -54,43 +54,50 @@ def by_case(group: Group) -> Drawing | None:
         return drawing("by-case", alt, figure)
 
 
-def _boxes(axes: Axes, scores: NDArray[np.float64], at: list[int], colours: list[str], every: bool) -> None:
-    """A box holds the middle half; whiskers reach the furthest case within 1.5 times the box's length.
+def _long(scores: pd.DataFrame, heights: Mapping[str, int]) -> pd.DataFrame:
+    """A row per method and defined case: ``method``, its row's ``height``, ``score``, and where the case's dot stands.
 
-    One collection for each kind of line of all boxes: an artist for every line takes ten times as long.
-
-    Args:
-        axes: where to draw.
-        scores: ``(boxes, cases)``; NaN is undefined.
-        at: the height of each box.
-        colours: of each box.
-        every: whether to draw all cases as dots, and not only those beyond the whiskers.
+    A case keeps its height from method to method; steps of the golden ratio keep neighbours apart.
     """
-    first, middle, third = np.nanpercentile(scores, (25, 50, 75), axis=1)
-    reach = 1.5 * (third - first)
-    within = (scores >= (first - reach)[:, None]) & (scores <= (third + reach)[:, None])
-    low = np.fmin(first, np.fmin.reduce(np.where(within, scores, np.nan), axis=1))
-    high = np.fmax(third, np.fmax.reduce(np.where(within, scores, np.nan), axis=1))
-    middles = np.array(at, dtype=float)
-    below, above = middles - 0.31, middles + 0.31
-    boxes = _paths((first, below), (third, below), (third, above), (first, above))
-    fills = [to_rgba(colour, 0.25) for colour in colours]  # else the darker colours' boxes are lost on dark paper
-    axes.add_collection(
-        PolyCollection(boxes, facecolors=fills, edgecolors=colours, linewidths=1.3, zorder=2), autolim=False
+    aside = pd.Series((np.arange(len(scores)) * 0.618034 % 1 - 0.5) * 0.5, index=scores.index)
+    long = scores.melt(var_name="method", value_name="score", ignore_index=False).dropna(subset="score")
+    height = long["method"].map(heights)
+    return long.assign(height=height, dot=height + aside[long.index].to_numpy()).reset_index(drop=True)
+
+
+def _boxes(axes: Axes, scores: pd.DataFrame, colours: Mapping[str, str], every: bool) -> None:
+    """A box per method; ``every`` case is a dot, or only those beyond the whiskers."""
+    if every:
+        looks: dict[str, Any] = {"palette": colours, "legend": False, "ax": axes}
+        sns.scatterplot(scores, x="score", y="dot", hue="method", s=6, alpha=0.8, linewidth=0, zorder=1, **looks)
+    sns.boxplot(
+        scores,
+        x="score",
+        y="height",
+        orient="y",
+        native_scale=True,
+        width=0.62,
+        fill=False,
+        color=INK,
+        linewidth=1.3,
+        medianprops={"linewidth": 2.5},
+        showcaps=False,
+        showfliers=not every,
+        fliersize=2,
+        vert=None,  # seaborn's own word, which matplotlib is about to drop
+        orientation="horizontal",
+        ax=axes,
     )
-    for thick, *ends in (
-        (1.3, (low, middles), (first, middles)),
-        (1.3, (third, middles), (high, middles)),
-        (2.5, (middle, below), (middle, above)),
-    ):
-        axes.add_collection(LineCollection(_paths(*ends), colors=colours, linewidths=thick, zorder=2), autolim=False)
-    # a case keeps its height from method to method; steps of the golden ratio keep neighbours apart
-    aside = (np.arange(scores.shape[1]) * 0.618034 % 1 - 0.5) * 0.5
-    box, case = np.nonzero(np.isfinite(scores) if every else (scores < low[:, None]) | (scores > high[:, None]))
-    own = [colours[each] for each in box]
-    axes.scatter(scores[box, case], middles[box] + aside[case], s=6, c=own, alpha=0.8, linewidths=0, zorder=1)
+    axes.set(xlabel="", ylabel="")
+    own = scores.drop_duplicates("height").sort_values("height")["method"]
+    _colour(axes.containers[-1], [colours[method] for method in own])
 
 
-def _paths(*points: tuple[NDArray[np.float64], NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Of each box ``(points, 2)``; of each point x and y are given for all boxes."""
-    return [*np.stack([np.stack(point, axis=-1) for point in points], axis=1)]
+def _colour(boxes: BoxPlotContainer, colours: Sequence[str]) -> None:
+    """From below; to draw each box by itself in its colour, as ``hue`` does, takes three times as long."""
+    lines = [*zip(boxes.boxes, colours, strict=True), *zip(boxes.medians, colours, strict=True)]
+    lines += zip(boxes.whiskers, np.repeat(colours, 2), strict=True)
+    for line, colour in lines:
+        line.set_color(colour)
+    for line, colour in zip(boxes.fliers, colours, strict=False):  # none where every case is a dot
+        line.set_markeredgecolor(colour)

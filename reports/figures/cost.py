@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -14,7 +15,17 @@ from matplotlib.patches import Patch
 from atso_bench.reports.data.frame import Group, headline
 from atso_bench.reports.data.means import mean
 from atso_bench.reports.figures import legend
-from atso_bench.reports.figures.drawing import INK, PAPER, WIDTH, Drawing, drawable, drawing, logarithmic, look, styled
+from atso_bench.reports.figures.drawing import (
+    INK,
+    PAPER,
+    WIDTH,
+    Drawing,
+    drawable,
+    drawing,
+    logarithmic,
+    styled,
+    styles,
+)
 from atso_bench.reports.figures.legend import MOST_SEEDS, SINGLE
 from atso_bench.reports.figures.rows import rows
 
@@ -65,7 +76,7 @@ def cost(group: Group) -> Drawing | None:
     shown = {label for _, _, part in panels for label in part["label"]}
     machines = len({machine for _, machine, _ in panels}) > 1
     with styled():
-        handles = legend.methods(group.labels, shown, dashes=False)
+        handles = legend.methods(group.places, shown, dashes=False)
         handles.append(legend.ink("Pareto front", "-", 0.8, "o"))
         across = min(2, len(panels))
         down = -(-len(panels) // across)
@@ -80,12 +91,12 @@ def cost(group: Group) -> Drawing | None:
             fronts.append(f"at {head}{f' on {machine}' if machines else ''}: {', '.join(front)}")
         for axes in every[len(panels) :]:
             axes.set_visible(False)
-        figure.supxlabel(f"training and pseudo-labelling of a run, {unit}", fontsize=9)
+        figure.supxlabel(f"training and pseudo-labelling of a run ({unit})", fontsize=9)
         figure.supylabel(headline(group), fontsize=9)
         legend.above(figure, handles)
         alt = (
             f"{headline(group)} against the time of training and pseudo-labelling, one point per method. "
-            f"No other method is as fast and as good {'; '.join(fronts)}."
+            f"Pareto front {'; '.join(fronts)}."
         )
         return drawing("cost", alt, figure)
 
@@ -98,24 +109,29 @@ def _priced(group: Group) -> pd.DataFrame:
 
 def _front(axes: Axes, group: Group, runs: pd.DataFrame) -> list[str]:
     """Draw a panel; the methods that no other beats, cheapest first."""
-    looks = {label: look(order) for order, label in enumerate(group.labels)}
+    looks = styles(group.places)
     single = runs[runs.groupby("label")["key"].transform("size").between(2, MOST_SEEDS)]
-    colours = [looks[label][0] for label in single["label"]]
+    colours = [looks["palette"][label] for label in single["label"]]
     axes.scatter(single["seconds"], single["score"], edgecolors=colours, alpha=0.7, zorder=2, **SINGLE)
     means = runs.groupby("label")[["seconds", "score"]].agg(mean)
     front = means.iloc[pareto(list(means.itertuples(index=False, name=None)))].sort_values("seconds")
-    for marker, own in means.groupby([looks[str(label)][1] for label in means.index]):
-        ahead = [place in front.index for place in own.index]
-        axes.scatter(
-            own["seconds"],
-            own["score"],
-            s=42,
-            color=[looks[str(label)][0] for label in own.index],
-            marker=str(marker),
-            edgecolors=[INK if each else PAPER for each in ahead],
-            linewidths=[1.0 if each else 0.5 for each in ahead],
-            zorder=3,
-        )
+    ahead = means.index.isin(front.index)
+    sns.scatterplot(
+        means.reset_index(),
+        x="seconds",
+        y="score",
+        hue="label",
+        style="label",
+        palette=looks["palette"],
+        markers=looks["markers"],
+        s=42,
+        edgecolors=[INK if each else PAPER for each in ahead],
+        linewidths=[1.0 if each else 0.5 for each in ahead],
+        zorder=3,
+        legend=False,
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="")
     if runs["seconds"].max() >= LOG_FROM * runs["seconds"].min():
         logarithmic(axes, float(runs["seconds"].min()), float(runs["seconds"].max()))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,17 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours for all kinds of colour vision, without black and yellow: readable on white and on near-black.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = (
+    *("#0173b2", "#d55e00", "#029e73", "#cc78bc", "#de8f05", "#56b4e9", "#7b39fd", "#0dd26f"),
+    *("#b04933", "#efa0bd", "#377276", "#7498fe", "#7450d4", "#ee854a", "#b1400d", "#82c596"),
+)
+"""Six of seaborn's ``colorblind``, then those of its other palettes that stay farthest from all before them.
+
+Each is readable on white and on near-black, and no two look alike to a reader who confuses red and green.
+"""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", ":")
+DASHES = {"-": "", "--": (4, 1.5), ":": (1, 1)}
+"""matplotlib's name of a dash, and what seaborn takes for it."""
 INK, PAPER, GRID = "#1b1f24", "#fffffe", "#c9ced6"  # no other part of a figure has these colours
 
 WIDTH = 5.36
@@ -111,13 +118,24 @@ def _ask_little(axes: Axes) -> None:
             axis.set_in_layout(bool(axis.get_tick_params().get(side, True)))
 
 
-def look(order: int) -> tuple[str, str, str]:
-    """Colour, marker and dash of the method that comes at this place of ``Group.labels``; the same in every figure."""
-    return (
-        COLOURS[order % len(COLOURS)],
-        MARKERS[order % len(MARKERS)],
-        DASHES[order // len(COLOURS) % len(DASHES)],
-    )
+def look(place: int) -> tuple[str, str, str]:
+    """Colour, marker and dash of the method at this place of ``Group.places``; the same in every figure of a report."""
+    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], [*DASHES][place // 6 % len(DASHES)]
+
+
+def palette(places: Mapping[str, int]) -> dict[str, str]:
+    """By method its colour, as seaborn takes it."""
+    return {label: look(place)[0] for label, place in places.items()}
+
+
+def styles(places: Mapping[str, int], dash: str = "") -> dict[str, Any]:
+    """Colours, markers and dashes by method, as seaborn takes them; all lines have ``dash`` where one is given."""
+    looks = {label: look(place) for label, place in places.items()}
+    return {
+        "palette": palette(places),
+        "markers": {label: marker for label, (_, marker, _) in looks.items()},
+        "dashes": {label: DASHES[dash or own] for label, (_, _, own) in looks.items()},
+    }
 
 
 def logarithmic(axes: Axes, low: float, high: float) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -18,8 +18,18 @@ from atso_bench.reports.certainty.intervals import Estimate, LabelsNeeded
 from atso_bench.reports.data.frame import Group, headline
 from atso_bench.reports.data.means import mean
 from atso_bench.reports.figures import legend
-from atso_bench.reports.figures.drawing import INK, WIDTH, Drawing, drawable, drawing, logarithmic, look, styled
+from atso_bench.reports.figures.drawing import (
+    INK,
+    WIDTH,
+    Drawing,
+    drawable,
+    drawing,
+    logarithmic,
+    look,
+    styled,
+)
 from atso_bench.reports.figures.legend import MOST_SEEDS, SINGLE
+from atso_bench.reports.figures.lines import lines
 from atso_bench.reports.words import ALIKE
 
 if TYPE_CHECKING:
@@ -27,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 TOGETHER = 6
-"""So many methods share axes, for there are so many colours; more have a panel each."""
+"""So many lines can be told apart in the same axes; more methods have a panel each."""
 ACROSS = 3
 
 
@@ -122,21 +132,21 @@ def _ends(known: Estimate | None, value: float) -> tuple[float, float]:
 def _together(curves: _Curves) -> Figure:
     """All methods in the same axes; below them, how many labels each needs."""
     group = curves.group
-    handles = [*legend.methods(group.labels, curves.means["label"]), *_full_handles(curves)]
+    handles = [*legend.methods(group.places, curves.means["label"]), *_full_handles(curves)]
     strip = 0.16 * len(curves.needed) + 0.1
     parts = [3.0, strip] if curves.needed else [3.0]
     size = (WIDTH, sum(parts) + 0.35 * len(parts) + 0.35 + legend.height(handles))
     figure = Figure(figsize=size, layout="constrained")
     main, *below = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=parts)[:, 0]
     _axes(main, curves)
-    for order, label in enumerate(group.labels):
-        aside = curves.step ** (order - (len(group.labels) - 1) / 2)
-        _line(main, curves, label, aside, aside * math.sqrt(curves.step))
+    middle = (len(group.labels) - 1) / 2
+    aside = {label: curves.step ** (order - middle) for order, label in enumerate(group.labels)}
+    _lines(main, curves, aside, math.sqrt(curves.step))
     main.set_ylabel(headline(group))
     for axes in below:
         _needed(axes, curves)
     main.set_xticks(*_ticks(group, room=8, shares=True))
-    (below or [main])[-1].set_xlabel(f"labelled {group.case}s, logarithmic (share of the pool)")
+    (below or [main])[-1].set_xlabel(f"labelled {group.case}s, log scale (share of the training pool)")
     legend.above(figure, handles)
     return figure
 
@@ -149,7 +159,7 @@ def _apart(curves: _Curves) -> Figure:
     handles = [legend.ink(f"{drawable(curves.baseline, 28)}, in every panel", "-", 0.8)]
     handles += _full_handles(curves)
     if curves.needed:
-        handles.append(legend.ink("labels needed for that", "-", 1.2, "|"))
+        handles.append(legend.ink("labels needed for 95 %", "-", 1.2, "|"))
     size = (WIDTH, 1.45 * rows + 0.4 + legend.height(handles))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, ACROSS, squeeze=False).ravel()
@@ -159,7 +169,7 @@ def _apart(curves: _Curves) -> Figure:
     for place, (axes, label) in enumerate(zip(panels, shown, strict=False)):
         _axes(axes, curves)
         axes.plot(baseline["x"], baseline["y"], color=INK, linewidth=0.8, zorder=1.5)
-        _line(axes, curves, label, 1.0, (many / few) ** 0.035)
+        _lines(axes, curves, {label: 1.0}, (many / few) ** 0.035)
         if label in curves.needed:
             _crossing(axes, curves, label, curves.target, (INK, "|"))
         axes.set_title(drawable(label, 21), fontsize=9)
@@ -167,7 +177,7 @@ def _apart(curves: _Curves) -> Figure:
         axes.tick_params(labelbottom=place >= len(shown) - ACROSS, labelleft=place % ACROSS == 0)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"labelled {group.case}s, logarithmic", fontsize=9)
+    figure.supxlabel(f"labelled {group.case}s, log scale", fontsize=9)
     figure.supylabel(headline(group), fontsize=9)
     legend.above(figure, handles)
     return figure
@@ -194,33 +204,39 @@ def _full_handles(curves: _Curves) -> list[Line2D]:
     return handles + ([] if math.isnan(curves.target) else [legend.ink("95 % of full supervision", ":")])
 
 
-def _line(axes: Axes, curves: _Curves, label: str, aside: float, beside: float) -> None:
-    """``aside`` and ``beside`` are factors that move the means and the single runs from where they belong.
+def _lines(axes: Axes, curves: _Curves, aside: Mapping[str, float], beside: float) -> None:
+    """The lines of the methods in ``aside``, which is by what factor each is moved from where it belongs.
 
-    An arrow ends a bar that goes on unseen.
+    Args:
+        axes: where to draw.
+        curves: what is drawn.
+        aside: a factor per method.
+        beside: by what factor the single runs are moved from their mean.
     """
-    colour, marker, dash = look(curves.group.labels.index(label))
-    means = curves.means[curves.means["label"] == label]
-    x, y, low, high = means[["x", "y", "low", "high"]].to_numpy(dtype=float).T
-    x = x * aside
-    axes.plot(x, y, color=colour, marker=marker, markersize=5, linestyle=dash, linewidth=1.4)
-    bars = np.stack([x, low, x, high], axis=-1).reshape(-1, 2, 2)[~np.isnan(low)]
-    axes.add_collection(LineCollection([*bars], colors=colour, linewidths=1.2), autolim=False)
-    for end, arrow, unseen in (
-        (curves.view[0], "v", low < curves.view[0]),
-        (curves.view[1], "^", high > curves.view[1]),
-    ):
-        if unseen.any():
-            axes.scatter(x[unseen], [end] * unseen.sum(), s=22, color=colour, marker=arrow, clip_on=False, zorder=4)
-    if label in curves.single:
-        labelled, score = curves.single[label]
-        axes.scatter(labelled * beside, score, edgecolors=colour, zorder=3, **SINGLE)
+    means = curves.means[curves.means["label"].isin(aside)]
+    means = means.assign(x=means["x"] * means["label"].map(aside))
+    lines(axes, means, curves.group.places, markersize=5, linewidth=1.4)
+    for label, factor in aside.items():
+        colour, *_ = look(curves.group.places[label])
+        _unseen(axes, curves, means[means["label"] == label], colour)
+        if label in curves.single:
+            labelled, score = curves.single[label]
+            axes.scatter(labelled * factor * beside, score, edgecolors=colour, zorder=3, **SINGLE)
+
+
+def _unseen(axes: Axes, curves: _Curves, means: pd.DataFrame, colour: str) -> None:
+    """An arrow ends a bar that goes on beyond the axes."""
+    low, high = curves.view
+    for end, arrow, beyond in ((low, "v", means["low"] < low), (high, "^", means["high"] > high)):
+        if beyond.any():
+            ends = [end] * int(beyond.sum())
+            axes.scatter(means.loc[beyond, "x"], ends, s=22, color=colour, marker=arrow, clip_on=False, zorder=4)
 
 
 def _needed(axes: Axes, curves: _Curves) -> None:
     """A row per method: where its line first reaches the target, with the interval."""
     for row, label in enumerate(curves.needed):
-        _crossing(axes, curves, label, -row, look(curves.group.labels.index(label))[:2])
+        _crossing(axes, curves, label, -row, look(curves.group.places[label])[:2])
     axes.set_ylim(0.6 - len(curves.needed), 0.6)
     axes.set_yticks([])
     axes.grid(visible=False)

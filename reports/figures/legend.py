@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,14 +22,14 @@ _LETTER, _HANDLE = 0.074, 0.65
 """Inches that a letter takes, and what stands before the words."""
 
 
-def methods(labels: Sequence[str], shown: Iterable[str], dashes: bool = True) -> list[Artist]:
-    """A handle for each of the shown methods: colour, marker and dash by its place in ``labels``."""
+def methods(places: Mapping[str, int], shown: Iterable[str], dashes: bool = True) -> list[Artist]:
+    """A handle for each of the shown methods: colour, marker and dash by its place."""
     drawn = set(shown)
-    return [_handle(order, label, dashes) for order, label in enumerate(labels) if label in drawn]
+    return [_handle(place, label, dashes) for label, place in places.items() if label in drawn]
 
 
-def _handle(order: int, label: str, dashes: bool) -> Line2D:
-    colour, marker, dash = look(order)
+def _handle(place: int, label: str, dashes: bool) -> Line2D:
+    colour, marker, dash = look(place)
     style: Any = dash if dashes else "none"
     return Line2D([], [], color=colour, marker=marker, markersize=5, linestyle=style, label=drawable(label))
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from numbers import Real
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from atso_bench.reports.data.frame import Group, headline
 from atso_bench.reports.data.rows import RATES
 from atso_bench.reports.figures import legend
-from atso_bench.reports.figures.drawing import WIDTH, Drawing, drawable, drawing, look, styled
+from atso_bench.reports.figures.drawing import WIDTH, Drawing, drawable, drawing, styled
+from atso_bench.reports.figures.lines import lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,15 +42,14 @@ def mimicking(group: Group) -> Drawing | None:
     rows = [names for names in ROWS if shown[list(names)].notna().any(axis=None)]
     if not rows:
         return None
-    over = _over_seeds(shown)
     with styled():
-        handles = legend.methods(group.labels, shown["label"], dashes=False)
+        handles = legend.methods(group.places, shown["label"], dashes=False)
         size = (WIDTH, 1.5 * len(rows) + 0.45 + legend.height(handles))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(rows), len(fractions), sharex=True, sharey="row", squeeze=False)
         for row, names in enumerate(rows):
             for axes, fraction in zip(panels[row], fractions, strict=True):
-                _panel(axes, group.labels, {label: over[at, label] for at, label in over if at == fraction}, names)
+                _panel(axes, group.places, shown[shown["fraction"] == fraction], names)
             panels[row][0].set_ylabel(ROWS[names].format(score=headline(group)))
             if "agreement_inside" not in names and "pseudo_score" not in names:
                 panels[row][0].set_ylim(bottom=-0.04 * panels[row][0].get_ylim()[1])  # 0 is a whole marker
@@ -68,7 +64,7 @@ def mimicking(group: Group) -> Drawing | None:
 def _alt(group: Group, shown: int, known: int) -> str:
     where = f", at the {shown} lowest of {known} label fractions" if shown < known else ""
     return (
-        f"What relabelling did, generation by generation{where}: pseudo-label {headline(group)}, update rate, "
+        f"Effect of relabelling by generation{where}: pseudo-label {headline(group)}, update rate, "
         "corrected and corrupted labels, agreement of student and teacher outside and inside the student's own "
         "subset; the numbers are in the table of every pseudo-labelling."
     )
@@ -82,45 +78,17 @@ def _by_generation(group: Group) -> pd.DataFrame:
     return entries.astype({"generation": float}).groupby(by)[list(RATES)].mean().reset_index()
 
 
-@dataclass(frozen=True)
-class _Rates:
-    """Of one method at one label fraction the rates over seeds.
-
-    Attributes:
-        generations: in order.
-        over: ``(generations, RATES, 3)``: mean, lowest and highest seed.
-    """
-
-    generations: NDArray[np.float64]
-    over: NDArray[np.float64]
-
-
-def _over_seeds(rates: pd.DataFrame) -> dict[tuple[str, str], _Rates]:
-    """By label fraction and method."""
-    over = rates.groupby(["fraction", "label", "generation"])[list(RATES)].agg(["mean", "min", "max"])
-    return {
-        (str(fraction), str(label)): _Rates(
-            own.index.get_level_values("generation").to_numpy(dtype=float),
-            own.to_numpy(dtype=float).reshape(len(own), len(RATES), 3),
-        )
-        for (fraction, label), own in over.groupby(level=["fraction", "label"])
-    }
-
-
-def _panel(axes: Axes, labels: Sequence[str], rates: dict[str, _Rates], names: tuple[str, ...]) -> None:
-    """Means over seeds, and a bar from the lowest seed to the highest."""
-    step = min(0.06, 0.5 / max(1, len(rates)))
-    bars, colours = [], []
-    for place, label in enumerate(label for label in labels if label in rates):
-        colour, marker, _ = look(labels.index(label))
-        for name, dash, aside in zip(names, ("-", "--"), (0.0, 0.35), strict=False):
-            over = rates[label].over[:, RATES.index(name)]
-            defined = ~np.isnan(over).any(axis=1)
-            mean, low, high = over[defined].T
-            x = rates[label].generations[defined] + step * (place + aside - (len(rates) - 1) / 2)
-            filled = colour if dash == "-" else "none"
-            axes.plot(x, mean, dash, color=colour, marker=marker, markersize=4.5, mfc=filled, linewidth=1.2)
-            bars += [*np.stack([x, low, x, high], axis=-1).reshape(-1, 2, 2)]
-            colours += [colour] * len(x)
-    axes.add_collection(LineCollection(bars, colors=colours, linewidths=0.9, alpha=0.7))
+def _panel(axes: Axes, places: Mapping[str, int], rates: pd.DataFrame, names: tuple[str, ...]) -> None:
+    """Means over seeds, and a bar from the lowest seed to the highest; what is dashed has open markers."""
+    labels = [label for label in places if label in set(rates["label"])]
+    step = min(0.06, 0.5 / max(1, len(labels)))
+    moved = {label: step * (place - (len(labels) - 1) / 2) for place, label in enumerate(labels)}
+    seeds = rates.groupby(["label", "generation"])
+    for name, dash, aside in zip(names, ("-", "--"), (0.0, 0.35), strict=False):
+        means = seeds[name].agg(y="mean", low="min", high="max").dropna().reset_index()
+        means["x"] = means["generation"] + means["label"].map(moved).astype(float) + step * aside
+        before = len(axes.lines)
+        lines(axes, means, places, dash, markersize=4.5, markeredgewidth=0.8, linewidth=1.2)
+        for line in axes.lines[before:]:
+            line.set(markeredgecolor=line.get_color(), markerfacecolor=line.get_color() if dash == "-" else "none")
     axes.grid(axis="x", visible=False)

@@ -45,14 +45,14 @@ def critical_difference(
         dots.set_ylim(methods - 0.4, -2)
         dots.set_xticks(range(1, methods + 1, 1 + (methods - 1) // 9))
         dots.set_yticks(rows, [drawable(str(label), NAME) for label in means.index])
-        legend = "\nbars on the right join methods that are not told apart" if bars else ""
+        legend = "\nbars on the right join methods without a significant difference" if bars else ""
         dots.set_xlabel(f"mean rank over {count(datasets, 'dataset')}, 1 is best{legend}")
         for column, (first, last) in enumerate(bars):
             joined.plot([column] * 2, [first - 0.25, last + 0.25], color=INK, linewidth=4, solid_capstyle="butt")
         joined.set_xlim(-0.8, max(len(bars), 1) - 0.2)
         joined.set_axis_off()
         alt = (
-            f"Mean ranks of {methods} methods over {count(datasets, 'dataset')}, bars joining those that are not told "
-            "apart; the numbers are in the table of ranks."
+            f"Mean ranks of {methods} methods over {count(datasets, 'dataset')}, bars joining those without a "
+            "significant difference; the numbers are in the table of ranks."
         )
         return drawing(name, alt, figure)

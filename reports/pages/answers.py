@@ -19,16 +19,14 @@ from atso_bench.reports.words import NONE, count, decimals, ranges, signed
 def leaders(group: Group, known: Evidence) -> list[str]:
     """A paragraph for each label fraction."""
     if group.facts["scored"] != "test":
-        return [
-            "These are scores on the validation set, made for tuning: nobody is said to lead, and no test was made."
-        ]
+        return ["These are validation scores, for tuning. Methods are neither ranked nor tested on them."]
     said = []
     for fraction, found in known.leaders.items():
         told = [say(found, group.fractions[fraction], headline(group), group.case)]
         runs = group.runs[group.runs.fraction == fraction]
         rivals = [runs[runs.label == label] for label in (found.method, found.baseline, found.runner_up)]
         if len({ranges(part["seed"].tolist()) for part in rivals if len(part)}) > 1:
-            told.append("Means are over the seeds that each method has, tests over those that both have.")
+            told.append("Means use all seeds of a method, tests the seeds that two methods share.")
         said.append(" ".join([*told, *_cost(group, fraction, found, *rivals[:2])]))
     return said
 
@@ -38,14 +36,15 @@ def _cost(group: Group, fraction: str, found: Leader, runs: pd.DataFrame, baseli
     if found.method == found.baseline or found.mean == found.runner_up_mean or not (len(runs) and len(baseline)):
         return []
     if len({*runs["machine"], *baseline["machine"]}) > 1:
-        return ["What it cost cannot be compared: the runs were made on different machines."]
+        return ["Times are not comparable: the runs used different machines."]
     multiple = time_multiple(group, fraction, found.method, found.baseline)
     if math.isnan(multiple.value):
-        return [f"How much longer it took is {multiple.reason}."] if multiple.reason else []
+        return [f"Its relative time is {multiple.reason}."] if multiple.reason else []
     if multiple.kind != "processor":
-        return [f"Training and pseudo-labelling took {multiple.value:.1f} times as long as with {found.baseline}."]
-    clock = f" ({multiple.clock:.1f} times by the clock: they had to wait)" if multiple.slowed else ""
-    return [f"Training and pseudo-labelling took {multiple.value:.1f} times {found.baseline}'s processor time{clock}."]
+        return [f"Training and pseudo-labelling took {multiple.value:.1f} times as long as {found.baseline}."]
+    clock = f" ({multiple.clock:.1f} times by the clock, because the runs had to wait)" if multiple.slowed else ""
+    used = f"{multiple.value:.1f} times the processor time of {found.baseline}"
+    return [f"Training and pseudo-labelling took {used}{clock}."]
 
 
 def tests(group: Group, known: Evidence) -> Section:
@@ -53,31 +52,32 @@ def tests(group: Group, known: Evidence) -> Section:
     made = [test for test in known.against.values() if not test.reason]
     pairs = ranges([test.n + test.zeros for test in made])
     basis = (
-        f"{count(len(made), 'test')}, on {pairs} pairs; p is adjusted by Holm over all of them. " if made else
-        "No test could be made; the verdict says why. "
+        f"{count(len(made), 'test')} on {pairs} pairs, with p adjusted by Holm over all tests. " if made else
+        "no test was possible; the verdict gives the reason. "
     )  # fmt: skip
     score = group.metric.of_case
-    pooled = f" Difference and interval are those of the pooled {headline(group)}." if group.metric.pooled else ""
+    pooled = f" Difference and interval refer to the pooled {headline(group)}." if group.metric.pooled else ""
     seeds = max((test.seeds for test in made), default=0)
     about = (
-        f"The p over seeds and {group.case}s is about the methods, and so is the interval. Better or worse: that p is "
-        "below 0.05 and the interval is on one side of 0. In these trainings: Wilcoxon's alone is below 0.05, and "
-        "other seeds may turn out otherwise."
+        f"The p over seeds and {group.case}s covers the methods, and so does the interval. Better or worse: this p is "
+        "below 0.05 and the interval excludes 0. In these trainings: only Wilcoxon's p is below 0.05, and other seeds "
+        "may give another result."
         if seeds > 1
-        else f"With one seed nothing can be said of other trainings: the interval is over other {group.case}s alone, "
-        "and there is no p over seeds."
+        else f"One seed says nothing about other trainings: the interval covers other {group.case}s only, and there is "
+        "no p over seeds."
     )
     words = [
         f"Each method against {known.baseline} at the same label fraction: {basis}"
-        f"A pair is one {group.case} of T: its {score} with either method, mean over the seeds that both have."
-        f"{pooled} Effect size is the matched-pairs rank-biserial correlation, from −1 (every {group.case} worse) to "
-        "1 (every one better).",
-        f"Wilcoxon's signed-rank test holds the seeds fixed: it is about these trainings. {about} p is adjusted for "
-        "the number of tests, the interval is not. How and why: docs/statistics.md.",
+        f"A pair is one test {group.case}: its {score} with each of the two methods, averaged over their shared seeds."
+        f"{pooled} The effect size is the matched-pairs rank-biserial correlation, from −1 (every {group.case} worse) "
+        f"to 1 (every {group.case} better).",
+        f"Wilcoxon's signed-rank test holds the seeds fixed: it covers these trainings only. {about} p is adjusted for "
+        "the number of tests, the interval is not. Details: docs/statistics.md.",
     ]
     if known.left_out:
         words.append(
-            f"Missing from some record, so in no test and no interval: {count(known.left_out, group.case)} of T."
+            "Missing from a record, and so left out of all tests and intervals: "
+            f"{count(known.left_out, f'test {group.case}')}."
         )
     heads = ["label fraction", "method", "verdict", "difference", "95 % interval", "effect size", "pairs", "seeds"]
     heads += ["p, Wilcoxon (Holm)", f"p over seeds and {group.case}s (Holm)"]
@@ -90,7 +90,7 @@ def tests(group: Group, known: Evidence) -> Section:
 
 def _row(test: PairedTest) -> list[Cell]:
     ends = NONE if math.isnan(test.low) else f"{signed(test.low)} to {signed(test.high)}"
-    alike = f"{test.zeros:,} without a difference" if test.zeros else ""
+    alike = f"{test.zeros:,} tied" if test.zeros else ""
     return [
         _verdict(test),
         Cell(signed(test.difference)),
@@ -111,7 +111,7 @@ def _verdict(test: PairedTest) -> Cell:
     if test.these_differ:
         trainings = "these trainings" if test.seeds > 1 else "this training"
         return Cell(f"{'better' if test.effect > 0 else 'worse'} in {trainings}")
-    return Cell("not shown")
+    return Cell("not significant")
 
 
 def _p(value: float) -> str:
@@ -126,9 +126,9 @@ def needed(group: Group, known: Evidence) -> list[str]:
     fewest = group.runs.groupby(["label", "fraction"])["labelled"].mean().groupby("label").min()
     said = "; ".join(f"{label}: {_labelled(found, fewest[label])}" for label, found in known.needed.items())
     return [
-        f"Labelled {group.case}s with which 95 % of full supervision is first reached"
-        f"{'' if math.isnan(target) else f' ({headline(group)} {decimals(target)})'}, interpolated on the logarithmic "
-        f"axis: {said}. Where a method or full supervision has one seed, the interval says nothing of other seeds."
+        f"Labelled {group.case}s needed for 95 % of full supervision"
+        f"{'' if math.isnan(target) else f' ({headline(group)} {decimals(target)})'}, interpolated on a logarithmic "
+        f"axis: {said}. An interval from one seed does not cover other seeds."
     ]
 
 
@@ -137,9 +137,9 @@ def _labelled(found: LabelsNeeded, fewest: float) -> str:
     if math.isnan(found.low):
         return told
     if found.low <= fewest and math.isinf(found.high):
-        return f"{told} (95 % interval: anything)"
+        return f"{told} (95 % interval: unbounded)"
     ends = [
-        "more than were tried" if math.isinf(end) else _amount(end) + " or fewer" * bool(end <= fewest)
+        "more than tried" if math.isinf(end) else _amount(end) + " or fewer" * bool(end <= fewest)
         for end in (found.low, found.high)
     ]
     return f"{told} (95 % interval: {' to '.join(dict.fromkeys(ends))})"

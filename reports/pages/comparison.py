@@ -53,40 +53,40 @@ def comparison(group: Group, known: Evidence, title: str, anchor: str, art: Art)
 
 
 def _how_to_read(group: Group, known: Evidence) -> str:
-    ends = f" and, where it can be said, the 95 % interval over other {group.case}s and other seeds"
+    ends = f" and, where it can be given, the 95 % interval over other {group.case}s and other seeds"
     bold = (
         "the sentences above say whether a lead may be chance"
         if known.tested
         else "no test was made, so a small lead may be chance"
     )
     return (
-        f"Mean {frame.headline(group)} on {tables.part(group)} ± sample standard deviation over seeds; in small print "
+        f"Mean {frame.headline(group)} on {tables.part(group)} ± sample standard deviation over seeds. Small print: "
         f"the number of seeds n{ends if known.estimates else ''}. With one seed there is no deviation, and an interval "
-        f"is over {group.case}s only. Bold is the highest mean of its column and nothing more: {bold}. "
-        "Each score leads to its records."
+        f"covers other {group.case}s only. Bold only marks the highest mean of a column: {bold}. "
+        "Each score links to its records."
     )
 
 
 def _efficiency(group: Group, known: Evidence, art: Art) -> Section:
-    words = ["Lines join means over seeds, rings are single seeds (where there are 2 to 10)."]
+    words = ["Lines join means over seeds. Rings are single seeds (for 2 to 10 seeds)."]
     if known.estimates:
         words[0] += (
-            f" Bars are the 95 % interval of a mean, with one seed over other {group.case}s only; where there is none "
-            "it cannot be said, and where one ends in an arrow it goes on."
+            f" Bars are 95 % intervals of the means, with one seed over other {group.case}s only. No bar: no interval "
+            "can be given. An arrow: the bar continues beyond the axis."
         )
     words += _no_bound(group)
     if group.runs["upper"].any():
         words[0] += " The dashed line is the upper bound, all labels" + (
-            ", its band the 95 % interval; the dotted line is 95 % of it. An arrow to the left of an interval of "
-            "labels needed: or fewer; to the right: more than were tried."
+            ", its band the 95 % interval. The dotted line is 95 % of it. Labels needed: an arrow to the left means or "
+            "fewer, to the right more than tried."
             if known.needed
             else "."
         )
     if len(group.labels) > label_efficiency.TOGETHER:
-        words[0] += f" Each method has a panel, and the thin line is {known.baseline} in every one."
+        words[0] += f" Each method has its own panel. The thin line in all panels is {known.baseline}."
     else:
-        words[0] += f" Methods stand a little apart at the same number of {group.case}s so that they can be told apart."
-    words[0] += f" The axis has the shares as drawn: a fraction is rounded to whole {group.case}s."
+        words[0] += f" Methods with the same number of {group.case}s are drawn slightly apart."
+    words[0] += f" The axis shows the actual shares: a fraction is rounded to whole {group.case}s."
     return Section(
         "Label efficiency", words=[*words, *answers.needed(group, known)], parts=art.parts("label-efficiency")
     )
@@ -103,8 +103,9 @@ def _no_bound(group: Group) -> list[str]:
     if not any(value > full for value in means.values()):
         return []
     return [
-        f"With all labels {label} has {frame.headline(group)} {decimals(full)}, less than with "
-        f"{group.fractions[max(means, key=means.__getitem__)]}: it is no upper bound here, and 95 % of it says little."
+        f"With all labels, {label} has {frame.headline(group)} {decimals(full)}, less than with "
+        f"{group.fractions[max(means, key=means.__getitem__)]}. It is not an upper bound here, and 95 % of it means "
+        "little."
     ]
 
 
@@ -112,21 +113,21 @@ def _by_class(group: Group) -> Section:
     if group.metric.pooled:
         return Section("By class", words=natural.words(group), parts=[natural.classes(group), natural.others(group)])
     words = (
-        "Overlaps are undefined where prediction and reference are both empty, distances where either is: such "
-        "cases are left out of a mean and counted beside it. Read a distance together with the empty "
-        "predictions, for a missed organ has no distance."
+        "An overlap is undefined if prediction and reference are both empty, a distance if either is empty. Undefined "
+        "scores are left out of the mean and counted beside it. Read distances together with the empty predictions: a "
+        "missed organ has no distance."
     )
     return Section("By class", words=[words], parts=[tables.classes(group)])
 
 
 def _by_case(group: Group, art: Art) -> Section:
     score = group.metric.of_case
-    words = [f"The score of a {group.case} is its {score}, mean over seeds."]
+    words = [f"The score of a {group.case} is its {score}, averaged over seeds."]
     if "by-case" in art.figures:
         words[0] += (
-            f" A box holds the middle half of the {group.case}s, the thick line is the median, whiskers reach the "
-            f"furthest {group.case} within 1.5 box lengths; dots are {group.case}s (in large comparisons only those "
-            "beyond)."
+            f" A box holds the middle half of the {group.case}s, the thick line is the median, and whiskers reach the "
+            f"furthest {group.case} within 1.5 box lengths. Dots are {group.case}s (in large comparisons only those "
+            "beyond the whiskers)."
         )
     return Section(f"By {group.case}", words=words, parts=[*art.parts("by-case"), cases.hardest(group)])
 
@@ -135,71 +136,69 @@ def _seen(group: Group, art: Art) -> Section:
     assert art.seen is not None
     words = []
     if art.seen.sheets:
-        part = (
-            "" if group.case == "frame" else "One slice of each: the one that holds the largest shares of the classes. "
-        )
+        slices = "Each is shown by the slice with the largest shares of the classes. "
+        part = "" if group.case == "frame" else slices
         words.append(
-            f"The {group.case}s with the best, the median and the worst score, by mean over the methods shown, "
-            f"at {group.fractions[art.seen.fraction]}, seed {art.seen.seed}; the same for every method. {part}"
-            f"A score is the whole {group.case}'s."
+            f"The best, the median and the worst {group.case} by mean score over the methods shown, at "
+            f"{group.fractions[art.seen.fraction]}, seed {art.seen.seed}. They are the same for every method. {part}"
+            f"Scores are those of the whole {group.case}."
         )
         if len(group.labels) - len(art.seen.absent) > 1:
-            words.append("Disagreement is bright where many methods differ from what most of them say.")
+            words.append("Disagreement: the brighter, the more methods differ from the majority.")
         if art.seen.absent:
-            words.append(f"Without a picture there: {', '.join(art.seen.absent)}.")
+            words.append(f"No picture at this fraction and seed: {', '.join(art.seen.absent)}.")
     words += [f"A picture could not be read: {text}." for text in art.seen.damaged]
     return Section(f"{group.case.capitalize()}s to look at", words=words, parts=[*art.parts("classes"), *art.strips])
 
 
 def _cost(group: Group, art: Art) -> Section:
     words = (
-        "Phases that were shared (another method's same training, or an interrupted run's) were computed once "
-        "but count in full for each method. Steps/s and samples/s are of training. Diagnostics are labels "
-        "that no training sees; their time is not in the sum. The process's memory is the peak so far, which "
-        "earlier runs of the same process may have set; on a CPU there is no device memory. Extra forward "
-        f"passes are no steps of the budget: patches that a teacher saw, and {group.case}s that were "
-        "pseudo-labelled."
+        "Shared phases (the same training in another method or an interrupted run) were computed once but count in "
+        "full for each method. Steps/s and samples/s are those of training. Diagnostics write labels that no training "
+        "uses; their time is not in the sum. Process memory is the peak so far, and an earlier run of the same process "
+        "may have set it. A CPU has no device memory. Teacher patches and pseudo-labelled "
+        f"{group.case}s are extra forward passes, not steps of the budget."
     )
     said = [words, *filter(None, [tables.saved(group)])]
     if "cost" in art.figures:
         said.append(
-            "Score against seconds: a point is the mean over seeds of one method, rings are single runs. An edge and "
-            "the line mark the Pareto front: no other method of the panel is as fast and as good. It is made of means "
-            "and does not say whether a lead is chance; the same steps take longer when the machine does other work."
+            "Score against time: a point is the mean of one method over seeds, rings are single runs. Black edges and "
+            "the line mark the Pareto front: no other method of the panel is as fast and as good. The front compares "
+            "means: a lead on it may be chance. Equal steps take longer on a busy machine."
         )
     if "phases" in art.figures:
         said.append(
-            "Seconds by phase: hatched is what was found in the stage store and counts in full. The first training is "
-            "M0 where a method has one. Diagnostics are not in it."
+            "Time by phase: hatched parts were found in the stage store and count in full. The first training is M0 in "
+            "methods with one. Diagnostics are not included."
         )
     if tables.has_processor(group):
         said.append(
-            "Processor seconds are those of all cores in the process and its loaders together. Other work on the "
-            "machine hardly moves them, so the time of a method beside another is theirs."
+            "Processor seconds add up all cores of the process and its data loaders. Other work on the machine hardly "
+            "changes them, so relative times use them."
         )
     if tables.has_energy(group):
         said.append(
-            "Energy is what the whole device drew by its own counter in training and pseudo-labelling, others' work "
-            "included."
+            "Energy is the reading of the device's own counter during training and pseudo-labelling. It includes other "
+            "work on the device."
         )
     return Section("Time and memory", words=said, parts=[*art.parts("cost", "phases"), tables.costs(group)])
 
 
 def _mimicking(group: Group, art: Art) -> Section:
     score = frame.headline(group)
-    updated = "voxels that are foreground before or after and" if group.metric.background else "pixels"
+    updated = "the voxels in the foreground before or after" if group.metric.background else "all pixels"
     words = (
-        f"What each student's labels changed, over the {group.case}s that it relabelled. Update rate: share of the "
-        f"{updated} that changed. Agreement ({score}) of student and teacher: on those {group.case}s, and inside and "
-        f"outside the student's own training subset. Pseudo-label {score}, corrected (wrong to right) and corrupted "
-        "(right to wrong), each a share of the labels that could be so, are the evaluator's, which alone may open the "
+        f"How each student changed the labels of the {group.case}s that it relabelled. Update rate: changed share of "
+        f"{updated}. Agreement ({score}) of student and teacher: on those {group.case}s, and inside and outside the "
+        f"student's own training subset. Corrected: share of wrong labels made right. Corrupted: share of right labels "
+        f"made wrong. These two and the pseudo-label {score} come from the evaluator, because methods cannot see the "
         "hidden labels."
     )
     said = [words]
     if "mimicking" in art.figures:
         said.append(
-            "The figure: means over subsets, then over seeds, bars from the lowest seed to the highest. Solid: "
-            "corrected, or outside the student's own subset; dashed: corrupted, or inside."
+            "The figure shows means over subsets, then over seeds, with bars from the lowest to the highest seed. "
+            "Solid: corrected, or outside the student's own subset. Dashed: corrupted, or inside it."
         )
     return Section("Lazy mimicking", words=said, parts=[*art.parts("mimicking"), tables.mimicking(group)])
 

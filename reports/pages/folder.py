@@ -46,7 +46,7 @@ class Files(dict[str, bytes]):
         """
         for inner in (folder / "figures", folder / "tables"):
             if inner.is_symlink():
-                raise ValueError(f"{inner} is a link; remove it, for a report writes there and removes old figures")
+                raise ValueError(f"{inner} is a link; remove it: the report writes there and removes old figures")
         for name, content in self.items():
             with atomic(folder / name) as partial:
                 partial.write_bytes(content)

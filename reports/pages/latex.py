@@ -1,30 +1,25 @@
-"""Tables for a paper: booktabs, numbers to the right, and no name that could be a command."""
+"""Tables for a paper: booktabs, numbers to the right, and no name that could be a command. LaTeX lays them out."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
-from atso_bench.reports.pages.latex_layout import (
-    LONG,
-    SIZES,
-    Layout,
-    Part,
-    best,
-    blocks,
-    content,
-    floats,
-    has_line_below,
-    head_lines,
-    opens,
-    several_lines,
-    wraps,
-)
 from atso_bench.reports.pages.page import Cell, Table
+
+ROWS = 40
+"""More rows go on from page to page; fewer are a float, which also stands in a paper of two columns."""
+NARROW = 8
+"""A table of more columns has what all rows share in its caption, and if it still has more it lies on its side."""
+WORDS, HEAD = 32, 14
+"""Letters after which words and heads wrap."""
+LONG = 24
+"""Letters of a note that still stands below its number; a longer one stands below the table."""
 
 # What pdfLaTeX and LuaLaTeX both set without another package.
 _SIGNS = {
@@ -73,32 +68,77 @@ _ACCENTS = {
 
 
 def to_latex(table: Table, label: str) -> str:
-    """A ``table`` that compiles with booktabs alone; several, where it is too wide or too long for a page.
+    """The table as LaTeX, for the preamble that its first line names.
 
-    Bold is kept. A short note, as an interval, is small print below its number, a long one a footnote of the table,
-    and what is the same in every row is said in the caption: the number of seeds, and in a wide table any column.
+    A table of up to ``ROWS`` rows is a float, scaled down where it is too wide or too high; a longer one runs over
+    several pages. Bold is kept. A short note, as an interval, is small print below its number, a long one a footnote.
+    What is the same in every row stands in the caption: the number of seeds, and in a wide table any column.
     """
     table = _with_shared_n_in_caption(table)
-    if table.rows and len(blocks(table, SIZES[0])) > 1:
+    if table.rows and len(table.columns) > NARROW:
         table = _with_shared_columns_in_caption(table)
-    layout = best(table)
-    divided = floats(table, layout)
-    lines = ["% The preamble needs \\usepackage{booktabs}; then \\input this file where the table belongs."]
-    for place, parts in enumerate(divided, start=1):
-        number = f" (part {place} of {len(divided)})" if len(divided) > 1 else ""
-        name = re.sub(r"[^A-Za-z0-9:.]+", "-", label) + (f"-{place}" if place > 1 else "")
-        footnotes: dict[str, str] = {}
-        tabulars = [line for part in parts for line in _tabular(table, part, layout, footnotes)]
-        below = r" \quad ".join(f"$^{{{mark}}}$ {escape(note)}" for note, mark in footnotes.items())
-        lines += [
-            r"\begin{table}[htbp]",
-            rf"\centering\{layout.size}\setlength{{\tabcolsep}}{{3pt}}",
-            rf"\caption{{{escape(table.caption + number)}}}\label{{{name}}}",
-            *tabulars,
-            *([rf"\par\medskip\raggedright\scriptsize {below}"] if below else []),
-            r"\end{table}",
-        ]
-    return "\n".join(lines) + "\n"
+    footnotes: dict[str, str] = {}
+    name = re.sub(r"[^A-Za-z0-9:.]+", "-", label)
+    caption = rf"\caption{{{escape(table.caption)}}}\label{{{name}}}"
+    made = (_long if len(table.rows) > ROWS else _float)(table, caption, footnotes)
+    return "\n".join(made) + "\n"
+
+
+def _float(table: Table, caption: str, footnotes: dict[str, str]) -> list[str]:
+    rows = [line for row in table.rows for line in _row(table, row, footnotes)]
+    kind, height = ("sidewaystable", "textwidth") if len(table.columns) > NARROW else ("table", "textheight")
+    return [
+        r"% The preamble needs \usepackage{booktabs,adjustbox,rotating}; \input this file where the table belongs.",
+        rf"\begin{{{kind}}}",
+        r"\centering\small\setlength{\tabcolsep}{3pt}",
+        caption,
+        rf"\par\medskip\begin{{adjustbox}}{{max width=\linewidth,max totalheight=0.8\{height}}}",
+        rf"\begin{{tabular}}{{@{{}}{''.join(_kind(table, column) for column in range(len(table.columns)))}@{{}}}}",
+        r"\toprule",
+        _heads(table),
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{adjustbox}",
+        *_below(footnotes),
+        rf"\end{{{kind}}}",
+    ]
+
+
+def _long(table: Table, caption: str, footnotes: dict[str, str]) -> list[str]:
+    rows = [line for row in table.rows for line in _row(table, row, footnotes)]
+    head, columns, wide = _heads(table), len(table.columns), len(table.columns) > NARROW
+    return [
+        r"% The preamble needs \usepackage{booktabs,xltabular,pdflscape}; in a paper of two columns, \onecolumn first.",
+        *([r"\begin{landscape}"] if wide else []),
+        r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{xltabular}}{{\linewidth}}{{@{{}}{_shares(table)}@{{}}}}",
+        rf"{caption} \tabularnewline",
+        r"\toprule",
+        head,
+        r"\midrule",
+        r"\endfirsthead",
+        r"\toprule",
+        head,
+        r"\midrule",
+        r"\endhead",
+        r"\midrule",
+        rf"\multicolumn{{{columns}}}{{r@{{}}}}{{continued on the next page}} \tabularnewline",
+        r"\endfoot",
+        r"\bottomrule",
+        r"\endlastfoot",
+        *rows,
+        r"\end{xltabular}",
+        *_below(footnotes),
+        r"\endgroup",
+        *([r"\end{landscape}"] if wide else []),
+    ]
+
+
+def _below(footnotes: dict[str, str]) -> list[str]:
+    notes = r" \quad ".join(f"$^{{{mark}}}$ {escape(note)}" for note, mark in footnotes.items())
+    return [rf"\par\medskip{{\raggedright\scriptsize {notes}\par}}"] if notes else []
 
 
 @lru_cache(maxsize=4096)
@@ -149,53 +189,59 @@ def _with_shared_columns_in_caption(table: Table) -> Table:
     return replace(table, caption=table.caption + said, columns=[table.columns[each] for each in kept], rows=rows)
 
 
-def _tabular(table: Table, part: Part, layout: Layout, footnotes: dict[str, str]) -> Iterator[str]:
-    columns, rows = part
-    yield rf"\par\medskip\begin{{tabular}}{{@{{}}{''.join(_kind(table, column) for column in columns)}@{{}}}}"
-    yield r"\toprule"
-    yield " & ".join(_head(table, column, layout) for column in columns) + r" \tabularnewline"
-    yield r"\midrule"
-    wide = [wraps(table, column) for column in columns]
-    for place, row in enumerate(rows):
-        above = rows[place - 1] if place else None
-        group = opens(layout, row, above)
-        if above and (group or several_lines(table, above)):
-            yield r"\addlinespace"
-        if group:
-            yield rf"\multicolumn{{{len(columns)}}}{{@{{}}l@{{}}}}{{{_said(row[0], footnotes)}}} \tabularnewline"
-        yield from _row([row[column] for column in columns], wide, layout, footnotes)
-    yield r"\bottomrule"
-    yield r"\end{tabular}"
-
-
-def _row(row: Sequence[Cell], wide: Sequence[bool], layout: Layout, footnotes: dict[str, str]) -> Iterator[str]:
+def _row(table: Table, row: Sequence[Cell], footnotes: dict[str, str]) -> Iterator[str]:
     """The row, and a second one where short notes stand below their numbers; long ones join ``footnotes``."""
     texts = [_said(cell, footnotes) for cell in row]
+    wide = [_wraps(table, column) for column in range(len(row))]
     texts = [rf"\raggedright {text}" if wrapped else text for text, wrapped in zip(texts, wide, strict=True)]
-    yield " & ".join(texts) + r" \tabularnewline"
-    notes = [rf"{{\{layout.small} {escape(cell.note)}}}" if has_line_below(cell) else "" for cell in row]
+    notes = [rf"{{\scriptsize {escape(cell.note)}}}" if 0 < len(cell.note) <= LONG else "" for cell in row]
+    together = "*" * any(notes)  # no page ends between a number and its note
+    yield " & ".join(texts) + r" \tabularnewline" + together
     if any(notes):
         yield " & ".join(notes) + r" \tabularnewline"
+        yield r"\addlinespace"
 
 
 def _said(cell: Cell, footnotes: dict[str, str]) -> str:
-    text = escape(content(cell))
+    text = escape(_content(cell))
     text = rf"\textbf{{{text}}}" if cell.strong else text
     if len(cell.note) > LONG:
         text += f"$^{{{footnotes.setdefault(cell.note, _letters(len(footnotes)))}}}$"
     return text
 
 
+def _content(cell: Cell) -> str:
+    return "; ".join([cell.text, *cell.items])
+
+
+def _wraps(table: Table, column: int) -> bool:
+    return column < table.words and any(len(_content(row[column])) > WORDS for row in table.rows)
+
+
 def _kind(table: Table, column: int) -> str:
-    return "p{5cm}" if wraps(table, column) else "l" if column < table.words else "r"
+    """Of a float: as wide as it needs to be."""
+    return "p{5cm}" if _wraps(table, column) else "l" if column < table.words else "r"
 
 
-def _head(table: Table, column: int, layout: Layout) -> str:
-    lines = [escape(line) for line in head_lines(table, column, layout)]
-    side = "l" if column < table.words else "r"
-    return lines[0] if len(lines) == 1 else (
-        rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}" + r" \\ ".join(lines) + r"\end{tabular}"
-    )  # fmt: skip
+def _shares(table: Table) -> str:
+    """Of a table over pages, whose columns share the page: words get twice as much as numbers."""
+    shares = [2.0 if column < table.words else 1.0 for column in range(len(table.columns))]
+    return "".join(
+        rf">{{\hsize={share * len(shares) / sum(shares):.4f}\hsize\{side}\arraybackslash}}X"
+        for share, side in zip(shares, ["raggedright"] * table.words + ["raggedleft"] * len(shares), strict=False)
+    )
+
+
+def _heads(table: Table) -> str:
+    return " & ".join(_head(table, column) for column in range(len(table.columns))) + r" \tabularnewline"
+
+
+def _head(table: Table, column: int) -> str:
+    """A head above numbers stands on several lines: it is longer than they are."""
+    head = " ".join(table.columns[column].split())
+    lines = [head] if column < table.words or len(table.rows) > ROWS else textwrap.wrap(head, HEAD) or [""]
+    text = r" \\ ".join(escape(line) for line in lines)
+    return text if len(lines) == 1 else rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{text}\end{{tabular}}"
 
 
 def _letters(place: int) -> str:

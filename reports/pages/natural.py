@@ -7,7 +7,7 @@ import pandas as pd
 from atso_bench.reports.data.frame import Group
 from atso_bench.reports.data.rows import COUNTS
 from atso_bench.reports.pages.page import Cell, Table
-from atso_bench.reports.pages.tables import spread
+from atso_bench.reports.pages.tables import part, spread
 from atso_bench.reports.words import decimals, ranges
 
 DIFFERENT = 1e-6  # two sums of the same counts agree better than that
@@ -51,25 +51,25 @@ def others(group: Group) -> Table:
         [Cell(group.fractions[fraction]), Cell(label), *(spread(runs[name]) for name in names)]
         for (fraction, label), runs in group.cells.items()
     ]
-    caption = "Beside mIoU, mean ± standard deviation over seeds"
+    caption = "Other scores, mean ± standard deviation over seeds"
     return Table(caption, ["label fraction", "method", *names.values()], rows, words=2)
 
 
 def words(group: Group) -> list[str]:
     """How the numbers came about, and what has none."""
-    where = "T" if group.facts["scored"] == "test" else "V"
+    where = part(group)
     said = [
-        "A class's IoU is taken from counts summed over all frames of a run, then averaged over seeds; mIoU is the "
-        f"mean over the classes that occur in {where}. Per-frame mIoU is the mean over frames of a frame's mIoU over "
-        "the classes in its reference."
+        "A class's IoU is computed from counts summed over all frames of a run, then averaged over seeds. mIoU is the "
+        f"mean over the classes that occur in {where}. Per-frame mIoU is the mIoU of each frame, over the classes in "
+        "its reference, averaged over frames."
     ]
     if missing := absent(group):
-        said.append(f"Never in the reference of {where}, so without a number and not in mIoU: {', '.join(missing)}.")
+        said.append(f"Classes that do not occur in {where} have no IoU and are not in mIoU: {', '.join(missing)}.")
     official = group.runs["official_miou"]
     if _official_differs(group):
         said.append(
-            "The official mIoU is what cityscapesscripts prints: the mean over all classes whose IoU is defined, so "
-            f"that a class which is absent from {where} but was predicted somewhere counts as 0."
+            "The official mIoU is the value of cityscapesscripts: the mean over all classes with a defined IoU. A "
+            f"class counts as 0 if it is predicted somewhere but does not occur in {where}."
         )
     elif official.notna().all():
         said.append("The official mIoU, by the rule of cityscapesscripts, equals mIoU in every run.")

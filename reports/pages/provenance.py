@@ -52,7 +52,7 @@ def failed(failures: Sequence[Failure]) -> Section:
         for failure in failures
     ]
     table = Table("What failed", ["run", "phase", "message", "what to do"], rows, words=4, long=True)
-    return Section("Failures", "failures", ["These runs are in no table above."], [table])
+    return Section("Failures", "failures", ["These runs are not in the tables above."], [table])
 
 
 def not_there(missing: Sequence[Missing]) -> Section:
@@ -64,18 +64,17 @@ def not_there(missing: Sequence[Missing]) -> Section:
                 Cell(each.run, each.key),
                 Cell(each.path, link=_link(each.path)),
                 Cell(each.time),
-                Cell("the same" if each.path in told else each.command, each.note),
+                Cell("same command" if each.path in told else each.command, each.note),
             ]
         )
         told.add(each.path)
     words = [
-        "These runs were asked for and are not there: interrupted, still running, their records were removed, or they "
-        "were to be made afresh. The command goes on with what is missing; delete the file if nobody wants them any "
-        "more."
+        "These runs were requested but have no record: they were interrupted, are still running, lost their record, or "
+        "were to be repeated. The command completes what is missing. If the runs are no longer needed, delete the file."
     ]
     if any(each.note for each in missing):
         words.append(AFRESH)
-    table = Table("What is missing", ["run", "asked for in", "when", "command"], rows, words=4, long=True)
+    table = Table("Missing runs", ["run", "requested in", "when", "command"], rows, words=4, long=True)
     return Section("Missing runs", "missing", words, [table])
 
 
@@ -99,8 +98,8 @@ def provenance(runs: pd.DataFrame) -> Section:
     heads = ["record", *(named(metric).title for metric in metrics), "split", "data", "made by"]
     records = Table("The record of every run", heads, rows, words=len(heads), long=True)
     each = [[Cell(number[row]), *(Cell(text or NONE) for text in row)] for row in number]
-    programs = Table("What made the records", ["made by", *_MAKERS], each, words=5, long=True)
-    words = ["Paths are relative to the results folder. A + after a commit: files differed from it."]
+    programs = Table("Code, machine and command of each record", ["made by", *_MAKERS], each, words=5, long=True)
+    words = ["Paths are relative to the results folder. A + after a commit: the code had uncommitted changes."]
     return Section("Provenance", "provenance", words, [records, programs])
 
 

@@ -24,12 +24,12 @@ def table(dataset: str, ours: Mapping[str, Sequence[str]] | None = None) -> Tabl
         return None
     rows = []
     for entry in found.entries:
-        source = Cell(found.sources[entry.source]) if entry.source else Cell(NONE, "not read by anybody here")
+        source = Cell(found.sources[entry.source]) if entry.source else Cell(NONE, "source not available")
         protocol = Cell(entry.protocol or NONE, status(entry, ours or {})) if entry.source else Cell(NONE)
         row = [Cell(entry.method, entry.note), Cell(entry.network or NONE), source, protocol]
         rows.append([*row, *(_values(entry, amount, found) for amount in found.amounts)])
     metric, unit = next(iter(found.units.items()))
-    caption = f"Published {NAMES.get(metric, metric)} ({unit}), measured by others and not here"
+    caption = f"Published {NAMES.get(metric, metric)} ({unit}), not measured here"
     heads = ["method", "network", "source", "protocol", *found.amounts.values()]
     return Table(caption, heads, rows, words=4, long=True)
 
@@ -40,10 +40,10 @@ def words(dataset: str, ours: Mapping[str, Sequence[str]] | None = None) -> list
     if found is None:
         return []
     mine = [name for name in found.protocols if name in (ours or {})]
-    same = f"Rows that follow {' or '.join(mine)}, as our runs do, say so." if mine else "None of them is ours."
+    same = f"Our runs follow {' or '.join(mine)}." if mine else "Our runs follow none of these protocols."
     said = [
-        "Each row holds what one source says of one method, under the source's own protocol; where sources disagree, "
-        f"all of them are shown. A dash stands where nobody could read the source. {same}",
+        "Each row is the result of one source for one method, under that source's protocol. Where sources disagree, "
+        f"all are shown. A dash: the source was not available. {same}",
     ]
     said += [f"Protocol {name}: {text}" for name, text in found.protocols.items()]
     return said + found.remarks
@@ -57,7 +57,7 @@ def status(entry: Entry, ours: Mapping[str, Sequence[str]]) -> str:
         return OTHER
     differs = ours[entry.protocol]
     if differs:
-        return f"published, the protocol that our runs follow, but for {count(len(differs), 'difference')}"
+        return f"published, the protocol of our runs, except for {count(len(differs), 'difference')}"
     return "published, the same protocol as ours"
 
 

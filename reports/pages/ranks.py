@@ -56,17 +56,15 @@ def ranks_by_fraction(groups: Sequence[Group]) -> OverDatasets | None:
     adjusted = holm([each.p for each in found])
     words = _method(enough) if enough else []
     words += [
-        f"{dataset} and {block} share test cases and their true labels, and count as one dataset."
+        f"{dataset} and {block} share test cases and reference labels, and count as one dataset."
         for dataset, block in blocks.items()
         if dataset != block
     ]
     few = [f"{field.size} at {field.title}" for field in fields if not field.enough]
     if few or not enough:
-        there = f"there are {'; '.join(few) or 'no two datasets that share a label fraction and a budget'}"
+        there = f"there are {'; '.join(few) or 'no two datasets with the same label fraction and budget'}"
         there = there if len(set(blocks.values())) > 1 else "there is one"
-        words.append(
-            f"Ranks take {FEWEST_METHODS} methods with a score on each of {FEWEST_DATASETS} datasets; {there}."
-        )
+        words.append(f"Ranks need {FEWEST_METHODS} methods, each with a score on {FEWEST_DATASETS} datasets; {there}.")
     rankings = [
         _ranking(field, replace(each, adjusted=float(p)), len(enough))
         for field, each, p in zip(enough, found, adjusted, strict=True)
@@ -77,18 +75,18 @@ def ranks_by_fraction(groups: Sequence[Group]) -> OverDatasets | None:
 def _method(fields: Sequence[Field]) -> list[str]:
     several = len(fields) > 1
     words = [
-        "A rank is a method's place within one dataset by its mean score over seeds: 1 is best, equal scores share a "
-        "place. p is of Friedman's test that all methods rank alike, by reshuffling the ranks within each dataset"
-        f"{f', adjusted by Holm over all {len(fields)} rankings' if several else ''}. Two methods differ where p is "
-        f"below {ALPHA:g} and their mean ranks are Nemenyi's critical difference apart"
-        f"{f', which is for {ALPHA:g} over all rankings together' if several else ''}.",
-        "Ranks say who is ahead and not by how much, and change with the methods that take part. With few datasets "
-        "only what is nearly the same on all of them can show: methods that are not told apart need not be equal.",
+        "A rank is a method's place within one dataset by mean score over seeds: 1 is best, equal scores share a "
+        "place. p is that of Friedman's test (do all methods rank alike?), by permuting the ranks within each dataset"
+        f"{f' and adjusted by Holm over all {len(fields)} rankings' if several else ''}. Two methods differ if p is "
+        f"below {ALPHA:g} and their mean ranks are at least Nemenyi's critical difference apart"
+        f"{f', at a level of {ALPHA:g} for all rankings together' if several else ''}.",
+        "Ranks give an order, not the size of a lead, and depend on the set of methods. Few datasets can only show "
+        "very consistent differences: methods without a significant difference need not be equal.",
     ]
     if any(field.chosen for field in fields):
         words.append(
-            "Of several comparisons on a dataset, the one with most methods at the label fraction is ranked, then the "
-            "one with most runs, then the first on this page; the table's head says which."
+            "If a dataset has several comparisons, the one with the most methods at the label fraction is ranked, then "
+            "the one with the most runs, then the first on this page. The head of the table names it."
         )
     return words
 
@@ -101,8 +99,10 @@ def _ranking(field: Field, found: Ranks, rankings: int) -> Ranking:
     names = " and ".join(filter(None, [", ".join(best[:-1]), best[-1]]))
     lead = f"{names} {'has' if len(best) == 1 else 'share'} the best mean rank"
     worse = [_from(means.index[last + 1 :]) for last in found.last_alike]
-    apart = f"Mean ranks {decimals(found.critical, 2)} or more apart differ{'' if any(worse) else ', and no two are'}."
-    shown = f"They do not all rank alike, {p}. {apart}" if found.differ else f"That they differ is not shown, {p}."
+    apart = f"Mean ranks {decimals(found.critical, 2)} or more apart differ{'' if any(worse) else '; no two are'}."
+    shown = (
+        f"The methods do not all rank alike, {p}. {apart}" if found.differ else f"No difference is significant, {p}."
+    )
     rows = [
         [Cell(str(label)), Cell(text or NONE), Cell(decimals(mean, 2)), *_places(found, place)]
         for place, ((label, mean), text) in enumerate(zip(means.items(), worse, strict=True))

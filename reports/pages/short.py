@@ -1,4 +1,4 @@
-"""The answer before anything else: who leads at each label fraction, how sure that is, what it costs."""
+"""The answer before anything else: who leads at each label fraction, how certain that is, what it costs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from atso_bench.reports.data.times import time_multiple
 from atso_bench.reports.pages.page import Cell, Section, Table
 from atso_bench.reports.words import NONE, count, decimals, signed
 
+CERTAIN = "certain"
 FEW = 6
 """So many methods' times still fit into a cell."""
 
@@ -26,7 +27,7 @@ def short(
     failures: int = 0,
     missing: int = 0,
 ) -> Section:
-    """One line for each comparison and a table; nothing is said of scores on V."""
+    """One line for each comparison and a table; validation scores are not ranked."""
     rows, words = [], []
     several = len(groups) > 1
     for group, evident, title, anchor in zip(groups, known, titles, anchors, strict=True):
@@ -35,25 +36,27 @@ def short(
             head = [Cell(title, link=f"#{anchor}")] if several else []
             rows.append([*head, Cell(group.fractions[fraction]), *_row(group, found, fraction)])
     if any(group.facts["scored"] != "test" for group in groups):
-        words.append("Scores on validation sets are left out here: they were made for tuning, and nobody leads.")
+        words.append("Validation scores are for tuning and are not ranked here.")
     elif not rows:
-        words.append("Only full supervision was run, so there is nothing to compare.")
+        words.append("Only full supervision was run. There is nothing to compare.")
     if failures or missing:
-        words.append(f"Not here: {count(failures, 'failure')}, {count(missing, 'missing run')}; see below.")
+        words.append(f"Not included: {count(failures, 'failure')}, {count(missing, 'missing run')}. See below.")
     if not rows:
         return Section("In short", "short", words)
     words = [*_too_few(groups), *words]
     kinds = {group.case for group in groups}
     case = kinds.pop() if len(kinds) == 1 else "case"
     words.append(
-        f"Sure: shown over other {case}s and other seeds by the tests below. In these trainings: shown for those that "
-        "were made, but other seeds may turn out otherwise. Time: training and pseudo-labelling as a multiple of the "
-        "baseline's, mean over runs: the processor's time where it was measured, on a GPU the device's, else the "
-        "clock's. It is withheld where runs that did the same steps differ too much."
+        f"Certain: the tests below show it for other {case}s and other seeds. These trainings only: other seeds may "
+        "give another result. Relative time: training and pseudo-labelling, as a multiple of the baseline, mean over "
+        "runs. It is processor time where that was measured, device time on a GPU, and wall-clock time otherwise. It "
+        "is not given where equal steps took very different times."
     )
-    heads = [*(["comparison"] if several else []), "label fraction", "best mean", "score", "over the baseline"]
-    heads += ["over the next", "time"]
-    return Section("In short", "short", words, [Table("Who leads", heads, rows, words=2 + several)])
+    heads = [*(["comparison"] if several else []), "label fraction", "best method", "score", "gain over baseline"]
+    heads += ["gain over next best", "relative time"]
+    return Section(
+        "In short", "short", words, [Table("The best method at each label fraction", heads, rows, words=2 + several)]
+    )
 
 
 def _too_few(groups: Sequence[Group]) -> list[str]:
@@ -69,15 +72,16 @@ def _in_a_line(group: Group, known: Evidence) -> list[str]:
     if not led:
         return []
     better = [found for found in led if found.mean > found.baseline_mean]
-    sure = [found for found in better if found.over_baseline is not None and _sure(found.over_baseline) == "sure"]
-    at = f"the {len(led)} label fractions" if len(led) > 1 else "the label fraction"
+    sure = [found for found in better if found.over_baseline is not None and _sure(found.over_baseline) == CERTAIN]
     if not better:
-        where = "any" if len(led) > 1 else "the"
-        return [f"No method has a higher mean than {known.baseline} at {where} label fraction."]
-    share = f"{len(better)} of {at}" if len(led) > 1 else at
+        return [f"No method scored higher than {known.baseline}{' at any label fraction' if len(led) > 1 else ''}."]
     names = ", ".join(dict.fromkeys(found.method for found in better))
-    certain = {0: "nowhere is that sure", len(better): "that is sure"}.get(len(sure), f"at {len(sure)} that is sure")
-    return [f"At {share} another method has a higher mean than {known.baseline} ({names}); {certain}."]
+    if len(led) == 1:
+        certain = "and its lead over {} is" if sure else "but its lead over {} is not"
+        return [f"{names} scored highest, {certain.format(known.baseline)} statistically certain."]
+    certain = {0: "at none of them", len(better): "at all of them"}.get(len(sure), f"at {len(sure)} of them")
+    higher = f"At {len(better)} of {len(led)} label fractions, a method scored higher than {known.baseline} ({names})."
+    return [f"{higher} The lead is statistically certain {certain}."]
 
 
 def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
@@ -89,7 +93,7 @@ def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
     over = f"{found.baseline} {decimals(found.baseline_mean)}; {_sure(found.over_baseline)}"
     following = f"{found.runner_up} {decimals(found.runner_up_mean)}; {_sure(found.over_runner_up)}"
     return [
-        Cell(" and ".join(best), "the same mean" if len(best) > 1 else "", strong=len(best) == 1),
+        Cell(" and ".join(best), "tied" if len(best) > 1 else "", strong=len(best) == 1),
         Cell(decimals(found.mean)),
         Cell(NONE) if alone else Cell(signed(found.mean - found.baseline_mean), over),
         Cell(NONE) if len(best) > 1 else Cell(signed(found.mean - found.runner_up_mean), following),
@@ -115,7 +119,7 @@ def _sure(test: PairedTest | None) -> str:
     if test is None or test.reason:
         return "not tested"
     if test.seeds < 2:
-        return "one seed, so nobody knows"
+        return "one seed: not testable"
     if test.certain and test.difference > 0:
-        return "sure"
-    return "in these trainings" if test.these_differ and test.effect > 0 else "not sure"
+        return CERTAIN
+    return "these trainings only" if test.these_differ and test.effect > 0 else "not certain"

@@ -24,8 +24,8 @@ UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD 
 
 
 def part(group: Group) -> str:
-    """T, or V where somebody tuned: such scores are no results."""
-    return "the test set T" if group.facts["scored"] == "test" else "the validation set V"
+    """The test set, or the validation set where somebody tuned: such scores are no results."""
+    return "the test set" if group.facts["scored"] == "test" else "the validation set"
 
 
 @lru_cache(maxsize=2**12)
@@ -86,15 +86,13 @@ def cautions(group: Group) -> list[str]:
         seeds = {label: ranges(cell["seed"].tolist()) for label, cell in own.items()}
         if len(set(seeds.values())) > 1:
             each = "; ".join(f"{label}: {text}" for label, text in seeds.items())
-            said.append(f"At {head} the methods were not run with the same seeds ({each}).")
+            said.append(f"At {head}, the methods used different seeds ({each}).")
         for seed, rows in part.groupby("seed"):
             if rows["split"].nunique() > 1:
-                said.append(
-                    f"At {head} with seed {seed} the methods did not learn from the same split: do not compare them."
-                )
+                said.append(f"At {head}, seed {seed}, the methods used different splits: do not compare them.")
     commits = sorted({commit.rstrip("+")[:10] + "+" * commit.endswith("+") for commit in runs["commit"] if commit})
     if len(commits) > 1:
-        said.append(f"The runs were made by {len(commits)} states of the code: {', '.join(commits)}.")
+        said.append(f"The runs come from {len(commits)} versions of the code: {', '.join(commits)}.")
     return said
 
 
@@ -206,7 +204,7 @@ def saved(group: Group) -> str:
     if not spared:
         return ""
     amount = f"{decimals(spared, 1)} of the {decimals(together, 1)} seconds ({100 * spared / together:.0f} %)"
-    return f"Phases that several runs share were computed once: {amount} that the runs count were not spent."
+    return f"Shared phases were computed once, not once per run. This saved {amount}."
 
 
 def _sums(phases: pd.DataFrame, place: list[str], names: list[str]) -> pd.DataFrame:
@@ -296,8 +294,8 @@ def summary(group: Group) -> dict[str, Cell]:
         "recipe": recipe or NONE,
         "score": f"{headline(group)}, classes: {', '.join(facts['classes'])} (definitions: version {facts['metrics']})",
         "scored on": f"{part(group)}, {ranges(runs['cases'].tolist())} {group.case}s",
-        "test set T": facts["test"],
-        "validation set V": f"{facts['validation']:g} % of the pool" if facts["validation"] else "none drawn",
+        "test set": facts["test"],
+        "validation set": f"{facts['validation']:g} % of the pool" if facts["validation"] else "none drawn",
         "case lists": _case_lists(group),
         **({"split by": facts["split_by"]} if facts["split_by"] else {}),
         "data": facts["data"] or NONE,

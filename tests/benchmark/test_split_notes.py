@@ -28,8 +28,8 @@ def noted(fraction: str, pool: int = 10, **more: object) -> list[str]:
 
 def test_a_tenth_that_is_meant_as_a_percentage_is_said_with_the_smallest_one_and_what_was_meant() -> None:
     (note,) = noted("0.1")
-    assert "of the training pool's 10 cases is less than half a case, so 1 case will be labelled" in note
-    assert "the smallest useful percentage is 5;" in note
+    assert "is less than half a case of the training pool (10 cases), so 1 case will be labelled" in note
+    assert "the smallest possible percentage is 5;" in note
     assert note.endswith("a fraction is a percentage: for 10 % write 10")
 
 
@@ -65,7 +65,7 @@ def test_run_and_plan_say_it_first_and_the_record_keeps_it(
     ] == ([True] * 4)
     if command == "run":
         records = read_all(tmp_path)
-        assert sorted(each.warnings[0].partition(" of ")[0] for each in records) == ["--fraction 0.1", "--fraction 0.2"]
+        assert sorted(each.warnings[0].partition(" is ")[0] for each in records) == ["--fraction 0.1", "--fraction 0.2"]
 
 
 def test_a_grid_that_is_large_enough_has_no_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_prepare_says_that_the_test_set_is_too_small(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(registry, "dataset", lambda name, configuration="": dataset)
     told = CliRunner().invoke(app, ["prepare", "toy"]).output.splitlines()
     assert told[0] == "prepared"
-    assert "with fewer than 6 no difference can be significant" in told[1]
+    assert "no difference can be significant with fewer than 6" in told[1]
     assert "--split-list test=FILE" in told[1]
     assert "fold" not in told[1]
 
@@ -102,7 +102,7 @@ def test_of_too_few_test_cases_no_interval_is_shown_and_the_first_screen_says_wh
     known = evidence(made)
     page = " ".join(short(tmp_path).words)
     assert (
-        f"phantom: the test set has {cases} cases: with fewer than 6 no difference can be significant" in page
+        f"phantom: the test set has {cases} cases, and no difference can be significant with fewer than 6" in page
     ) != shown
     assert any(" to " in cell for row in texts(tables.scores(made, known.estimates)) for cell in row) == shown
     (table,) = answers.tests(made, known).parts

@@ -45,7 +45,7 @@ MEASURE = """
 import json, sys, time
 start = time.perf_counter()
 from pathlib import Path
-from atso_bench.reports import listing, workers
+from atso_bench.reports.data import listing, workers
 results, profiled = Path(sys.argv[1]), len(sys.argv) > 2
 workers.prepare(listing.record_files(results))
 from atso_bench.reports import build

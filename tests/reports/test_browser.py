@@ -246,7 +246,7 @@ def test_a_shade_says_on_which_side_a_table_goes_on(show: Open, width: int) -> N
 
 def test_on_a_phone_a_table_of_few_rows_is_a_list_of_heads_and_values(show: Open) -> None:
     page = show("real", 360)
-    card = page.get_by_role("region", name="Who leads")
+    card = page.get_by_role("region", name="The best method at each label fraction")
     assert card.evaluate("region => region.scrollWidth === region.clientWidth")
     head, value = page.locator("table.cards tbody td").first.evaluate(
         "cell => [getComputedStyle(cell, '::before').content, cell.getBoundingClientRect().height]"

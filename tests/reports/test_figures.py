@@ -13,12 +13,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from records import CLASSES, case_scores, drawn, group, make, street, volumes, write
+from seaborn.categorical import BoxPlotContainer
 
 from atso_bench.benchmark.store.record import Phase, Record
 from atso_bench.reports.certainty.evidence import evidence
@@ -81,6 +84,16 @@ def dots(figure: Figure, colour: str) -> list[tuple[float, float]]:
     found = [each for each in figure.axes[0].collections if isinstance(each, PathCollection)]
     points = [pair for each in found for pair in zip(each.get_offsets(), cycle(each.get_facecolor()), strict=False)]
     return [(float(x), float(y)) for (x, y), own in points if tuple(own[:3]) == rgb(colour)]
+
+
+def seen(axes: Axes) -> list[Line2D]:
+    """Without those that only hold bars together."""
+    return [line for line in axes.lines if line.get_linestyle() != "None"]
+
+
+def boxes(figure: Figure) -> list[Any]:
+    """The boxes of the first panel."""
+    return [each for each in figure.axes[0].containers if isinstance(each, BoxPlotContainer)]
 
 
 def rgb(colour: str) -> tuple[float, ...]:
@@ -198,7 +211,9 @@ def test_with_very_many_cases_only_those_beyond_the_whiskers_are_dots(
     scores = np.array([[0.1, 0.79, 0.8, 0.81, 0.82, 0.83, 0.8, 0.81, 0.82, 0.8]])
     write(tmp_path, *volumes(scores, "supervised"))
     by_case(group(tmp_path))
-    assert [x for x, _ in dots(taken[0], COLOURS[0])] == pytest.approx([0.1])
+    (box,) = boxes(taken[0])
+    assert [float(x) for each in box.fliers for x in each.get_xdata()] == pytest.approx([0.1])
+    assert dots(taken[0], COLOURS[0]) == []
 
 
 def test_without_a_case_beyond_the_whiskers_there_is_no_dot(
@@ -207,6 +222,7 @@ def test_without_a_case_beyond_the_whiskers_there_is_no_dot(
     monkeypatch.setattr(cases, "MOST_DOTS", 0)
     write(tmp_path, *volumes(np.array([[0.7, 0.72, 0.74, 0.76]]), "supervised"))
     by_case(group(tmp_path))
+    assert not [x for box in boxes(taken[0]) for each in box.fliers for x in each.get_xdata()]
     assert dots(taken[0], COLOURS[0]) == []
 
 
@@ -216,14 +232,21 @@ def test_boxes_are_those_of_matplotlib(tmp_path: Path, taken: Taken) -> None:
     missing = {**volumes(scores - 0.05, "atso")[0].cases, "t03": {each: case_scores(None) for each in CLASSES}}
     write(tmp_path, *volumes(scores, "supervised"), *volumes(scores, "atso", cases=missing))
     by_case(group(tmp_path))
-    boxes, *others = (each for each in taken[0].axes[0].collections if not isinstance(each, PathCollection))
-    ends = [[path.vertices[:, 0].tolist() for path in each.get_paths()] for each in others]
-    for row, defined in enumerate((scores[0], np.delete(scores[0], 3) - 0.05)):
+    (made,) = boxes(taken[0])
+    for colour, defined in zip(COLOURS, (scores[0], np.delete(scores[0], 3) - 0.05), strict=False):
         (known,) = boxplot_stats(defined)
-        assert list(boxes.get_paths()[row].get_extents().intervalx) == pytest.approx([known["q1"], known["q3"]])
-        assert ends[0][row] == pytest.approx([known["whislo"], known["q1"]])
-        assert ends[1][row] == pytest.approx([known["q3"], known["whishi"]])
-        assert ends[2][row] == pytest.approx([known["med"]] * 2)
+        box, median, *whiskers = (
+            sorted({float(x) for x in line.get_xdata()})
+            for lines_of in (made.boxes, made.medians, made.whiskers)
+            for line in lines_of
+            if line.get_color() == colour
+        )
+        assert box == pytest.approx([known["q1"], known["q3"]])
+        assert median == pytest.approx([known["med"]])
+        assert whiskers == [
+            pytest.approx([known["whislo"], known["q1"]]),
+            pytest.approx([known["q3"], known["whishi"]]),
+        ]
 
 
 # Cost
@@ -256,8 +279,7 @@ def test_cost_is_training_and_pseudo_labelling_and_shared_phases_count_in_full(t
     assert shown is not None
     assert shown.alt.endswith("at 10 % (4 cases): supervised, atso.")
     (axes,) = taken[0].axes
-    means = {float(x): float(y) for each in axes.collections if len(each.get_offsets()) == 1
-             for x, y in each.get_offsets()}  # fmt: skip
+    means = {float(x): float(y) for colour in COLOURS for x, y in dots(taken[0], colour)}
     assert means == pytest.approx({25: 0.5, 45: 0.6, 65: 0.55})
     assert axes.get_xlim()[0] == 0
 
@@ -341,10 +363,10 @@ def test_rates_are_means_over_subsets_and_then_over_seeds_with_a_bar_over_the_se
     mimicking(group(tmp_path))
     (figure,) = taken
     quality, updates, agreement = figure.axes  # nothing was corrected or corrupted
-    assert [list(line.get_ydata()) for line in quality.lines] == [pytest.approx([0.6])]
-    assert [list(line.get_ydata()) for line in updates.lines] == [pytest.approx([0.4])]
+    assert [list(line.get_ydata()) for line in seen(quality)] == [pytest.approx([0.6])]
+    assert [list(line.get_ydata()) for line in seen(updates)] == [pytest.approx([0.4])]
     assert bars(figure, COLOURS[1], 1) == [pytest.approx((0.2, 0.6))]
-    assert [(line.get_linestyle(), *line.get_ydata()) for line in agreement.lines] == [
+    assert [(line.get_linestyle(), *line.get_ydata()) for line in seen(agreement)] == [
         ("-", pytest.approx(0.7)),
         ("--", pytest.approx(0.9)),
     ]
@@ -408,7 +430,7 @@ def test_hostile_names_are_drawn_as_text(draw: Callable[[Group], Drawing | None]
 def test_a_legend_of_17_methods_fits_into_the_figure(length: int) -> None:
     labels = [f"{place:02}{'n' * (length - 2)}" for place in range(17)]
     with styled():
-        handles = figures_legend.methods(labels, labels)
+        handles = figures_legend.methods({label: place for place, label in enumerate(labels)}, labels)
         figure = Figure(figsize=(WIDTH, 3 + figures_legend.height(handles)), layout="constrained")
         axes = figure.add_subplot()
         figures_legend.above(figure, handles)

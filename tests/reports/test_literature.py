@@ -256,7 +256,7 @@ def test_a_dataset_that_nobody_published_has_no_table() -> None:
 
 def test_the_table_has_a_row_per_method_and_source_and_a_column_per_label_amount() -> None:
     table = shown("la")
-    assert table.caption == "Published Dice (percent), measured by others and not here"
+    assert table.caption == "Published Dice (percent), not measured here"
     assert list(table.columns)[4:] == ["4 cases (5 %)", "8 cases (10 %)", "16 cases (20 %)", "80 cases (all)"]
     (row,) = [row for row in table.rows if row[0].text == "UA-MT" and row[2].text.startswith("DTC")]
     assert [cell.text for cell in row[4:]] == [NONE, "84.25", "88.88", NONE]
@@ -268,7 +268,7 @@ def test_the_table_has_a_row_per_method_and_source_and_a_column_per_label_amount
 def test_rows_that_nobody_could_read_are_dashes_throughout() -> None:
     rows = [row for row in shown("cityscapes").rows if row[0].text == "ST++"]
     assert [[cell.text for cell in row[2:]] for row in rows] == [[NONE] * 6]
-    assert rows[0][2].note == "not read by anybody here"
+    assert rows[0][2].note == "source not available"
 
 
 @EVERY
@@ -276,7 +276,7 @@ def test_without_a_protocol_of_ours_every_row_says_that_it_is_not_comparable(dat
     said = {row[3].note for row in shown(dataset).rows if row[2].text != NONE}
     assert said <= {OTHER, UNSTATED}
     assert OTHER in said
-    assert "None of them is ours." in published.words(dataset)[0]
+    assert "Our runs follow none of these protocols." in published.words(dataset)[0]
 
 
 def test_rows_of_our_protocol_are_marked_with_the_number_of_differences() -> None:
@@ -290,9 +290,9 @@ def test_rows_of_our_protocol_are_marked_with_the_number_of_differences() -> Non
     assert marks([])["unimatch-801"] == {"published, the same protocol as ours"}
     assert marks([])["cps-800"] == {OTHER}
     assert marks([])[NONE] == {UNSTATED, ""}
-    assert marks(["a", "b"])["unimatch-801"] == {"published, the protocol that our runs follow, but for 2 differences"}
+    assert marks(["a", "b"])["unimatch-801"] == {"published, the protocol of our runs, except for 2 differences"}
     said = published.words("cityscapes", {"unimatch-801": []})
-    assert "Rows that follow unimatch-801, as our runs do, say so." in said[0]
+    assert "Our runs follow unimatch-801." in said[0]
     assert any(text.startswith("Protocol cps-800: ") for text in said)
 
 

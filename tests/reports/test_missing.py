@@ -160,7 +160,7 @@ def test_what_was_to_be_made_afresh_is_not_there_until_it_is(tmp_path: Path, mon
     found = gone(tmp_path)
     assert [each.key for each in found] == [SPECS[2].key, SPECS[3].key]
     assert {each.command for each in found} == {"atso-bench run --fresh"}
-    assert [each.note for each in found] == ["to be made afresh; what is here is from before", "to be made afresh"]
+    assert [each.note for each in found] == ["to be repeated; the record here is older", "to be repeated"]
     os.utime(failure, (1e9, 1e9))
     assert [each.key for each in gone(tmp_path)] == [spec.key for spec in SPECS[1:]]
     command("atso-bench", "run")(monkeypatch)

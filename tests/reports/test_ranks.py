@@ -158,7 +158,7 @@ def test_five_datasets_of_one_order_tell_first_from_last(tmp_path: Path) -> None
     (ranking,) = found.rankings
     assert ranking.title == "At 10 % of the labels"
     assert ranking.words == [
-        "atso has the best mean rank, 1.00, of 4 methods on 5 datasets. They do not all rank alike, p < 0.001. "
+        "atso has the best mean rank, 1.00, of 4 methods on 5 datasets. The methods do not all rank alike, p < 0.001. "
         "Mean ranks 2.10 or more apart differ."
     ]
     assert ranking.table.columns == ["method", "ranks better than", "mean rank", "d0", "d1", "d2", "d3", "d4"]
@@ -167,7 +167,7 @@ def test_five_datasets_of_one_order_tell_first_from_last(tmp_path: Path) -> None
         ["mean-teacher", "–", "2.00", *["2 0.800"] * 5],
     ]
     assert "Holm" not in " ".join([*found.words, *ranking.words])
-    assert not any("share test cases" in text or "Ranks take" in text for text in found.words)
+    assert not any("share test cases" in text or "Ranks need" in text for text in found.words)
 
 
 def test_label_fractions_pay_for_one_another(tmp_path: Path) -> None:
@@ -191,9 +191,9 @@ def test_two_label_fractions_may_show_less_than_one(tmp_path: Path) -> None:
         return [ranking.words[0] for ranking in ranked(folder).rankings]
 
     (alone,) = told(tmp_path / "one", "10")
-    assert "They do not all rank alike, p = 0.039. Mean ranks 1.48 or more apart differ." in alone
+    assert "The methods do not all rank alike, p = 0.039. Mean ranks 1.48 or more apart differ." in alone
     assert all(
-        text.endswith("That they differ is not shown, p = 0.079 (Holm).") for text in told(tmp_path / "two", "10", "20")
+        text.endswith("No difference is significant, p = 0.079 (Holm).") for text in told(tmp_path / "two", "10", "20")
     )
 
 
@@ -203,7 +203,7 @@ def test_what_is_not_shown_joins_all_methods(tmp_path: Path) -> None:
     (ranking,) = ranked(results(tmp_path, ["d", "e", "f"], turned)).rankings
     assert ranking.words == [
         "supervised, atso, mean-teacher and self-learning share the best mean rank, 2.50, of 4 methods on "
-        "6 datasets. That they differ is not shown, p = 1.000."
+        "6 datasets. No difference is significant, p = 1.000."
     ]
     assert [row[1] for row in texts(ranking.table)] == ["–"] * 4
 
@@ -218,7 +218,7 @@ def test_few_datasets_and_few_methods_are_said_to_be_few(tmp_path: Path) -> None
     few = ranked(results(tmp_path / "datasets", 2))
     assert few == OverDatasets(
         [
-            "Ranks take 3 methods with a score on each of 5 datasets; there are 4 methods on 2 datasets at 10 % of the "
+            "Ranks need 3 methods, each with a score on 5 datasets; there are 4 methods on 2 datasets at 10 % of the "
             "labels."
         ],
         [],
@@ -226,7 +226,7 @@ def test_few_datasets_and_few_methods_are_said_to_be_few(tmp_path: Path) -> None
     assert "there are 2 methods on 5 datasets at" in ranked(results(tmp_path / "methods", 5, METHODS[:2])).words[0]
     results(tmp_path / "apart", ["a"])
     (said,) = ranked(results(tmp_path / "apart", ["b"], fraction="20")).words
-    assert said.endswith("there are no two datasets that share a label fraction and a budget.")
+    assert said.endswith("there are no two datasets with the same label fraction and budget.")
 
 
 def test_gaps_are_left_out_and_said(tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ def test_gaps_are_left_out_and_said(tmp_path: Path) -> None:
     results(tmp_path, ["alone"], ["atso"])
     (ranking,) = ranked(tmp_path).rankings
     assert ranking.words[1:] == [
-        "Left out (no score on some of these datasets): uamt.",
-        "Left out (no score of some of these methods): alone.",
+        "Left out (no score on every dataset ranked): uamt.",
+        "Left out (no score of every method ranked): alone.",
     ]
     assert "of 4 methods on 5 datasets" in ranking.words[0]
 
@@ -275,7 +275,7 @@ def test_of_several_comparisons_the_fullest_is_ranked_and_named(tmp_path: Path) 
     results(tmp_path, ["d0"], METHODS[::-1][:3], spec={"configuration": "3d_fullres"})
     found = ranked(tmp_path)
     assert found.rankings[0].table.columns[3:5] == ["d0, 2d, 1,200 steps", "d1"]
-    assert "the one with most methods at the label fraction is ranked" in found.words[2]
+    assert "the one with the most methods at the label fraction is ranked" in found.words[2]
 
 
 def test_datasets_that_share_their_test_cases_count_once(tmp_path: Path) -> None:
@@ -283,13 +283,13 @@ def test_datasets_that_share_their_test_cases_count_once(tmp_path: Path) -> None
     split = {**make().split, "test": ["d0-t0", "d0-t1"]}
     found = ranked(results(tmp_path, ["d0-extra"], split=split))
     assert found.rankings == []
-    assert found.words[0] == "d0-extra and d0 share test cases and their true labels, and count as one dataset."
+    assert found.words[0] == "d0-extra and d0 share test cases and reference labels, and count as one dataset."
     assert "on 4 datasets" in found.words[1]
     (tmp_path / "alone").mkdir()
     results(tmp_path / "alone", ["d0"])
     assert ranked(results(tmp_path / "alone", ["d0-extra"], split=split)).words == [
-        "d0-extra and d0 share test cases and their true labels, and count as one dataset.",
-        "Ranks take 3 methods with a score on each of 5 datasets; there is one.",
+        "d0-extra and d0 share test cases and reference labels, and count as one dataset.",
+        "Ranks need 3 methods, each with a score on 5 datasets; there is one.",
     ]
 
 
@@ -318,7 +318,7 @@ def test_methods_of_other_splits_are_not_ranked_against_one_another(tmp_path: Pa
         results(tmp_path, [dataset], [name], split=split)
     (ranking,) = ranked(tmp_path).rankings
     assert "on 5 datasets" in ranking.words[0]
-    assert "Left out (methods that did not learn from the same split): d0." in ranking.words
+    assert "Left out (methods with different splits): d0." in ranking.words
 
 
 # The diagram

@@ -56,7 +56,7 @@ def test_a_class_that_never_occurs_has_no_number_though_it_was_predicted(tmp_pat
         ["road", HEAD, "2", "0.750", "0.750"],
         ["car", HEAD, "1", "0.600", "0.600"],
     ]
-    said = "Never in the reference of T, so without a number and not in mIoU: train."
+    said = "Classes that do not occur in the test set have no IoU and are not in mIoU: train."
     page, text = report(tmp_path)
     assert said in page
     assert said in text
@@ -81,7 +81,7 @@ def test_a_class_that_some_validation_sets_lack_is_averaged_over_the_others_and_
     without = frames(((1, 1, 2), (0, 1, 0), (0, 0, 0)))
     write(tmp_path, street(**validated), street(seed=1, cases=without, **validated))
     assert texts(natural.classes(group(tmp_path)))[1] == ["car", HEAD, "0, 1", "0.600 1 undefined"]
-    assert "Never in the reference of V" in drawn_blank(tmp_path)
+    assert "do not occur in the validation set" in drawn_blank(tmp_path)
 
 
 # What stands beside mIoU
@@ -105,7 +105,7 @@ def test_the_official_miou_stands_where_it_differs(tmp_path: Path) -> None:
     assert table.columns[-1] == "official mIoU"
     assert [row[-1] for row in texts(table)] == ["0.675 n = 1", "0.450 n = 1"]
     page = drawn_blank(tmp_path)
-    assert "absent from T but was predicted somewhere counts as 0" in page
+    assert "counts as 0 if it is predicted somewhere but does not occur in the test set" in page
     assert "equals mIoU" not in page
 
 
@@ -203,7 +203,7 @@ def test_pseudo_labels_of_frames_are_judged_by_miou(tmp_path: Path) -> None:
     assert shown["pseudo-label mIoU"] == "0.450 road 0.500, car 0.400"
     assert (shown["agreement (mIoU)"], shown["frames"], shown["update rate"]) == ("0.600", "36", "0.100")
     (words,) = section(tmp_path, "Lazy mimicking").words
-    assert "share of the pixels that changed" in words
+    assert "changed share of all pixels" in words
     assert not re.search("voxel|foreground|Dice|case", words)
 
 
@@ -212,7 +212,9 @@ def test_pseudo_labels_of_volumes_are_judged_by_dice(tmp_path: Path) -> None:
     table = tables.mimicking(group(tmp_path))
     shown = dict(zip(table.columns, texts(table)[0], strict=True))
     assert (shown["pseudo-label Dice"], shown["cases"], shown["agreement (Dice)"]) == ("0.400", "36", "–")
-    assert "share of the voxels that are foreground before or after" in section(tmp_path, "Lazy mimicking").words[0]
+    assert (
+        "changed share of the voxels in the foreground before or after" in section(tmp_path, "Lazy mimicking").words[0]
+    )
 
 
 # Both tracks in one report
@@ -309,7 +311,7 @@ def test_words_of_a_street_record_never_become_markup(tmp_path: Path) -> None:
 def test_published_numbers_stand_apart_from_ours_and_only_beside_the_data_that_they_are_of(tmp_path: Path) -> None:
     (table,) = section(write(tmp_path / "official", street(score=0.5)), "Published elsewhere").parts
     assert isinstance(table, Table)
-    assert "measured by others and not here" in table.caption
+    assert "not measured here" in table.caption
     assert not any(cell.text.startswith("0.5") for row in table.rows for cell in row)
     other = street(warnings=["the data is not the official Cityscapes release: 120 + 40 frames"])
     unlike = street(spec={"dataset": "streets"})

@@ -236,7 +236,7 @@ def test_five_pairs_are_refused_and_six_are_not() -> None:
     differences = np.arange(1, 7) / 100
     few = paired(differences[:5], np.zeros(5))
     assert math.isnan(few.p)
-    assert "fewer than 6" in few.reason
+    assert "at least 6" in few.reason
     assert few.effect == 1
     enough = paired(differences, np.zeros(6))
     assert enough.p == pytest.approx(2 / 2**6)
@@ -379,7 +379,7 @@ def test_labels_needed_beyond_both_ends_say_so() -> None:
     assert never.reason == "not reached with up to 8 labelled"
     at_once = labels_needed([4, 8], points, full, share=0.5)
     assert (at_once.cases, at_once.low) == (4, 4)
-    assert at_once.reason == "already reached with the fewest, 4 labelled"
+    assert at_once.reason == "already reached with the fewest tried, 4 labelled"
 
 
 def test_labels_needed_without_full_supervision_say_so() -> None:
@@ -422,38 +422,37 @@ def test_a_clear_lead_is_said_to_be_certain() -> None:
     scores = three(0.1, 0.01, seeds=5)
     scores[2] += 0.05
     text = told(scores)
-    assert text.startswith("At 10 % (4 cases), atso has the best mean Dice, ")
-    assert "That atso is better than supervised is certain: 95 % interval of the difference +0." in text
+    assert text.startswith("At 10 % (4 cases), atso has the highest mean Dice, ")
+    assert "The lead over supervised is statistically certain: 95 % interval of the difference +0." in text
     assert "on 40 cases and 5 seeds." in text
-    assert "cps comes next with 0." in text
-    assert "That atso is better than cps is certain" in text
+    assert "Next is cps with 0." in text
+    assert "The lead over cps is statistically certain" in text
 
 
 def test_a_lead_that_hangs_on_the_seeds_is_not_certain() -> None:
     scores = three(0.0, 0.0)
     scores[1] += np.array([[0.01], [0.03], [0.09]])
     text = told(scores)
-    assert "these trainings of it were better" in text
+    assert "These trainings were better" in text
     assert "other seeds may not be" in text
-    assert "is certain" not in text
+    assert "is statistically certain" not in text
 
 
 def test_one_seed_is_never_certain_and_is_said() -> None:
     text = told(three(0.2, 0.0, seeds=1))
-    assert "cannot be said with one seed. This one training was better on 40 cases (adjusted p < 0.001)." in text
-    assert "is certain" not in text
+    assert "not testable with one seed. On 40 cases this training was better (adjusted p < 0.001)." in text
+    assert "is statistically certain" not in text
 
 
 def test_too_few_cases_are_said() -> None:
     text = told(three(0.2, 0.0, cases=4))
-    assert "cannot be said: 4 of 4 pairs differ, and fewer than 6 cannot show anything." in text
+    assert "not testable: 4 of 4 pairs differ; a test needs at least 6." in text
 
 
 def test_a_leading_baseline_is_said() -> None:
     text = told(three(-0.2, 0.0) + np.array([0.3, 0, 0])[:, None, None])
-    assert "the baseline supervised has the best mean Dice" in text
-    assert "no other method has a higher mean" in text
-    assert "cps comes next" in text
+    assert "the baseline supervised has the highest mean Dice" in text
+    assert "Next is cps" in text
 
 
 def test_a_lone_method_and_nothing_at_all_are_said() -> None:
@@ -462,12 +461,12 @@ def test_a_lone_method_and_nothing_at_all_are_said() -> None:
     )
     assert say(leader({}, "supervised", {}, {}), "10 %") == "At 10 %, no method has a score."
     untested = say(leader({"atso": 0.5, "cps": 0.4}, "supervised", {}, {}), "10 %", "mIoU", "frame")
-    assert "supervised was not run" in untested
-    assert "Whether atso is better than cps was not tested." in untested
+    assert "Without a run of supervised" in untested
+    assert "The lead over cps is not tested." in untested
 
 
 def test_equal_means_have_no_leader() -> None:
-    assert "have the same mean Dice" in told(np.stack([three(0.0, 0.0)[0]] * 3))
+    assert "tie with a mean Dice" in told(np.stack([three(0.0, 0.0)[0]] * 3))
 
 
 def test_the_runner_up_pays_for_all_pairs_unless_it_is_the_baseline() -> None:
