@@ -108,7 +108,7 @@ def test_a_newer_record_is_never_written_over_and_nobody_is_told_to_delete_it(to
     planned = CliRunner().invoke(app, ["plan", *words(tmp_path)[1:]])
     assert "a newer atso-bench wrote it" in planned.output
     (failure,) = [each for each in read(tmp_path).failures if each.phase == "reading the record"]
-    assert failure.retry == "Keep the file, and report with the version that wrote it."
+    assert failure.retry == "Keep the file, and make the report with the version that wrote it."
 
 
 def test_a_torn_record_may_still_be_deleted(tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_what_a_newer_version_asked_for_is_kept_too(tmp_path: Path) -> None:
     with pytest.raises(NewerError, match="a newer version"):
         asked.read(file)
     (failure,) = missing(tmp_path, read(write(tmp_path, make())))[1]
-    assert failure.retry == "Keep the file, and report with the version that wrote it."
+    assert failure.retry == "Keep the file, and make the report with the version that wrote it."
