@@ -103,7 +103,7 @@ def test_an_export_holds_the_model_that_was_scored(use, tiny, tmp_path):
     assert json.loads((tmp_path / "model" / "atso_bench.json").read_text())["score"] == pytest.approx(record.score)
     with pytest.raises(ValueError, match="not empty"):
         export(record.spec.key, tmp_path / "model", tmp_path / "results")
-    with pytest.raises(ValueError, match="names 0 records"):
+    with pytest.raises(ValueError, match="matches 0 records"):
         export("nothing", tmp_path / "other", tmp_path / "results")
 
 

@@ -206,7 +206,7 @@ def spoil_value(folder: Path) -> str:
 
 def spoil_colours(folder: Path) -> str:
     save(folder / "masks" / "frame_01.png", picture(1)[0])
-    return "masks/frame_01.png: has 3 values a voxel"
+    return "masks/frame_01.png: has 3 values per voxel"
 
 
 def spoil_image(folder: Path) -> str:
@@ -345,7 +345,7 @@ def test_frames_without_a_name_stands_for_no_dataset():
         AnyFrames().prepare()
     result = CliRunner().invoke(app, ["run", "-m", "supervised", "-f", "50", "-d", "frames"])
     assert result.exit_code == 2
-    assert "frames stands for any dataset" in result.output
+    assert "frames is not one dataset" in result.output
 
 
 # -- frames of different sizes ----------------------------------------------------------------------------------------

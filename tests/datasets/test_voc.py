@@ -148,7 +148,7 @@ def test_all_that_is_wrong_is_named_in_one_pass(augmented, root):
         f"JPEGImages/{TRAIN[0]}.jpg is missing",
         f"{VAL[0]}: it has no mask in SegmentationClass or SegmentationClassAug",
         f"SegmentationClassAug/{SBD[0]}.png: values 30 are not in VOC's table",
-        f"SegmentationClassAug/{SBD[1]}.png: has 3 values a voxel",
+        f"SegmentationClassAug/{SBD[1]}.png: has 3 values per voxel",
     ):
         assert text in str(refused.value)
     assert not list(root.rglob("prepared.json"))
