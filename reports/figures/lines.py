@@ -29,7 +29,8 @@ def lines(axes: Axes, means: pd.DataFrame, places: Mapping[str, int], dash: str 
     """
     edges: dict[str, Any] = {"markeredgecolor": PAPER, "markeredgewidth": 0.5, "legend": False, "ax": axes}
     style = styles(places, dash)
-    sns.lineplot(means, x="x", y="y", hue="label", style="label", **style, estimator=None, **{**edges, **looks})
+    if means["y"].notna().any():  # of nothing seaborn would warn
+        sns.lineplot(means, x="x", y="y", hue="label", style="label", **style, estimator=None, **{**edges, **looks})
     axes.set(xlabel="", ylabel="")
     ends = means.dropna(subset=["low", "high"])
     bars = ends[["x", "low", "x", "high"]].to_numpy(dtype=float).reshape(-1, 2, 2)
