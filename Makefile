@@ -35,7 +35,7 @@ check: $(READY) ## lint, formatting, types, Dockerfile
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m slow tests/test_seams.py
+	$(BIN)/python -m pytest -m slow tests/contract/test_seams.py
 	$(BIN)/hadolint Dockerfile
 
 regression: $(READY) ## train four methods briefly and compare with the records in tests/baseline, 4 minutes on a CPU
