@@ -17,6 +17,7 @@ from atso_bench.benchmark.task import IGNORE
 from atso_bench.datasets._frames.on_disk import Frame
 from atso_bench.datasets._frames.png import header
 from atso_bench.datasets._shared.hidden import hidden
+from atso_bench.datasets._shared.listed import few
 
 MASKS = (*PICTURES, *TIFFS)
 IMAGES = (*MASKS, ".jpg", ".jpeg")
@@ -89,7 +90,7 @@ class AnyReader:
         table[list(self.values)] = list(self.values.values())
         labels = table[np.where((mask >= 0) & (mask < len(table)), mask, len(table) - 1)]
         if unknown := np.unique(mask[labels == _UNKNOWN]).tolist():
-            shown = ", ".join(map(str, unknown[:_SHOWN])) + (" ..." if len(unknown) > _SHOWN else "")
+            shown = few([*map(str, unknown)], _SHOWN)
             return f"values {shown} are not in {self.table} ({self._known}); correct one of the two"
         found: NDArray[np.uint8] = labels.astype(np.uint8)
         return found
@@ -97,7 +98,7 @@ class AnyReader:
     @property
     def _known(self) -> str:
         named = [f"{value}: {'ignored' if own == IGNORE else self.names[own]}" for value, own in self.values.items()]
-        return ", ".join(named[:_SHOWN]) + (" ..." if len(named) > _SHOWN else "")
+        return few(named, _SHOWN)
 
     def remark(self, frame: Frame, mask: NDArray | None) -> Any:
         """The values in the mask, and the frame's name if its camera was not held upright."""
@@ -115,7 +116,7 @@ class AnyReader:
         if turned:
             notes.append(
                 f"{len(turned)} image(s) say that the camera was turned (EXIF); they are read as they are stored, as "
-                f"the masks have to be drawn: {_few(turned)}"
+                f"the masks have to be drawn: {few(turned, _SHOWN)}"
             )
         return notes
 
@@ -153,8 +154,5 @@ def _left_out(folders: Sequence[Path]) -> Iterator[str]:
         if path.suffix.lower() not in IMAGES and not path.name.startswith(".")
     ]
     if other:
-        yield f"{len(other)} file(s) or folder(s) are left out, as they are no PNG, JPEG, TIFF or BMP: {_few(other)}"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+        left_out = f"{len(other)} file(s) or folder(s) are left out"
+        yield f"{left_out}, as they are no PNG, JPEG, TIFF or BMP: {few(other, _SHOWN)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atso_bench.benchmark.scoring.label_tables import CLASSES, TRAIN_IDS
+from atso_bench.datasets._shared.listed import few
 
 SIZE = (1024, 2048)
 """Height and width of an official frame, pixels."""
@@ -36,19 +37,15 @@ def _shared(frames: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     learnt = [fact for fact in frames.values() if fact["part"] != "val"]
     test = {name: fact for name, fact in frames.items() if fact["part"] == "val"}
     if cities := sorted({fact["city"] for fact in learnt} & {fact["city"] for fact in test.values()}):
-        yield f"training and test share {len(cities)} city folder(s), whose frames may look alike: {_named(cities)}"
+        yield f"training and test share {len(cities)} city folder(s), whose frames may look alike: {few(cities)}"
 
 
 def empty(frames: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Frames that teach and test nothing, a sentence for each kind."""
     if void := [name for name, fact in frames.items() if fact["evaluated"] == 0]:
-        yield f"{len(void)} label(s) have no pixel of an evaluated class: {_named(void)}"
+        yield f"{len(void)} label(s) have no pixel of an evaluated class: {few(void)}"
     if flat := [name for name, fact in frames.items() if fact["flat"]]:
-        yield f"{len(flat)} image(s) have one colour throughout: {_named(flat)}"
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        yield f"{len(flat)} image(s) have one colour throughout: {few(flat)}"
 
 
 def looks_like_train_ids(highest: Sequence[int]) -> list[str]:

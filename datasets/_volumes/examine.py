@@ -16,6 +16,7 @@ from atso_bench.benchmark.reading.geometry import Numbers, differences
 from atso_bench.benchmark.reading.image_files import file_problem
 from atso_bench.benchmark.reading.masks import spacing_file
 from atso_bench.benchmark.splits import same_images
+from atso_bench.datasets._shared.listed import few
 from atso_bench.datasets._shared.near import Small, thumbnail
 from atso_bench.datasets._shared.storage import quiet
 from atso_bench.datasets._volumes.placement import is_sheared, orientation, placement
@@ -129,11 +130,11 @@ def label_notes(looks: Mapping[str, Look], classes: Sequence[str]) -> list[str]:
     notes = []
     same = same_images({name: look.mask for name, look in looks.items() if any(look.values)})
     if empty := [name for name, look in looks.items() if not any(0 < value < len(classes) for value in look.values)]:
-        notes.append(f"{len(empty)} case(s) have a mask without foreground, as a healthy case may: {_named(empty)}")
+        notes.append(f"{len(empty)} case(s) have a mask without foreground, as a healthy case may: {few(empty)}")
     held = {value for look in looks.values() for value in look.values}
     if full := [name for name, look in looks.items() if 0 not in look.values]:
-        notes.append(f"{len(full)} case(s) have a mask without background: {_named(full)}")
-    notes += [f"{len(names)} case(s) have the very same mask; are all of them right? {_named(names)}" for names in same]
+        notes.append(f"{len(full)} case(s) have a mask without background: {few(full)}")
+    notes += [f"{len(names)} case(s) have the very same mask; are all of them right? {few(names)}" for names in same]
     if absent := [name for value, name in enumerate(classes) if value and value not in held]:
         notes.append(f"no mask holds the class(es) {', '.join(absent)}; their scores are meaningless")
     return notes
@@ -147,19 +148,15 @@ def case_notes(looks: Mapping[str, Look]) -> list[str]:
         for note in look.notes:
             by_note.setdefault(note, []).append(name)
         ways.setdefault(look.orientation, []).append(name)
-    notes = [f"{len(names)} case(s) {note}: {_named(names)}" for note, names in by_note.items()]
+    notes = [f"{len(names)} case(s) {note}: {few(names)}" for note, names in by_note.items()]
     ways.pop("", None)
     if len(ways) > 1:
-        shown = "; ".join(f"{way} in {len(names)} case(s), {_named(names, 2)}" for way, names in sorted(ways.items()))
+        shown = "; ".join(f"{way} in {len(names)} case(s), {few(names, 2)}" for way, names in sorted(ways.items()))
         notes.append(
             f"the images' axes run in {len(ways)} ways ({shown}), and are used as they are stored; "
             '"overwrite_image_reader_writer": "SimpleITKIOWithReorient" in dataset.json turns them all the same way'
         )
     return notes
-
-
-def _named(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 def _notes(case: Case, reader: Any, direction: Sequence[float], spacing: Sequence[float]) -> Iterator[str]:
@@ -224,7 +221,7 @@ def _look_at_label(
     values = np.unique(label).tolist()
     unknown = sorted(set(values) - set(labels))
     if unknown:
-        shown = _named([np.format_float_positional(np.float32(value), trim="-") for value in unknown], 6)
+        shown = few([np.format_float_positional(np.float32(value), trim="-") for value in unknown], 6)
         way = "" if all(float(value).is_integer() for value in unknown) else "; labels are integers, round the values"
         problems.append(
             f"label values {shown} are not in dataset.json, which names {list(labels)}; correct one of the two{way}"

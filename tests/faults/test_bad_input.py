@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from plans import ARCHITECTURE, TWO, change
+from plans import ARCHITECTURE, TWO, change, made
 from raw_data import SHAPE, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
 
 from atso_bench.benchmark.reading import image_files
@@ -333,13 +333,7 @@ def test_a_frame_that_claims_to_be_huge_is_named_and_nothing_is_allocated(tmp_pa
 def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A data root with a raw dataset, and nnU-Net's plans of it."""
     root = tmp_path_factory.mktemp("planned")
-    write_raw(root / "nnUNet_raw" / NAME, ["c0", "c1", "c2"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ATSO_BENCH_DATA", str(root))
-        patch.delenv("nnUNet_preprocessed", raising=False)
-        dataset = Nnunet(NAME)
-        dataset.ready()
-        return root, json.loads(json.dumps(dataset._plans))
+    return root, made(root, NAME)
 
 
 @pytest.mark.parametrize(

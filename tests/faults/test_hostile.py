@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raw_data import write_raw
+from plans import made
 
 from atso_bench.datasets._volumes.plan import read_plans
 from atso_bench.datasets._volumes.trusted import check_plans
@@ -27,13 +27,7 @@ NAME = "Dataset703_Hostile"
 def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A data root with a raw dataset, and nnU-Net's plans of it, with a cascade as nnU-Net plans one."""
     root = tmp_path_factory.mktemp("planned")
-    write_raw(root / "nnUNet_raw" / NAME, ["c0", "c1", "c2"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ATSO_BENCH_DATA", str(root))
-        patch.delenv("nnUNet_preprocessed", raising=False)
-        dataset = Nnunet(NAME)
-        dataset.ready()
-        plans = json.loads(json.dumps(dataset._plans))
+    plans = made(root, NAME)
     plans["configurations"]["3d_lowres"] = {**plans["configurations"]["3d_fullres"], "next_stage": "3d_cascade_fullres"}
     plans["configurations"]["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
     return root, plans
