@@ -208,7 +208,7 @@ class Trainer:
         self.trainings += 1
         self.teacher_patches += steps * teacher_patches
         self.carry_out(job, key, ordinal)
-        add_steps((*job.models, *job.learners), steps)
+        add_steps(job.models, steps)
         return model
 
     def imitate(

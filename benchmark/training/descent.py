@@ -1,11 +1,13 @@
 """How many optimiser steps lie between the initial weights and a model: its own line of training.
 
-The number is an attribute of the module, so that a deep copy, which goes on from there, has it too.
+The number is an attribute of every module in it: a deep copy, which goes on from there, has it too, and so has a network
+that was trained as a part of another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from torch import nn
 
@@ -21,5 +23,5 @@ def add_steps(models: Iterable[nn.Module], steps: int) -> None:
     """Say that these models, which were trained together, have seen ``steps`` more."""
     models = list(models)
     behind = max(map(steps_behind, models)) + steps
-    for model in models:
-        setattr(model, _STEPS, behind)
+    for module in chain.from_iterable(model.modules() for model in models):
+        setattr(module, _STEPS, behind)
