@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
+from atso_bench.benchmark.spec import RunSpec
 from atso_bench.reports.certainty.evidence import Evidence
-from atso_bench.reports.certainty.headroom import MOST_SEEDS, POWER, Headroom
-from atso_bench.reports.data.frame import Group, headline
+from atso_bench.reports.certainty.headroom import MOST_SEEDS, POWER, Headroom, headroom, shorter, with_fewer_steps
+from atso_bench.reports.data.frame import Group, headline, read
+from atso_bench.reports.data.rows import BASELINE
 from atso_bench.reports.pages.page import Cell, Section, Table
 from atso_bench.reports.words import NONE, count, decimals, signed
 
@@ -54,6 +58,34 @@ def section(group: Group, known: Evidence) -> Section:
     heads += ["seeds for the lead", "gain from steps", "limit"]
     rows = [[Cell(group.fractions[fraction]), *_row(found)] for fraction, found in known.headroom.items()]
     return Section("What this comparison can show", words=words, parts=[Table(f"Headroom, {score}", heads, rows)])
+
+
+def at_hand(results: Path, specs: Sequence[RunSpec]) -> list[str]:
+    """What the records in a results folder say of the headroom of planned runs, a line for each label fraction."""
+    if not (results / "records").is_dir():
+        return []
+    groups = read(results).groups()
+    wanted = {(spec.dataset, spec.configuration, spec.budget.steps, spec.budget.parity) for spec in specs}
+    facts = ("dataset", "configuration", "steps", "parity")
+    said = []
+    for group in groups:
+        if tuple(group.facts[name] for name in facts) in wanted and group.facts["scored"] == "test":
+            known = with_fewer_steps(headroom(group, BASELINE), group, shorter(group, groups))
+            said += [f"{group.facts['dataset']}, {group.fractions[at]}: {_told(each)}" for at, each in known.items()]
+    return said
+
+
+def _told(found: Headroom) -> str:
+    if math.isnan(found.room):
+        return "headroom unknown; --upper-bound shows it"
+    parts = [f"headroom {signed(found.room)}"]
+    if not math.isnan(found.noise):
+        parts.append(f"{found.seeds} seeds show a difference of {decimals(found.detectable)}")
+    if seeds := found.seeds_for(found.lead):
+        parts.append(f"the best lead, {decimals(found.lead)}, takes {seeds}")
+    if found.steps_bind:
+        parts.append("steps are the limit, not labels")
+    return "; ".join(parts)
 
 
 def _row(found: Headroom) -> list[Cell]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from atso_bench.benchmark import grid
 from atso_bench.benchmark.spec import Budget
 from atso_bench.reports.certainty.headroom import Headroom, headroom, power, shorter, smallest_effect
 from atso_bench.reports.data.frame import read
+from atso_bench.reports.pages.limits import at_hand
 
 
 @pytest.mark.parametrize(("effect", "seeds"), [(1.0, 5), (2.0, 3), (0.5, 20), (0.0, 4)])
@@ -85,6 +87,15 @@ def test_where_steps_bind_the_page_says_so_before_the_scores(tmp_path: Path) -> 
 def test_without_room_the_page_says_that_methods_cannot_be_ranked(tmp_path: Path) -> None:
     said = words(results(tmp_path, leads=(0.05, -0.05, 0.0), room=0.02))
     assert "this comparison cannot rank methods. All labels gain +0.020 Dice" in said
+
+
+def test_plan_says_what_the_records_at_hand_show(tmp_path: Path) -> None:
+    specs = [make("supervised").spec]
+    assert at_hand(tmp_path, specs) == []
+    (line,) = at_hand(results(tmp_path), specs)
+    assert line.startswith("phantom, 10 % (4 cases): headroom +0.200; 3 seeds show a difference of 0.0")
+    assert "the best lead, 0.060, takes" in line
+    assert at_hand(tmp_path, [replace(specs[0], dataset="hippocampus")]) == []
 
 
 def test_one_seed_or_no_upper_bound_gives_no_verdict(tmp_path: Path) -> None:
