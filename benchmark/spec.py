@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args
 Parity = Literal["total", "line", "phase"]
 PARITIES: tuple[Parity, ...] = get_args(Parity)
 
-BUDGETS: dict[str, int] = {"smoke": 24, "small": 600, "standard": 50_000}
-"""Optimiser steps by name. ``smoke`` shows that everything works, ``small`` fits a CPU, ``standard`` wants a GPU."""
+BUDGETS: dict[str, int] = {"smoke": 24, "demo": 500, "small": 3000, "standard": 50_000}
+"""Optimiser steps by name. ``smoke`` shows that everything works, ``demo`` is for the small embedded volumes, ``small``
+fits a CPU and is long enough for labels to be what is missing, ``standard`` wants a GPU."""
 
 
 LATER_RECIPE: dict[str, Any] = {"labelled_share": 0.5, "extra_unlabelled": False}
@@ -31,7 +32,7 @@ class Budget:
     """The optimiser steps that a method may spend.
 
     Attributes:
-        name: ``smoke``, ``small``, ``standard`` or a number of steps; a dataset picks its recipe by it.
+        name: one of ``BUDGETS`` or a number of steps; a dataset picks its recipe by it.
         steps: optimiser steps.
         parity: what is equal for all methods. ``total`` - all trainings of a method together spend ``steps``;
             ``line`` - those that lead to its result, one after another from the initial weights, do; ``phase`` - each

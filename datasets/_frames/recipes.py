@@ -157,7 +157,11 @@ CONFIGURATIONS: dict[str, Mapping[str, Any]] = {
     **{name: protocol.recipe for name, protocol in PROTOCOLS.items()},
 }
 _CPU = {"encoder": "resnet18", "decoder": 64, "weights": "none", "patch": [128, 128], "evaluation": "whole", "batch": 4}
-RECIPES: dict[str, Mapping[str, Any]] = {"smoke": {**_CPU, "patch": [64, 64]}, "small": {**_CPU, "lr": 0.02}}
+RECIPES: dict[str, Mapping[str, Any]] = {
+    "smoke": {**_CPU, "patch": [64, 64]},
+    "demo": {**_CPU, "patch": [96, 96], "lr": 0.02},
+    "small": {**_CPU, "lr": 0.02},
+}
 """What a budget changes in the configuration's recipe; other budgets change nothing."""
 
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

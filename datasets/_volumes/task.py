@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _SMALL = {"width": 8, "lr": 0.1, "momentum": 0.9}
 RECIPES: dict[str, dict[int, dict[str, Any]]] = {
     "smoke": {2: {**_SMALL, "batch": 4}, 3: {**_SMALL, "batch": 2}},
+    "demo": {2: {**_SMALL, "batch": 8}, 3: {**_SMALL, "batch": 2}},
     "small": {2: {**_SMALL, "batch": 8}, 3: {**_SMALL, "batch": 2}},
 }
 """What a budget changes in nnU-Net's plan and constants, by the number of axes; other budgets change nothing.

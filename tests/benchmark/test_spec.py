@@ -65,7 +65,10 @@ def test_a_budget_is_a_name_or_a_number_of_steps(text: str, steps: int) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("huge", "--budget must be one of smoke, small, standard, one of them .* or a number of steps, got 'huge'"),
+        (
+            "huge",
+            "--budget must be one of smoke, demo, small, standard, one of them .* or a number of steps, got 'huge'",
+        ),
         ("huge:100", "got 'huge:100'"),
         ("100:100", "got '100:100'"),
         ("-1", "a number of steps, got '-1'"),

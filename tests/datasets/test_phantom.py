@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from atso_bench.datasets._drawn.body import ORGANS, SCANNERS
 from atso_bench.datasets.phantom import Phantom, make_volume
 
 SMALL = (10, 24, 24)
@@ -33,6 +34,15 @@ def test_cases_vary_as_promised() -> None:
     assert all(volume.spacing[2] > 2 * volume.spacing[0] for volume in volumes)  # anisotropic
     assert len({volume.direction for volume in volumes}) > 1
     assert all(volume.image.min() > 0 for volume in volumes)  # nothing is cropped away
+
+
+def test_five_labelled_cases_lack_most_of_the_kinds_that_the_others_hold() -> None:
+    kinds = [make_volume(number).kinds for number in range(1, 97)]
+    assert len({scanner for scanner, _ in kinds}) == len(SCANNERS)
+    assert len({organ for _, organ in kinds}) == len(ORGANS)
+    assert len(set(kinds)) > 0.8 * len(SCANNERS) * len(ORGANS)
+    few = [len({scanner for scanner, _ in kinds[start : start + 5]}) for start in range(0, 90, 5)]
+    assert np.mean(few) < 0.7 * len(SCANNERS)
 
 
 def test_parts_and_files(tiny: Any) -> None:

@@ -259,7 +259,7 @@ def test_a_dataset_offers_the_configurations_that_have_a_recipe():
 
 def test_smoke_and_small_fit_a_cpu_whatever_the_configuration():
     for name in CONFIGURATIONS:
-        for budget in ("smoke", "small"):
+        for budget in ("smoke", "demo", "small"):
             recipe, street = recipes(name, Budget.parse(budget), {})
             assert recipe.patch[0] <= 128
             assert (street.encoder, street.weights) == ("resnet18", "none")
@@ -291,7 +291,7 @@ def test_the_record_names_everything_in_which_a_run_differs_from_its_protocol():
         "encoder: resnet18, the protocol's resnet50",
         "weights: none, the protocol's imagenet",
         "evaluation: whole, the protocol's sliding",
-        "optimiser steps: 600, the protocol's 83,760",
+        "optimiser steps: 3,000, the protocol's 83,760",
         "mirror_pseudo: True, the protocol's False",
         "separable convolutions",
         "labelled frames: drawn by our seeds",
