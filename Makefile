@@ -16,9 +16,9 @@ help: ## list the commands
 
 setup: $(READY) ## make .venv with exactly the packages of requirements.lock
 
-demo: $(READY) ## train four methods on a small phantom with 10 % of the labels, a few minutes on a CPU
-	$(BIN)/atso-bench run --method supervised,self-learning,mean-teacher,atso \
-	  --dataset phantom --fraction 10 --budget small --out results/demo
+demo: $(READY) ## compare four methods on a small phantom with 10 % of the labels, a few minutes on two cores
+	$(BIN)/atso-bench run --method supervised,self-learning,cutmix,atso --dataset phantom --fraction 10 --seed 1,2,3 \
+	  --budget demo --upper-bound --half-budget --device cpu,cpu --out results/demo
 
 test: $(READY) ## run the tests, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadfile
