@@ -26,6 +26,7 @@ from atso_bench.benchmark.trainer import Trainer, in_phase
 from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.labels import finite
+from atso_bench.benchmark.training.precision import precision
 from atso_bench.benchmark.training.profiling import Profile, in_part, profile_path
 
 
@@ -41,6 +42,7 @@ class Bench:
         since: phases stored before this time are computed again; 0 for none.
         profile: write where the time of each run went.
         execution: how torch carries out the work.
+        together: runs that share the device.
     """
 
     results: Path
@@ -50,6 +52,7 @@ class Bench:
     since: float = 0.0
     profile: bool = False
     execution: Execution = PLAIN
+    together: int = 1
 
     @property
     def stages(self) -> Stages:
@@ -118,7 +121,9 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         environment={
             **environment.current(),
             "device": bench.device,
+            "together": bench.together,
             "workers": bench.workers,
+            "precision": precision(trainer.device),
             **asdict(bench.execution),
             "nondeterministic": unsure,
         },

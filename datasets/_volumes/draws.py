@@ -44,7 +44,10 @@ class BatchDraw(PatchDraw):
         return {**drawn, **{name: torch.from_numpy(part) for name, part in cuts.items()}}
 
     def finish(self, drawn: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Augment on ``device``: images ``(N, C, *patch)``, and labels if the pool has any."""
+        """Augment on ``device``: images ``(N, C, *patch)``, and labels if the pool has any.
+
+        What was drawn is used up: on the CPU it is changed in place.
+        """
         with one_thread(), torch.no_grad():
             parts = {name: part.to(device, non_blocking=True) for name, part in drawn.items()}
             if len(drawn["turned"]):
@@ -52,7 +55,7 @@ class BatchDraw(PatchDraw):
             change_intensities(parts["image"], parts)
             for name in ("image", "label", "soft"):
                 if name in parts:
-                    parts[name] = transforms.mirror(parts[name], drawn["mirrored"])
+                    parts[name] = transforms.mirror(parts[name], parts["mirrored"])
             image, label = parts["image"], parts.get("label")
             if label is not None:
                 for channel in self.geometry.masked:
