@@ -80,6 +80,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         profile=profile,
         execution=bench.execution,
         method=method,
+        together=bench.together,
     )
 
     model = method.fit(trainer, data)

@@ -25,6 +25,7 @@ from atso_bench.benchmark.training.loaders import loading
 from atso_bench.benchmark.training.loss_log import LossLog, not_finite
 from atso_bench.benchmark.training.precision import Descent, autocast
 from atso_bench.benchmark.training.profiling import Parts, Profile, Timeline, Unmeasured
+from atso_bench.benchmark.training.residence import held
 
 CHECKPOINT_SECONDS = 30.0
 WARM_UP, BLOCK, LEAST, MOST = 3, 4, 3, 40
@@ -66,7 +67,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Means:
-    """What trainings have in common: where, with what, and from which seed."""
+    """What trainings have in common: where, with what, and from which seed.
+
+    ``together`` is how many runs share the device; on the ``shelf`` lies what the draws of this run keep there.
+    """
 
     task: Task
     seed: int
@@ -76,6 +80,8 @@ class Means:
     profile: Profile = field(default_factory=Profile)
     execution: Execution = PLAIN
     warn: Callable[[str], object] = lambda text: None
+    together: int = 1
+    shelf: dict[Any, Any] = field(default_factory=dict)
 
 
 class Training:
@@ -87,6 +93,8 @@ class Training:
         sizes = batch_shares(recipe.batch, list(job.pools))
         self.samples = sum(sizes.values())
         self.draws = {name: means.task.draws(pool, sizes[name]) for name, pool in job.pools.items()}
+        resident = held(self.draws, means.device, means.together, means.shelf)
+        self.draws, self.workers = (self.draws, means.workers) if resident is None else (resident, 0)
         self.optimizer = torch.optim.SGD(
             job.model.parameters(),
             recipe.lr,
@@ -227,7 +235,7 @@ class Training:
     def _batches(self) -> AbstractContextManager[Iterator[Any]]:
         means = self.means
         dataset = Batches(self.draws, means.seed, self.ordinal, whole=made_by_loader(means.device))
-        return loading(dataset, range(self.done, self.job.steps), means.workers, means.device, means.warn)
+        return loading(dataset, range(self.done, self.job.steps), self.workers, means.device, means.warn)
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
         self._check_finite()

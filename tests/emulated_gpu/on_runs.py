@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +47,52 @@ def toy(shape: tuple[int, ...] = (16, 16)) -> tuple[Any, TrainData]:
     data = ToyDataset(shape)
     task = data.task(data.pool[:4], data.pool, Budget.parse("smoke"), {})
     return task, TrainData(Pool(data.pool[:4], task.images, task.labels), Pool(data.pool[4:10], task.images))
+
+
+def specs(*seeds: int) -> list[RunSpec]:
+    return [RunSpec("toy", "supervised", "10", seed, Budget.parse("4")) for seed in seeds]
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that know the toy: forks, of a process that has not begun to use CUDA."""
+    assert not torch.cuda.is_initialized()
+    monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: fork)
+
+
+def environments(results: Path) -> list[dict[str, Any]]:
+    return [Record.read(results / "records" / spec.path).environment for spec in specs(0, 1, 2, 3)]
+
+
+def test_several_processes_share_a_gpu_and_the_records_say_so(tmp_path: Path, processes: None) -> None:
+    named = ["cuda:0", "cuda:0", "cuda:1"]
+    assert grid.run_grid(specs(0, 1, 2, 3), tmp_path, named, 0, fresh=False) == 0
+    found = environments(tmp_path)
+    assert {environment["device"] for environment in found} == {*named}
+    for environment in found:
+        assert environment["together"] == {"cuda:0": 2, "cuda:1": 1}[environment["device"]]
+        assert (environment["precision"], environment["gpu"]) == ("bfloat16", "Fake GPU")
+
+
+def test_where_one_process_loses_its_device_the_others_do_its_runs(
+    tmp_path: Path, processes: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one_step = loop.Training._one_step
+
+    def losing(training: loop.Training, batch: Any) -> None:
+        if training.means.device.index == 1:
+            fake_cuda.lose_the_device()
+        one_step(training, batch)
+
+    monkeypatch.setattr(loop.Training, "_one_step", losing)
+    assert grid.run_grid(specs(0, 1, 2, 3), tmp_path, ["cuda:0", "cuda:1"], 0, fresh=False) == 1
+    said = capfd.readouterr().out
+    assert "2 (cuda:1): stopped: DeviceLostError: the device is lost to this process: CUDA error" in said
+    done = [spec for spec in specs(0, 1, 2, 3) if (tmp_path / "records" / spec.path).exists()]
+    assert len(done) == 3
+    assert [failure_path(tmp_path, spec).exists() for spec in specs(0, 1, 2, 3)].count(True) == 1
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (12, 12, 12)], ids=["2d", "3d"])
@@ -175,35 +222,3 @@ def test_too_little_memory_of_the_device_says_what_to_do() -> None:
     with pytest.raises(torch.OutOfMemoryError) as caught:
         torch.empty(1 << 50, dtype=torch.uint8, device=CUDA)
     assert "recipe.batch" in remedies.message(caught.value)
-
-
-def specs(*seeds: int) -> list[RunSpec]:
-    return [RunSpec("toy", "supervised", "10", seed, Budget.parse("4")) for seed in seeds]
-
-
-def test_the_record_says_in_what_precision_and_with_how_many_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
-    assert grid.work(specs(0), tmp_path, "cuda", 0, together=3) == 0
-    environment = Record.read(tmp_path / "records" / specs(0)[0].path).environment
-    assert (environment["precision"], environment["together"], environment["gpu"]) == ("bfloat16", 3, "Fake GPU")
-
-
-def test_a_lost_device_ends_its_process_with_a_word_and_a_record_of_the_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Last of this file: nothing on a GPU works in this process any more."""
-    monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
-    one_step = loop.Training._one_step
-
-    def losing(training: loop.Training, batch: Any) -> None:
-        fake_cuda.lose_the_device()
-        one_step(training, batch)
-
-    monkeypatch.setattr(loop.Training, "_one_step", losing)
-    with pytest.raises(remedies.DeviceLostError, match=r"the device is lost to this process: CUDA error"):
-        grid.work(specs(0, 1), tmp_path, "cuda", 0)
-    first, second = specs(0, 1)
-    assert failure_path(tmp_path, first).exists()
-    assert not failure_path(tmp_path, second).exists()  # it is left for other processes, and for the next start

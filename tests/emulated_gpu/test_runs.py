@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -32,22 +31,6 @@ def test_the_tests_that_are_marked_for_gpus(library: Path) -> None:
     done = emulated.run(library, "-m", "pytest", "-p", "no:cacheprovider", "-m", "gpu", *map(str, marked))
     assert done.returncode == 0, said(done)
     assert "skipped" not in said(done)
-
-
-def test_several_processes_share_a_gpu_and_the_records_say_so(
-    library: Path,
-    tmp_path: Path,
-    tiny_root: Path,
-) -> None:
-    arguments = ("run", "--method", "supervised,mean-teacher", "--seed", "0,1", *SMALL, "--out", str(tmp_path))
-    done = emulated.run(library, *CLI, *arguments, "--device", "cuda:0*2,cuda:1", devices=2)
-    assert done.returncode == 0, said(done)
-    records = [json.loads(path.read_bytes()) for path in (tmp_path / "records").rglob("seed*.json")]
-    assert len(records) == 4
-    for record in records:
-        environment = record["environment"]
-        assert environment["together"] == {"cuda:0": 2, "cuda:1": 1}[environment["device"]]
-        assert all(phase["device_bytes"] > 0 for phase in record["phases"])
 
 
 def test_a_forecast_says_how_many_runs_fit_and_the_peak_is_each_runs_own(
