@@ -23,7 +23,7 @@ from atso_bench.benchmark.training.batches import Batch, Batches, Labelled, Unla
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.loaders import loading
 from atso_bench.benchmark.training.loss_log import LossLog, not_finite
-from atso_bench.benchmark.training.precision import Descent, autocast
+from atso_bench.benchmark.training.precision import Update, autocast
 from atso_bench.benchmark.training.profiling import Parts, Profile, Timeline, Unmeasured
 from atso_bench.benchmark.training.residence import held
 
@@ -90,7 +90,7 @@ class Training:
     def __init__(self, means: Means, job: Job, ordinal: int) -> None:
         recipe = means.task.recipe
         self.means, self.job, self.ordinal = means, job, ordinal
-        sizes = batch_shares(recipe.batch, list(job.pools))
+        sizes = batch_shares(recipe, list(job.pools))
         self.samples = sum(sizes.values())
         self.draws = {name: means.task.draws(pool, sizes[name]) for name, pool in job.pools.items()}
         resident = held(self.draws, means.device, means.together, means.shelf)
@@ -103,7 +103,7 @@ class Training:
             weight_decay=recipe.weight_decay,
             fused=means.device.type in ("cpu", "cuda"),
         )
-        self.descent = Descent(self.optimizer, means.device)
+        self.update = Update(self.optimizer, means.device)
         self.losses = LossLog(window=max(1, job.steps // 50))
         self.times: Timeline | Unmeasured = Unmeasured()
         self.done = 0
@@ -210,9 +210,9 @@ class Training:
         with part("optimiser"):
             self.optimizer.zero_grad(set_to_none=True)
         with part("backward"):
-            self.descent.backward(torch.stack(list(terms.values())).sum())
+            self.update.backward(torch.stack(list(terms.values())).sum())
         with part("optimiser"):
-            self.descent.step(self.job.learners, self.means.task.recipe.clip)
+            self.update.step(self.job.learners, self.means.task.recipe.clip)
         self.done += 1
         with part("teacher" if self.job.also else "other"):
             self.job.after(self.done)
@@ -259,7 +259,7 @@ class Training:
             "cpu_seconds": cpu_seconds,
             "models": [module.state_dict() for module in self.job.models],
             "optimizer": self.optimizer.state_dict(),
-            **({"scaler": scaler.state_dict()} if (scaler := self.descent.scaler).is_enabled() else {}),
+            **({"scaler": scaler.state_dict()} if (scaler := self.update.scaler).is_enabled() else {}),
             "losses": self.losses.state(),
             "profile": parts and asdict(parts),
         }
@@ -271,7 +271,7 @@ class Training:
         for module, weights in zip(self.job.models, state["models"], strict=True):
             module.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.descent.scaler.load_state_dict(state.get("scaler", {}))
+        self.update.scaler.load_state_dict(state.get("scaler", {}))
         self.losses.restore(state["losses"])
         self.done = state["done"]
         return float(state["seconds"]), state.get("joules"), state.get("cpu_seconds")  # older ones have only the first

@@ -25,7 +25,7 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=found != EXACT)
 
 
-class Descent:
+class Update:
     """Backward pass, clipping and optimiser's step; in float16 of a scaled loss, for its small gradients become 0.
 
     A step whose scaled gradients are not finite is left out, and the scale halved. Nothing here waits for the device.

@@ -14,7 +14,7 @@ from toy import ToyDataset
 from atso_bench.benchmark import grid
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store.record import Record
-from atso_bench.benchmark.training.precision import Descent, precision
+from atso_bench.benchmark.training.precision import Update, precision
 
 CUDA = torch.device("cuda:0")
 
@@ -30,15 +30,15 @@ def test_every_method_learns_and_waits_for_nothing(name: str, tmp_path: Path) ->
 
 def test_a_step_with_infinite_gradients_is_left_out_and_the_scale_halved() -> None:
     model = torch.nn.Linear(3, 1).to(CUDA)
-    descent = Descent(torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, fused=True), CUDA)
-    before, scale = kinds.weights(model), descent.scaler.get_scale()
+    update = Update(torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, fused=True), CUDA)
+    before, scale = kinds.weights(model), update.scaler.get_scale()
     for factor in (float("inf"), 1.0):
-        descent.optimizer.zero_grad()
-        descent.backward(model(torch.ones(2, 3, device=CUDA)).sum() * factor)
-        descent.step([model], 12.0)
+        update.optimizer.zero_grad()
+        update.backward(model(torch.ones(2, 3, device=CUDA)).sum() * factor)
+        update.step([model], 12.0)
         if factor != 1:
             assert torch.equal(kinds.weights(model), before)
-            assert descent.scaler.get_scale() == scale / 2
+            assert update.scaler.get_scale() == scale / 2
     # gradients 2 and 2 of norm 4; the first momentum is the gradient, of which Nesterov takes 1.9
     assert torch.allclose(before - kinds.weights(model), torch.full((4,), 0.1 * 1.9 * 2))
 
@@ -51,7 +51,7 @@ def test_the_record_says_so_and_a_stopped_training_goes_on_with_its_scale(
     assert grid.work([spec], tmp_path, "cuda", 0) == 0
     assert Record.read(tmp_path / "records" / spec.path).environment["precision"] == precision(CUDA) == "float16"
     state = torch.nn.Linear(1, 1).to(CUDA)
-    descents = [Descent(torch.optim.SGD(state.parameters(), 0.1), CUDA) for _ in range(2)]
-    descents[0].scaler.load_state_dict({**descents[0].scaler.state_dict(), "scale": 4.0})
-    descents[1].scaler.load_state_dict(descents[0].scaler.state_dict())
-    assert descents[1].scaler.get_scale() == 4.0
+    updates = [Update(torch.optim.SGD(state.parameters(), 0.1), CUDA) for _ in range(2)]
+    updates[0].scaler.load_state_dict({**updates[0].scaler.state_dict(), "scale": 4.0})
+    updates[1].scaler.load_state_dict(updates[0].scaler.state_dict())
+    assert updates[1].scaler.get_scale() == 4.0

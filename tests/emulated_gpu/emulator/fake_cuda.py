@@ -32,6 +32,8 @@ SCALARS = {aten.add, aten.add_, aten.sub, aten.sub_, aten.mul, aten.mul_, aten.d
            aten.index_put_, aten.index_put, aten._index_put_impl_, aten._fused_sgd_}  # fmt: skip
 INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_, aten._unsafe_index}
 MATRICES = {aten.convolution, aten.convolution_backward, aten.addmm, aten.mm, aten.bmm, aten.baddbmm}
+SOFTMAX = {aten._softmax, aten._log_softmax}
+SLOPES = {aten._softmax_backward_data, aten._log_softmax_backward_data}
 FREE_BYTES = 64 << 10
 """Up to which CUDA copies from pageable memory without waiting, as its programming guide says."""
 LOW = (torch.float16, torch.bfloat16)
@@ -111,6 +113,10 @@ def _host(value: Any) -> Any:
     if is_cuda(value):
         return memory_of(value)
     return torch.device("cpu") if isinstance(value, torch.device) else value
+
+
+def _single(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in LOW else value
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -252,6 +258,10 @@ class Emulation(TorchDispatchMode):
     def _on_cpu(self, func: Any, packet: Any, args: Any, kwargs: Any) -> Any:
         kwargs.pop("pin_memory", None)
         low = next((value.dtype for value in tensors((args, kwargs)) if value.dtype in LOW), None)
+        if packet in SOFTMAX and args[2]:  # half to float in one go, which a CPU has not
+            return func(args[0].float(), args[1], False)
+        if packet in SLOPES and args[3] in LOW:
+            return func(*mapped(_single, args[:3]), torch.float32).to(args[3])
         if packet in MATRICES and low is not None:
             return self._in_single(func, args, kwargs, low)
         try:
@@ -262,13 +272,10 @@ class Emulation(TorchDispatchMode):
             return self._in_single(func, args, kwargs, low)
 
     def _in_single(self, func: Any, args: Any, kwargs: Any, low: torch.dtype) -> Any:
-        def up(value: Any) -> Any:
-            return value.float() if isinstance(value, Tensor) and value.dtype in LOW else value
-
         def down(value: Any) -> Any:
             return value.to(low) if isinstance(value, Tensor) and value.dtype == torch.float32 else value
 
-        return mapped(down, func(*mapped(up, args), **mapped(up, kwargs)))
+        return mapped(down, func(*mapped(_single, args), **mapped(_single, kwargs)))
 
 
 EMULATION: Emulation | None = None
