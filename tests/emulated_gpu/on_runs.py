@@ -15,11 +15,12 @@ import torch
 from toy import ToyDataset
 
 from atso_bench.benchmark import grid, remedies
+from atso_bench.benchmark.forecast import plan
 from atso_bench.benchmark.machine.devices import devices, sharing
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store.record import Record, failure_path
 from atso_bench.benchmark.task import Pool, TrainData
-from atso_bench.benchmark.training import loop
+from atso_bench.benchmark.training import loop, residence
 from atso_bench.datasets._volumes import sums
 from atso_bench.datasets._volumes.predictor import BatchedPredictor
 
@@ -122,6 +123,30 @@ def test_batches_views_losses_and_gradients_are_a_cpus(kind: str, exact: None, t
         found.append([part.cpu() for part in (image, label, strong, torch.cat(slopes))])
     for here, there in zip(*found, strict=True):
         assert torch.equal(here, there)
+
+
+@pytest.mark.parametrize("kind", ["2d", "3d_fullres"])
+def test_data_on_the_device_train_as_from_loaders(
+    kind: str, exact: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, data = kinds.opened(kind, tmp_path)
+    found, used = [], []
+    monkeypatch.setattr(loop, "held", lambda *given: used.append(residence.held(*given)) or used[-1])
+    for share in (0.4, 0.0):
+        monkeypatch.setattr(residence, "SHARE", share)
+        found.append(kinds.weights(kinds.fit("mean-teacher", task, data, tmp_path / str(share))))
+    assert [each is not None for each in used] == [True, False]
+    assert torch.equal(*found)
+
+
+def test_a_forecasts_peak_is_each_runs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
+    methods = ("supervised", "cps", "supervised")
+    wanted = [RunSpec("toy", method, "10", 0, Budget.parse("4")) for method in methods]
+    peaks = [found.device_bytes for found in plan.forecast(wanted, tmp_path, "cuda", 0)]
+    assert peaks[0] == peaks[2] < peaks[1]
+    assert plan.fitting(CUDA, 20 << 30) == 3
+    assert plan.fitting(CUDA, 200 << 30) == 1
 
 
 def test_frames_are_predicted_in_single_precision(tmp_path: Path) -> None:

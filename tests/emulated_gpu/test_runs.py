@@ -1,4 +1,4 @@
-"""What is learnt, survived and said on emulated GPUs; most is in ``on_*.py``, which run there."""
+"""What is learnt, survived and said on emulated GPUs: ``on_runs.py``, and the tests that are marked for GPUs."""
 
 from __future__ import annotations
 
@@ -7,69 +7,46 @@ from pathlib import Path
 
 import emulated
 import pytest
-from emulated import ROOT, said
+from emulated import HERE, ROOT, said
 
-CLI = ("-m", "atso_bench.benchmark.cli")
-SMALL = ("--dataset", "phantom", "--fraction", "10", "--budget", "14", "--option", "recipe.batch=2")
-
-
-def test_two_gpus(library: Path) -> None:
-    emulated.passes(library, "on_runs.py", devices=2)
-
-
-def test_an_old_card(library: Path) -> None:
-    emulated.passes(library, "on_old_card.py", capability=75)
-
-
-def test_the_tests_that_are_marked_for_gpus(library: Path) -> None:
-    marked = [
-        path
-        for path in (ROOT / "tests").rglob("test_*.py")
-        if re.search(r"^@pytest\.mark\.gpu", path.read_text("utf-8"), re.M)
-    ]
-    assert marked
-    done = emulated.run(library, "-m", "pytest", "-p", "no:cacheprovider", "-m", "gpu", *map(str, marked))
-    assert done.returncode == 0, said(done)
-    assert "skipped" not in said(done)
+MARKED = re.compile(r"^@pytest\.mark\.gpu\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+LOOK = """
+from atso_bench.benchmark.machine import devices, doctor
+print([(check.status, check.found, check.remedy) for check in doctor.checks() if check.name == "GPU"])
+try:
+    print(devices.devices("{device}"))
+except ValueError as error:
+    print("refused:", error)
+"""
 
 
-def test_a_forecast_says_how_many_runs_fit_and_the_peak_is_each_runs_own(
-    library: Path,
-    tmp_path: Path,
-) -> None:
-    arguments = ("plan", "--method", "cps,supervised", *SMALL, "--out", str(tmp_path), "--device", "cuda")
-    done = emulated.run(library, *CLI, *arguments, memory=4 << 30)
-    assert done.returncode == 0, said(done)
-    assert re.search(r"\d such runs fit on cuda:0 at once: --device 'cuda:0\*\d'", done.stdout), said(done)
+def test_two_gpus_and_the_tests_that_are_marked_for_gpus(library: Path) -> None:
+    texts = {
+        path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py") if path.parent != HERE
+    }
+    marked = [f"{path}::{name}" for path, text in texts.items() for name in MARKED.findall(text)]
+    assert len(marked) == sum(text.count("\n@pytest.mark.gpu\n") for text in texts.values()) > 1
+    emulated.passes(library, "on_runs.py", *marked, devices=2)
 
 
-@pytest.mark.parametrize("command", ["doctor", "run"])
+@pytest.mark.parametrize("device", ["auto", "cuda:0"])
 @pytest.mark.parametrize(
     ("pretended", "words"),
     [
-        ({"capability": 70}, r"torch .* has no code for cuda:0, Fake GPU \(86 GB, sm_70\), but for sm_75"),
-        ({"driver": 12040}, r"the NVIDIA driver can do CUDA 12\.4"),
+        ({"capability": 70}, r"torch \S+ has no code for cuda:0, Fake GPU \(86 GB, sm_70\), but for sm_75"),
+        ({"driver": 12040}, r"the NVIDIA driver can do CUDA 12\.4, torch \S+ was built for CUDA"),
     ],
     ids=["old card", "old driver"],
 )
-def test_what_torch_cannot_use_is_a_problem_and_no_fault_of_the_program(
-    command: str,
-    pretended: dict[str, int],
-    words: str,
-    library: Path,
-    tmp_path: Path,
+def test_what_torch_cannot_use_is_a_problem_and_refused(
+    pretended: dict[str, int], words: str, device: str, library: Path
 ) -> None:
-    asked = (
-        (*CLI, command, "--method", "supervised", *SMALL, "--out", str(tmp_path))
-        if command == "run"
-        else (*CLI, command)
-    )
-    done = emulated.run(library, *asked, **pretended)
-    assert done.returncode == {"doctor": 1, "run": 2}[command], said(done)
-    assert re.search(words, " ".join(said(done).split())), said(done)
-    assert "bug of the program" not in said(done)
+    shown = said(emulated.run(library, "-c", LOOK.format(device=device), **pretended))
+    assert "[('problem'," in shown
+    assert re.search(rf"^refused: --device {device}: {words}", shown, re.MULTILINE), shown
 
 
 def test_a_healthy_gpu_is_named_with_capability_and_driver(library: Path) -> None:
-    done = emulated.run(library, *CLI, "doctor")
-    assert re.search(r"Fake GPU \(86 GB, sm_90\); driver for CUDA \d+\.\d", " ".join(said(done).split())), said(done)
+    shown = said(emulated.run(library, "-c", LOOK.format(device="auto")))
+    assert re.search(r"\('ok', 'Fake GPU \(86 GB, sm_90\); driver for CUDA \d+\.\d', ''\)", shown), shown
+    assert "['cuda:0']" in shown
