@@ -120,12 +120,13 @@ def test_the_identity_changes_with_what_determines_training_and_with_nothing_els
 def test_what_concerns_inference_alone_trains_nothing_anew_but_labels_anew(tmp_path):
     from atso_bench.benchmark.store.stages import Stages
     from atso_bench.benchmark.trainer import Trainer
+    from atso_bench.benchmark.training.labels import Style
 
     keys = set()
     for changes in ({}, {"evaluation": "sliding"}, {"evaluation": "sliding", "window": 640}, {"mirror_pseudo": True}):
         trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path), method=registry.method("supervised", {}))
         mirror = trainer.task.recipe.mirror_pseudo
-        keys.add(trainer.keys.predict(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False, mirror=mirror))
+        keys.add(trainer.keys.predict(torch.nn.Identity(), Pool(("a",), IMAGES), Style(soft=False, mirror=mirror)))
     assert len(keys) == 4
 
 
