@@ -8,7 +8,7 @@ from pathlib import Path
 
 from atso_bench.benchmark.store.asked import FOLDER, Asked, Wanted
 from atso_bench.benchmark.store.asked import read as read_asked
-from atso_bench.benchmark.store.record import NewerError
+from atso_bench.benchmark.store.schema import NewerError
 from atso_bench.reports.data.frame import Frames
 from atso_bench.reports.data.listing import check, named
 from atso_bench.reports.data.rows import KEEP, Failure, shell

@@ -9,7 +9,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from atso_bench.benchmark.store.record import NewerError, Record
+from atso_bench.benchmark.store.record import Record
+from atso_bench.benchmark.store.schema import NewerError
 from atso_bench.reports.data import rows
 from atso_bench.reports.data.columns import Columns
 from atso_bench.reports.data.listing import check, named, size
