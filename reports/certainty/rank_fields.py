@@ -24,6 +24,7 @@ class Field:
         title: the label fraction, and the budget where there are several.
         slug: the same as the stem of a file's name.
         scores: mean over seeds, a row per method, a column per dataset; no gap.
+        lower: the datasets whose metric is the better the lower it is.
         left_out: sentences on methods and datasets that are not in it.
         chosen: whether some dataset had several comparisons to choose from.
     """
@@ -33,6 +34,7 @@ class Field:
     scores: pd.DataFrame
     left_out: list[str]
     chosen: bool
+    lower: frozenset[str] = frozenset()
 
     @property
     def enough(self) -> bool:
@@ -76,12 +78,14 @@ def _field(groups: Sequence[Group], fraction: str, blocks: dict[str, str], title
             columns.setdefault(blocks[group.facts["dataset"]], []).append((means, len(runs), group))
     if len(columns) < 2:
         return None
-    taken = {}
+    taken, lower = {}, set()
     for choices in columns.values():
         means, _, group = max(choices, key=lambda choice: (len(choice[0]), choice[1]))
         facts = group.facts
         exact = f", {plain(facts['configuration'])}, {facts['steps']:,} steps" if len(choices) > 1 else ""
-        taken[f"{facts['dataset']}{exact}"] = means
+        name = f"{facts['dataset']}{exact}"
+        taken[name] = means
+        lower |= set() if group.metric.higher else {name}
     labels = list(dict.fromkeys(label for group in groups for label in group.labels))
     table = pd.DataFrame(taken).reindex(labels).dropna(how="all")
     whole = _without_gaps(table)
@@ -91,7 +95,7 @@ def _field(groups: Sequence[Group], fraction: str, blocks: dict[str, str], title
         "methods with different splits": list(unequal),
     }
     left_out = [f"Left out ({why}): {', '.join(names)}." for why, names in reasons.items() if names]
-    return Field(title, slug, whole, left_out, any(len(choices) > 1 for choices in columns.values()))
+    return Field(title, slug, whole, left_out, any(len(choices) > 1 for choices in columns.values()), frozenset(lower))
 
 
 def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:

@@ -296,7 +296,7 @@ def _fraction_head(text: str, runs: pd.DataFrame, noun: str) -> str:
 
 
 def headline(group: Group) -> str:
-    return group.metric.title
+    return group.metric.heading
 
 
 def case_scores(group: Group) -> pd.DataFrame:

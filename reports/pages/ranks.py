@@ -52,7 +52,7 @@ def ranks_by_fraction(groups: Sequence[Group]) -> OverDatasets | None:
         return None
     fields = list(fields_of(tested, blocks))
     enough = [field for field in fields if field.enough]
-    found = [ranks(field.scores, ALPHA / len(enough)) for field in enough]
+    found = [ranks(field.scores, ALPHA / len(enough), field.lower) for field in enough]
     adjusted = holm([each.p for each in found])
     words = _method(enough) if enough else []
     words += [
