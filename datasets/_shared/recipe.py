@@ -27,6 +27,8 @@ class Overrides(TypedDict, total=False):
     clip: Annotated[Annotated[float, Field(gt=0)] | None, Field(description="a number above 0, or null for none")]
     mirror: Annotated[bool, Field(description="true or false")]
     mirror_pseudo: Annotated[bool, Field(description="true or false")]
+    labelled_share: Annotated[float, Field(gt=0, lt=1, description="a share above 0 and below 1")]
+    extra_unlabelled: Annotated[bool, Field(description="true or false")]
 
 
 def check_overrides(overrides: Mapping[str, Any], kind: type[Overrides]) -> None:
