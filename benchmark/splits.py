@@ -12,6 +12,7 @@ from itertools import accumulate, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.benchmark.spec import RunSpec, digest
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def _without(cases: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
 def _named(names: Iterable[str]) -> str:
     """Up to five of them, and how many there are."""
     ordered = sorted(names)
-    return ", ".join(map(_short, ordered[:5])) + (f" ... ({len(ordered)} in all)" if len(ordered) > 5 else "")
+    return few([*map(_short, ordered)], counted=True)
 
 
 def _short(text: str) -> str:

@@ -16,6 +16,7 @@ from atso_bench.datasets._frames.caveats import empty
 from atso_bench.datasets._frames.classes import FrameClasses
 from atso_bench.datasets._frames.decoded import Decoded
 from atso_bench.datasets._frames.on_disk import Listing, role
+from atso_bench.datasets._shared.candidates import check_candidates
 from atso_bench.datasets._shared.noted import read_prepared
 from atso_bench.datasets._shared.storage import storage, told
 
@@ -223,8 +224,8 @@ class FramesDataset(ABC):
         from atso_bench.datasets._frames.task import FramesTask
 
         self.ready()
-        self._known(labelled, (*self.pool, *self.test), "labelled")
-        self._known(visible, self._frames, "visible")
+        check_candidates("labelled frame(s)", labelled, (*self.pool, *self.test), self.name)
+        check_candidates("visible frame(s)", visible, self._frames, self.name)
         visible, labelled = sorted(visible), sorted(labelled)
         return FramesTask(
             classes=self.classes,
@@ -316,9 +317,3 @@ class FramesDataset(ABC):
         for name, part in pairs:
             parts[role(part)].append(name)
         return {part: tuple(sorted(names)) for part, names in parts.items()}
-
-    def _known(self, names: Sequence[str], among: Iterable[str], what: str) -> None:
-        candidates = set(among)
-        if unknown := sorted(set(names) - candidates):
-            shown = ", ".join(unknown[:8])
-            raise ValueError(f"{what} frame(s) {shown} are not among {self.name}'s {len(candidates)} candidates")
