@@ -219,7 +219,7 @@ class FramesDataset(ABC):
     def task(
         self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
     ) -> FramesTask:
-        """Make the task that S allows; see ``Dataset.task``."""
+        """Make the task that the labelled frames allow; see ``Dataset.task``."""
         from atso_bench.datasets._frames.opened import FrameLabels, Frames
         from atso_bench.datasets._frames.task import FramesTask
 

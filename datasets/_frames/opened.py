@@ -33,7 +33,7 @@ class Frames(_Arrays):
 
 
 class FrameLabels(_Arrays):
-    """Labels of S by frame id, uint8 train ids ``(H, W)`` with 255 where nothing counts; read-only memory maps."""
+    """Labels of the labelled frames by id, uint8 train ids ``(H, W)``, 255 where nothing counts; read-only maps."""
 
     def __getitem__(self, case_id: str) -> np.ndarray:
         return self._array(case_id)

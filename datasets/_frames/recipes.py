@@ -235,7 +235,7 @@ def differences(
         budget: what is used.
         labelled: number of labelled frames.
         unlabelled: number of unlabelled frames.
-        listed: whether S is a published list.
+        listed: whether the labelled frames are a published list.
     """
     protocol = PROTOCOLS.get(configuration)
     if protocol is None:

@@ -249,7 +249,7 @@ class NnunetDataset:
     def task(
         self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
     ) -> NnunetTask:
-        """Make the task that S allows; see ``Dataset.task``."""
+        """Make the task that the labelled cases allow; see ``Dataset.task``."""
         from atso_bench.datasets._volumes import plan
         from atso_bench.datasets._volumes.task import NnunetTask
         from atso_bench.datasets._volumes.unscaled import Scaling, scalings
@@ -268,7 +268,7 @@ class NnunetDataset:
                 key = digest(plans["foreground_intensity_properties_per_channel"])
                 images = self._storage.new_prepared / self.folder / f"{folder.name}-ct-{key}"
                 self._made(folder, plans).complete(images, visible)
-        else:  # the user's own plans hold those below all labels, of R and T too
+        else:  # the user's own plans hold those below all labels, unlabelled and test cases' too
             plans = plan.with_intensities(plans, plan.no_intensities(len(self.raw.json["channel_names"])))
         return NnunetTask(
             dataset=self.name,
@@ -351,7 +351,7 @@ class NnunetDataset:
         return Preprocessing(plans, self.configuration, self._dataset_json)
 
     def _intensities(self, labelled: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Intensity properties of S, kept beside the prepared data."""
+        """Intensity properties of the labelled cases, kept beside the prepared data."""
         from atso_bench.datasets._volumes.plan import intensities
 
         key = digest([[name, self.hashes[name]] for name in sorted(labelled)])

@@ -17,7 +17,7 @@ from atso_bench.datasets._volumes.arrays import open_array
 from atso_bench.datasets._volumes.unscaled import UNSCALED, Facts, Scaled, Scaling
 
 CACHE_BYTES = 4 << 30
-"""Of images that a process keeps, and as many of labels of S; what does not fit is read from its file by the slice."""
+"""Of images that a process keeps, and as many of labels; what does not fit is read from its file by the slice."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Images(Kept):
 
 
 class TrueLabels(Kept):
-    """Labels of S by case id, and of no other case."""
+    """Labels of the labelled cases by id, and of no other case."""
 
     what = "labelled cases of this task"
 

@@ -63,7 +63,7 @@ class NnunetTask:
     """See ``Task``; the arguments come from ``NnunetDataset.task``.
 
     Attributes:
-        plans: nnU-Net's plans with S's intensities, and with the patch, batch and width that are used here.
+        plans: nnU-Net's plans with the labelled cases' intensities, and the patch, batch and width that are used here.
         details: what the recipe does not say about network and preprocessing, for the record.
     """
 

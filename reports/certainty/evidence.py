@@ -158,7 +158,7 @@ class _Scored:
         return self._said(estimate_drawn(*self._draws(known), self._by_case.shape[1]))
 
     def _said(self, found: Estimate) -> Estimate:
-        """Without an interval where T is too small for one, however narrow it came out."""
+        """Without an interval where the test set is too small for one, however narrow it came out."""
         cases = self._by_case.shape[1]
         if found.reason or cases >= FEWEST_TEST:
             return found

@@ -106,9 +106,9 @@ def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def blocks_of(groups: Sequence[Group]) -> dict[str, str]:
-    """The block of each dataset: its own, or an earlier one's with the same T, for such two are not independent.
+    """The block of each dataset: its own, or an earlier one's with the same test set, for such two are not independent.
 
-    T is the same if it has the same cases, by name, and the same true labels: as many elements of each class in each
+    It is the same if it has the same cases, by name, and the same true labels: as many elements of each class in each
     case. Names alone may be as good as none: ``case_001`` is in many datasets.
     """
     blocks: dict[str, str] = {}
@@ -122,7 +122,7 @@ def blocks_of(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def _references(group: Group) -> list[tuple[str, str, float]]:
-    """Size of each class in each case of T, voxels or pixels; empty where a record does not say them."""
+    """Size of each class in each test case, voxels or pixels; empty where a record does not say them."""
     one = group.bare[group.bare["key"] == group.runs["key"].iloc[0]]  # they are the same for all runs
     sizes = one["tp"] + one["fn"]
     if sizes.isna().any():

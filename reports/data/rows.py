@@ -179,7 +179,7 @@ def _key(spec: RunSpec, path: str) -> str:
 
 
 def _lists(spec: RunSpec) -> str:
-    """The parts that follow a published list, and their content; S's list is its column's, for it varies with it."""
+    """The parts that follow a published list, and their content; the labelled cases' varies with their number."""
     fixed = {name: ids for name, ids in spec.lists.items() if name != "labelled"}
     return f"{', '.join(sorted(fixed))} ({digest(fixed)})" if fixed else ""
 

@@ -45,7 +45,7 @@ class OverDatasets:
 
 
 def ranks_by_fraction(groups: Sequence[Group]) -> OverDatasets | None:
-    """Ranks over datasets by the mean scores on T; None with fewer than two datasets."""
+    """Ranks over datasets by the mean test scores; None with fewer than two datasets."""
     tested = [group for group in groups if group.facts["scored"] == "test"]
     blocks = blocks_of(tested)
     if len(blocks) < 2:
