@@ -74,9 +74,10 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
 
     Published lists (``spec.lists``) overrule these rules, each for its part and without a shuffle: ``pool`` is the
     training pool and its first cases are labelled, as many as the target (peers label the first n of their lists, by
-    case); ``labelled``, ``validation`` and ``test`` are exactly these parts, and without ``pool`` all other cases with a
-    label are the pool. A list of ``labelled`` sets the fraction aside. As the fraction names the run in every table, it still must be true of the
-    list: the same number of cases, or a percentage within 2 % of it (relative) or half a case.
+    case); ``labelled``, ``validation`` and ``test`` are exactly these parts, and without ``pool`` all other cases with
+    a label are the pool. A list of ``labelled`` sets the fraction aside. As the fraction names the run in every table,
+    it still must be true of the list: the same number of cases, or a percentage within 2 % of it (relative) or half a
+    case.
 
     Raises:
         ValueError: if a list names an unknown case, one twice or one in two parts; if more cases are to be labelled

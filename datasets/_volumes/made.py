@@ -19,7 +19,7 @@ from atso_bench.datasets._volumes.raw import Case
 
 @dataclass(frozen=True)
 class Made:
-    """``FOLDER/images`` and ``FOLDER/labels``, for every labelled set; CT is kept there as it is before intensity scaling.
+    """``FOLDER/images`` and ``FOLDER/labels``, for every labelled set; CT is kept as it is before intensity scaling.
 
     Where a plan's resampling cannot be done when an image is read, CT has ``FOLDER-ct-KEY`` for each of them instead.
 
