@@ -132,6 +132,10 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
             typer.echo(f"{share} saved, because phases that several runs share are computed once")
         if stored:
             typer.echo(f"{_duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
+        from atso_bench.reports.pages.limits import at_hand
+
+        for line in at_hand(out, specs):
+            typer.echo(line)
 
 
 @app.command(name="list")
