@@ -24,7 +24,7 @@ class _Arrays(Opened):
         return array
 
 
-class Frames(_Arrays):
+class FrameImages(_Arrays):
     """Images by frame id: uint8 RGB ``(3, H, W)``, read-only memory maps of ``(H, W, 3)`` seen colours first."""
 
     def __getitem__(self, case_id: str) -> Image:

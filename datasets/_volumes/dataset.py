@@ -17,10 +17,10 @@ from atso_bench.datasets._shared.hidden import hidden
 from atso_bench.datasets._shared.noted import read_noted, read_prepared, sha256, write_noted
 from atso_bench.datasets._shared.storage import (
     Storage,
+    announced,
     locked,
     new_folder,
     storage,
-    told,
     unused_plans,
     user_plans,
 )
@@ -172,12 +172,12 @@ class NnunetDataset:
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
         if self._find_prepared() is not None:
             return []
-        return told(self.prepare(say=say), say)
+        return announced(self.prepare(say=say), say)
 
     def _make(self, target: Path, say: Say | None) -> list[str]:
         """Check all cases, plan and preprocess, unless another process has just done so."""
         from atso_bench.datasets._volumes import plan
-        from atso_bench.datasets._volumes.check import check
+        from atso_bench.datasets._volumes.check import check_cases
         from atso_bench.datasets._volumes.made import made_of
 
         with locked(target.parent / ".lock"):
@@ -185,7 +185,7 @@ class NnunetDataset:
                 return [f"prepared in {target}"]
             for leftover in target.rglob(".*.partial"):
                 leftover.unlink()
-            looks, notes = check(self.raw, say)
+            looks, notes = check_cases(self.raw, say)
             own = user_plans(self.folder)
             visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
             plans = plan.read_plans(own, self.raw, self.configuration) if own else plan.make_plans(self.raw, visible)

@@ -27,7 +27,7 @@ class MaskedImage(Image):
     outside: Any = None
 
 
-class Kept(Opened):
+class InMemory(Opened):
     """Base of what is read when it is first asked for, and kept in memory while that has room."""
 
     def __init__(self, folder: Path, ids: tuple[str, ...], dataset: str) -> None:
@@ -64,7 +64,7 @@ class Kept(Opened):
         return whole
 
 
-class Images(Kept):
+class Images(InMemory):
     """Preprocessed images by case id; those that were kept unscaled are scaled by ``scaling``, channel by channel."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Images(Kept):
         return MaskedImage(array, properties, self._array(outside)) if outside.is_file() else Image(array, properties)
 
 
-class TrueLabels(Kept):
+class TrueLabels(InMemory):
     """Labels of the labelled cases by id, and of no other case."""
 
     what = "labelled cases of this task"

@@ -19,7 +19,7 @@ from atso_bench.benchmark.reading.typed import STRICT, wrongs
 from atso_bench.benchmark.spec import LATER_RECIPE, LabelFraction, RunSpec, digest
 from atso_bench.benchmark.store.record import Record
 from atso_bench.reports.data.columns import VALUE, WORD, typed
-from atso_bench.reports.data.listing import check
+from atso_bench.reports.data.listing import check_file
 
 COUNTS = ("tp", "fp", "fn")
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
@@ -283,7 +283,7 @@ def _measured(record: Record, rate: str) -> str:
 def read_failure(file: Path, path: str, results: Path) -> Failure:
     again = "Run the same command again; finished phases are kept."
     try:
-        check(file, results)
+        check_file(file, results)
         raw = orjson.loads(file.read_bytes())  # json would let half a character through, which no file can hold
         command = shell(raw["environment"].get("command") or [])
         cause = f"{raw['error']}: {raw['message']}"

@@ -84,14 +84,14 @@ def tests(group: Group, known: Evidence) -> Section:
     heads = ["label fraction", "method", "verdict", "difference", "95 % interval", "effect size", "pairs", "seeds"]
     heads += ["p, Wilcoxon (Holm)", f"p over seeds and {group.case}s (Holm)"]
     rows = [
-        [Cell(group.fractions[fraction]), Cell(label), *_row(test, group.metric)]
+        [Cell(group.fractions[fraction]), Cell(label), *_of_test(test, group.metric)]
         for (fraction, label), test in known.against.items()
     ]
     table = Table(f"{headline(group)}, difference from {known.baseline}", heads, rows, words=3)
     return Section(f"Paired tests against {known.baseline}", words=words, parts=[table])
 
 
-def _row(test: PairedTest, metric: Metric) -> list[Cell]:
+def _of_test(test: PairedTest, metric: Metric) -> list[Cell]:
     ends = NONE if math.isnan(test.low) else f"{signed(test.low)} to {signed(test.high)}"
     alike = f"{test.zeros:,} tied" if test.zeros else ""
     return [

@@ -35,7 +35,7 @@ def short(
         words += [f"{title}: {told}" if several else told for told in _in_a_line(group, evident)]
         for fraction, found in evident.leaders.items():
             head = [Cell(title, link=f"#{anchor}")] if several else []
-            rows.append([*head, Cell(group.fractions[fraction]), *_row(group, found, fraction)])
+            rows.append([*head, Cell(group.fractions[fraction]), *_of_leader(group, found, fraction)])
     if any(group.facts["scored"] != "test" for group in groups):
         words.append("Validation scores are for tuning and are not ranked here.")
     elif not rows:
@@ -86,7 +86,7 @@ def _in_a_line(group: Group, known: Evidence) -> list[str]:
     return [f"{words} The lead is statistically certain {certain}."]
 
 
-def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
+def _of_leader(group: Group, found: Leader, fraction: str) -> list[Cell]:
     if found.reason:
         return [Cell(NONE, found.reason), *[Cell(NONE)] * 4]
     means = group.means_at(fraction)

@@ -14,6 +14,7 @@ from atso_bench.benchmark.scoring import headline
 from atso_bench.benchmark.scoring.headline import DICE, Metric
 from atso_bench.benchmark.store.record import Record
 from atso_bench.reports.certainty.evidence import evidence
+from atso_bench.reports.certainty.headroom import headroom
 from atso_bench.reports.certainty.leader import say
 from atso_bench.reports.certainty.ranks import ranks
 from atso_bench.reports.compare import compare
@@ -92,7 +93,7 @@ def test_the_worst_cases_are_those_with_the_highest_distances(results: Path) -> 
 def test_only_methods_with_shorter_distances_are_worth_more_seconds(results: Path) -> None:
     drawing = cost(group(results))
     assert drawing is not None
-    assert "atso" in drawing.alt
+    assert drawing.alt.endswith(": atso.")
 
 
 def test_ranks_take_each_datasets_own_direction() -> None:
@@ -105,6 +106,15 @@ def test_full_supervision_gives_no_number_of_labels_that_95_percent_of_a_distanc
     only = group(write(tmp_path, *more, *(distances("atso", 4.0, seed) for seed in range(3))))
     assert only.runs["upper"].any()
     assert evidence(only).needed == {}
+
+
+def test_shorter_distances_with_all_labels_are_what_there_is_to_win(tmp_path: Path) -> None:
+    base = [distances("supervised", 9.0, seed) for seed in range(3)]
+    more = [distances("supervised", 2.0, seed, fraction="100") for seed in range(3)]
+    other = [distances("atso", 4.0, seed) for seed in range(3)]
+    found = headroom(group(write(tmp_path, *base, *more, *other)), "supervised")
+    assert found["10"].room == pytest.approx(7, abs=0.1)
+    assert found["10"].lead == pytest.approx(5, abs=0.1)
 
 
 @pytest.mark.parametrize(("change", "word"), [(2.0, "worse"), (-2.0, "better")])
