@@ -121,10 +121,11 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
         workers = grid_options.workers_for(devices)
         total: dict[str, float] = {}
         stored: dict[str, float] = {}
-        alone = 0.0
+        alone, peak = 0.0, 0
         for found in forecast(specs, out, devices[0], workers, threads_for(devices, workers)):
             typer.echo(_forecast_line(found))
             alone += sum(found.seconds.values())
+            peak = max(peak, found.device_bytes or 0)
             total |= found.seconds
             stored |= found.stored
         together = sum(total.values())
@@ -132,6 +133,8 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
         if alone > together:
             share = f"{_duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
             typer.echo(f"{share} saved, because phases that several runs share are computed once")
+        if peak:
+            typer.echo(_fitting_line(devices[0], peak))
         if stored:
             typer.echo(f"{_duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
         from atso_bench.reports.pages.limits import at_hand
@@ -314,6 +317,9 @@ def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
         if isinstance(error, ValueError | LookupError | OSError | MemoryError):
             typer.echo(f"error: {remedies.message(error)}", err=True)
             raise typer.Exit(2) from None
+        if isinstance(error, remedies.DeviceLostError):
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
         hint = "if the input is right, this is a bug of the program; set ATSO_BENCH_TRACEBACK=1 to see where"
         typer.echo(f"error: {type(error).__name__}: {error} ({hint})", err=True)
         raise typer.Exit(1) from None
@@ -380,6 +386,18 @@ def _forecast_line(found: Forecast) -> str:
         f"{found.trainings} training{'s' * (found.trainings != 1)}, {found.steps} steps, "
         f"{found.cases} cases to label, {memory / 2**30:.1f} GiB"
     )
+
+
+def _fitting_line(device: str, peak: int) -> str:
+    import torch
+
+    from atso_bench.benchmark.forecast.plan import fitting
+
+    number = fitting(torch.device(device), peak)
+    gpu = device if ":" in device else f"{device}:0"
+    if number == 1:
+        return f"one such run fits on {gpu}"
+    return f"{number} such runs fit on {gpu} at once: --device '{gpu}*{number}'; their times compare with no others"
 
 
 def _duration(seconds: float) -> str:

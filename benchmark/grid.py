@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from atso_bench.benchmark import done, registry, remedies
 from atso_bench.benchmark.done import finished, remembered
 from atso_bench.benchmark.machine import stopping
+from atso_bench.benchmark.machine.devices import sharing
+from atso_bench.benchmark.machine.processor import cores
 from atso_bench.benchmark.machine.progress import Lines, Progress, on
 from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
 from atso_bench.benchmark.store import asked
@@ -147,6 +149,7 @@ def work(
     shown: Progress | None = None,
     profile: bool = False,
     execution: Execution = PLAIN,
+    together: int = 1,
 ) -> int:
     """Do the runs that are not done, one after the other; returns how many failed.
 
@@ -158,7 +161,7 @@ def work(
 
     with settled(execution):
         settle(device, threads)
-        bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile, execution)
+        bench = Bench(results, device, workers, shown or on(sys.stdout), since, profile, execution, together)
         return _do_all(specs, bench, began)
 
 
@@ -236,14 +239,22 @@ def _keep(error: Exception, spec: RunSpec, results: Path) -> str:
 
 
 def _let_go(error: BaseException) -> None:
-    """Release what the frames of a failed run hold, such as tensors on the device: the next run needs the room."""
+    """Release what the frames of a failed run hold, such as tensors on the device: the next run needs the room.
+
+    Raises:
+        DeviceLostError: if the device answers no more; CUDA has no way back within a process.
+    """
     torch = sys.modules.get("torch")
     seen: BaseException | None = error
     while seen is not None:
         seen.__traceback__, seen = None, seen.__cause__ or seen.__context__
     gc.collect()
     if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        try:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        except RuntimeError as lost:
+            raise remedies.DeviceLostError(lost) from None
 
 
 def run_grid(
@@ -272,7 +283,12 @@ def run_grid(
     spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     each = functools.partial(work, profile=profile, execution=execution)
     parts = [
-        functools.partial(each, own_first(specs, k, len(devices)), results, device, workers, since, threads, began)
+        functools.partial(
+            each,
+            own_first(specs, k, len(devices)),
+            *(results, device, workers, since, threads, began),
+            together=sharing(devices, device),
+        )
         for k, device in enumerate(devices)
     ]
     names = [f"{number} ({device})" for number, device in enumerate(devices, start=1)]
@@ -328,7 +344,7 @@ def _part(name: str, do: Callable[..., int]) -> None:
 
 def threads_for(devices: Sequence[str], workers: int) -> int:
     """The cores, divided among the processes; more threads than cores only fight each other."""
-    return max(1, (os.cpu_count() or 1) // len(devices) - workers)
+    return max(1, cores() // len(devices) - workers)
 
 
 def own_first(specs: Sequence[RunSpec], k: int, n: int) -> list[RunSpec]:

@@ -27,6 +27,7 @@ from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.descent import steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.labels import finite
+from atso_bench.benchmark.training.precision import precision
 from atso_bench.benchmark.training.profiling import Profile, in_part, profile_path
 
 
@@ -42,6 +43,7 @@ class Bench:
         since: phases stored before this time are computed again; 0 for none.
         profile: write where the time of each run went.
         execution: how torch carries out the work.
+        together: runs that share the device.
     """
 
     results: Path
@@ -51,6 +53,7 @@ class Bench:
     since: float = 0.0
     profile: bool = False
     execution: Execution = PLAIN
+    together: int = 1
 
     @property
     def stages(self) -> Stages:
@@ -78,6 +81,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         profile=profile,
         execution=bench.execution,
         method=method,
+        together=bench.together,
     )
 
     model = method.fit(trainer, data)
@@ -120,7 +124,9 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         environment={
             **environment.current(),
             "device": bench.device,
+            "together": bench.together,
             "workers": bench.workers,
+            "precision": precision(trainer.device),
             **asdict(bench.execution),
             "nondeterministic": unsure,
         },

@@ -109,12 +109,15 @@ class Trainer:
         execution: Execution = PLAIN,
         method: Method | None = None,
         weights: Callable[..., str] = weights_digest,
+        together: int = 1,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
-        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, execution, self.warn)
+        self.means = Means(
+            task, seed, self.device, workers, self.progress, self.profile, execution, self.warn, together
+        )
         self.spent = 0
         self.phases: list[Phase] = []
         self.observations: list[Observation] = []

@@ -248,9 +248,9 @@ def _times(title: str, pairs: pd.DataFrame, old: Frames, new: Frames) -> list[st
 
 
 def _changes(pairs: pd.DataFrame) -> list[str]:
-    """Commits, versions, machines and resolved options that are not the same on both sides."""
+    """Commits, versions, machines, precisions and resolved options that are not the same on both sides."""
     said = []
-    for name in ("commit", "machine"):
+    for name in ("commit", "machine", "precision"):
         before, after = (sorted(set(pairs[f"{name}{side}"])) for side in ("_old", "_new"))
         if before != after:
             said.append(f"{name}: {_some(before)}, now {_some(after)}")
