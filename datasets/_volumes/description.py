@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, TypeAdapter, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from atso_bench.benchmark.reading.label_names import has_regions, label_values
@@ -27,7 +27,7 @@ def _printable(name: str) -> str:
     return name
 
 
-@with_config(strict=True)
+@with_config(ConfigDict(strict=True))
 class _Files(TypedDict):
     """Of a case; nnU-Net passes over what else stands there."""
 
@@ -35,7 +35,7 @@ class _Files(TypedDict):
     label: str
 
 
-@with_config(strict=True)
+@with_config(ConfigDict(strict=True))
 class _Description(TypedDict, total=False):
     """What is read of it, beside much that others may write there."""
 
