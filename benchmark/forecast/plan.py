@@ -164,7 +164,7 @@ class _Rehearsal(Trainer):
         folder = self.store.root / key
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
-                self.store.load_models(folder, job.models)
+                job.load(self.store.learnt(folder))
                 self.stored[key] = found.seconds
                 return
         whose = self.keys.whose(job)

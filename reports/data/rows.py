@@ -159,6 +159,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "cases": len(record.cases),
         "spent": record.spent_steps,
         "line": record.line_steps,
+        **{name: number(record.on_validation.get(name)) for name in ("student", "average")},
         "teacher_patches": record.teacher_patches,
         "title": spec.title,
         "split": str(record.split.get("hash", "")),

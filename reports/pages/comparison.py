@@ -40,6 +40,7 @@ def comparison(group: Group, known: Evidence, title: str, anchor: str, art: Art)
     sections = [
         *([answers.tests(group, known)] if known.against else []),
         *([limits.section(group, known)] if known.headroom else []),
+        *([limits.averages(group)] if group.runs["average"].notna().any() else []),
         _efficiency(group, known, art),
         _by_class(group),
         _by_case(group, art),
