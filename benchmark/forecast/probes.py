@@ -117,7 +117,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
 def evaluation(
     measured: Probes, task: Task, dataset: Dataset, model: nn.Module, exam: Task, device: torch.device
 ) -> float:
-    """Seconds to predict a case of ``exam``, restore and score it; the true labels that are scored are those of S."""
+    """Seconds to predict a case of ``exam``, restore and score it; the true labels are labelled cases'."""
 
     def once(case_id: str) -> None:
         image = exam.images[case_id]

@@ -17,7 +17,7 @@ from atso_bench.benchmark.training.origin import build
 from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 from atso_bench.datasets._frames.classes import CITYSCAPES
 from atso_bench.datasets._frames.network import StreetNetwork, pretrained
-from atso_bench.datasets._frames.recipes import CONFIGURATIONS, ENCODERS, PROTOCOLS, RULES, recipes
+from atso_bench.datasets._frames.recipes import CONFIGURATIONS, ENCODERS, PROTOCOLS, StreetOverrides, recipes
 from atso_bench.datasets._frames.task import FramesTask
 
 SMOKE = Budget.parse("smoke")
@@ -338,7 +338,7 @@ def test_a_wrong_recipe_is_refused_with_the_fields_name(override, message):
 def test_every_field_of_the_recipe_is_in_the_list_that_the_command_line_shows():
     from atso_bench.benchmark.cli import _RECIPE
 
-    assert [name for name in RULES if f"recipe.{name}" not in _RECIPE] == []
+    assert [name for name in StreetOverrides.__annotations__ if f"recipe.{name}" not in _RECIPE] == []
 
 
 # Export
