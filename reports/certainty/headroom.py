@@ -136,6 +136,14 @@ def shorter(group: Group, groups: Sequence[Group]) -> Group | None:
     return max(same, key=lambda each: each.facts["steps"], default=None)
 
 
+def compared(groups: Sequence[Group]) -> list[Group]:
+    """The comparisons without those that only say what fewer steps give: the baseline alone, beside a longer one."""
+    beside = [found for group in groups if (found := shorter(group, groups)) is not None]
+    return [
+        group for group in groups if set(group.runs.method) != {BASELINE} or not any(group is each for each in beside)
+    ]
+
+
 def _bare(group: Group) -> bool:
     """Whether the budget is a number of steps, with the dataset's own recipe."""
     return str(group.facts["budget"]).isdecimal()
