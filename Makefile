@@ -10,7 +10,7 @@ STUDY := $(BIN)/atso-bench run --dataset hippocampus --budget small:3000 --parit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow bench check regression docs gpu-check gpu-pack lock image-test clean
+.PHONY: help setup demo test slow bench check regression study docs gpu-check gpu-pack lock image-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
