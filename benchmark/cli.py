@@ -6,8 +6,9 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -69,26 +70,53 @@ def run(
             help="GPU: use deterministic algorithms where torch has them (slower). A CPU is always deterministic.",
         ),
     ] = False,
+    on: Annotated[
+        str, typer.Option(help="Where the runs are made: local (this machine), slurm, ray, or an installed engine.")
+    ] = "local",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--slurm", "--ray", "--with", help="KEY=VALUE for the engine: --slurm partition=gpu."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="slurm: write the job scripts to OUT/jobs, and submit nothing.")
+    ] = False,
+    share_gpus: Annotated[
+        bool, typer.Option("--share-gpus", help="Let several runs share a GPU. Their times are not comparable then.")
+    ] = False,
+    only: Annotated[
+        str, typer.Option(help="Do this one task, by its key in `plan --format jsonl`; the grid need not be given.")
+    ] = "",
+    job: Annotated[str, typer.Option(hidden=True, help="The order that the task belongs to; engines give it.")] = "",
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
     Several methods, fractions, seeds or datasets span a grid.
 
     Finished runs are not repeated. To continue an interrupted command, repeat it.
+
+    Other machines do the runs with --on (docs/scaling.md).
     """
     with _plainly(stopping.GOES_ON):
-        specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
         _check_writable(out)
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
-        _make_ready(specs)
-        from atso_bench.benchmark.grid import run_grid
+        from atso_bench.benchmark.engines import command
+        from atso_bench.benchmark.engines.order import Order
         from atso_bench.benchmark.training.execution import Execution
 
-        workers = grid_options.workers_for(devices)
         execution = Execution(compiled=compile_, deterministic=deterministic)
-        failed = run_grid(specs, out, devices, workers, fresh=fresh, profile=profile, execution=execution)
+        order = Order(out, grid_options.workers, fresh, profile, execution)
+        if only:
+            raise typer.Exit(command.one(only, order, job, grid_options))
+        engine = command.engine(on, settings, dry_run=dry_run, share_gpus=share_gpus)
+        specs = grid_options.specs()
+        devices = [] if engine else grid_options.devices()
+        order = order if engine else replace(order, workers=grid_options.workers_for(devices))
+        _make_ready(specs)
+        failed = command.run(specs, order, engine, devices)
+        if failed is None:
+            return
         if failed < len(specs):
             from atso_bench.reports.build import build
 
@@ -100,7 +128,14 @@ def run(
 
 @app.command()
 @takes_grid
-def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
+def plan(
+    grid_options: GridOptions,
+    out: Out = Path("results"),
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="text, or jsonl: a line for each task, for other programs (docs/scaling.md)."),
+    ] = "text",
+) -> None:
     """Show what `run` would do with these options: what is done already, and the time and memory of the rest.
 
     It times a little of each kind of work on one device.
@@ -110,17 +145,26 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
     Loader processes need memory of their own.
     """
     with _plainly():
+        if format_ not in ("text", "jsonl"):
+            raise ValueError(f"--format must be text or jsonl, got {format_!r}")
         specs, devices = grid_options.specs(), grid_options.devices()
         _check_folder(out)
-        _make_ready(specs)
+        _make_ready(specs, say=lambda note: typer.echo(note, err=format_ == "jsonl"))
+        from atso_bench.benchmark.engines.local import threads_for
         from atso_bench.benchmark.forecast.plan import forecast
-        from atso_bench.benchmark.grid import threads_for
 
         workers = grid_options.workers_for(devices)
+        forecasts = forecast(specs, out, devices[0], workers, threads_for(devices, workers))
+        if format_ == "jsonl":
+            from atso_bench.benchmark.engines import command
+
+            for line in command.planned(specs, out, forecasts, grid_options.workers):
+                typer.echo(line)
+            return
         total: dict[str, float] = {}
         stored: dict[str, float] = {}
         alone = 0.0
-        for found in forecast(specs, out, devices[0], workers, threads_for(devices, workers)):
+        for found in forecasts:
             typer.echo(_forecast_line(found))
             alone += sum(found.seconds.values())
             total |= found.seconds
@@ -329,18 +373,18 @@ def _check_writable(out: Path) -> None:
             raise ValueError(f"--out {out}: {folder} is not writable; change its permissions, or choose another folder")
 
 
-def _make_ready(specs: Sequence[RunSpec]) -> None:
+def _make_ready(specs: Sequence[RunSpec], say: Callable[[str], None] = typer.echo) -> None:
     """Stop before anything runs if a dataset is not there, or if a split or the recipe is impossible."""
     from atso_bench.benchmark import registry, split_notes
     from atso_bench.benchmark.splits import make_split
 
     for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
         found = registry.dataset(dataset, configuration)
-        found.ready(typer.echo)
+        found.ready(say)
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
         splits = [make_split(found, spec) for spec in own]
         for note in split_notes.of_grid(own, splits, (*found.pool, *found.test)):
-            typer.echo(f"note: {note}")
+            say(f"note: {note}")
         # the same recipe for the whole grid; the identity needs all that it names
         try:
             found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018

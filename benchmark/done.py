@@ -23,18 +23,21 @@ def remembered() -> Callable[[str, str], str]:
 
 
 def finished(
-    results: Path, spec: RunSpec, since: float = 0.0, identity: Callable[[str, str], str] = _identity
+    results: Path, spec: RunSpec, fresh: str = "", identity: Callable[[str, str], str] = _identity
 ) -> Record | None:
-    """The run's record if there is one that can be read, made from this data by this method as they are now."""
-    return found(results, spec, since, identity)[0]
+    """The run's record if there is one that can be read, made from this data by this method as they are now.
+
+    With ``fresh``, the name of a command that began with ``--fresh``, those of other commands do not count.
+    """
+    return found(results, spec, fresh, identity)[0]
 
 
-def found(results: Path, spec: RunSpec, since: float, identity: Callable[[str, str], str]) -> tuple[Record | None, str]:
+def found(results: Path, spec: RunSpec, fresh: str, identity: Callable[[str, str], str]) -> tuple[Record | None, str]:
     """The same, and why a record that is there does not count."""
     from atso_bench.benchmark.scoring import metrics
 
     path = results / "records" / spec.path
-    if not path.exists() or path.stat().st_mtime < since:
+    if not path.exists():
         return None, ""
     try:
         record = Record.read(path)
@@ -42,6 +45,8 @@ def found(results: Path, spec: RunSpec, since: float, identity: Callable[[str, s
         raise
     except ValueError:
         return None, "its record cannot be read"  # torn, or of another schema
+    if fresh and record.environment.get("fresh") != fresh:
+        return None, ""
     if record.data != identity(spec.dataset, spec.configuration):
         return None, "its data have changed since"
     if record.metrics_version != metrics.VERSION:

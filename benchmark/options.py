@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -13,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from atso_bench.benchmark.machine.cores import cores
 from atso_bench.benchmark.spec import BUDGETS, Budget, RunSpec
 
 METHODS = "Methods, or groups: all, baselines, generations, consistency. Separate several with commas, or repeat."
@@ -27,11 +27,11 @@ _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
 class GridOptions:
     """Command-line options; lists repeat or take commas."""
 
-    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)]
+    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)] = field(default_factory=list)
     fraction: Annotated[
         list[str],
         typer.Option("--fraction", "-f", help="Labelled share of the training cases: 10 (percent), 1/16, or 16cases."),
-    ]
+    ] = field(default_factory=list)
     dataset: Annotated[
         list[str],
         typer.Option(
@@ -164,8 +164,8 @@ class GridOptions:
         """On a GPU as many loaders as the cores allow, at most 8; on a CPU one, as the step itself needs the cores."""
         if self.workers >= 0:
             return self.workers
-        cores = (os.cpu_count() or 1) // len(devices)
-        return max(0, min(1 if devices[0] == "cpu" else 8, cores - 1))
+        each = cores() // len(devices)
+        return max(0, min(1 if devices[0] == "cpu" else 8, each - 1))
 
 
 def takes_grid(command: Callable[..., None]) -> Callable[..., None]:

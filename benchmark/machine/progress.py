@@ -94,7 +94,32 @@ class Live:
             self.console.print(_plain(text), markup=False, highlight=False)
 
 
-Progress = Lines | Live
+@dataclass
+class Noted:
+    """Another form, of which one may ask at any time what is going on."""
+
+    shown: Progress
+    bar: Bar | None = None
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+        with self.shown.phase(name, total, unit, done) as bar:
+            self.bar = bar
+            try:
+                yield bar
+            finally:
+                self.bar = None
+
+    def note(self, text: str) -> None:
+        self.shown.note(text)
+
+    def state(self) -> str:
+        """``M0  400/1200 steps ...``; empty between phases."""
+        bar = self.bar
+        return "" if bar is None else f"{bar.name}  {bar.state}"
+
+
+Progress = Lines | Live | Noted
 
 
 def silent() -> Progress:

@@ -16,8 +16,12 @@ from typing import Any
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON by rename: NaN becomes null, a reader never sees half a file."""
+    write_text(path, json.dumps(jsonable(value), indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write by rename: a reader never sees half a file."""
     with atomic(path) as partial:
-        text = json.dumps(jsonable(value), indent=1, allow_nan=False, ensure_ascii=False)
         partial.write_text(text, encoding="utf-8")
 
 

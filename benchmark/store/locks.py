@@ -41,6 +41,12 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         os.close(file)
 
 
+def excludes(path: Path) -> bool:
+    """Whether a lock on ``path``, which this process holds, keeps out others; on some file systems it does not."""
+    with locked(path, wait=False) as again:
+        return fcntl is not None and not again
+
+
 def _opened(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from atso_bench.benchmark.store import leases
 from atso_bench.benchmark.store.cache import ByteCache
-from atso_bench.benchmark.store.files import atomic, jsonable, write_json
-from atso_bench.benchmark.store.locks import locked
+from atso_bench.benchmark.store.files import atomic, jsonable, write_json, write_text
 from atso_bench.benchmark.store.record import Phase
 
 
@@ -127,26 +127,30 @@ def hard(label: np.ndarray) -> np.ndarray:
 
 
 class Stages:
-    """A folder of phases by key; safe to share between processes on one machine.
+    """A folder of phases by key; safe to share between processes, also of several machines.
 
     Attributes:
         root: the folder.
-        since: phases that were stored before this time (seconds of the epoch) are computed again.
+        fresh: the name of a command that began with ``--fresh``; phases of other commands are computed again. Empty for
+            a command that takes what there is.
     """
 
-    def __init__(self, root: Path, since: float = 0.0) -> None:
-        self.root, self.since = root, since
+    def __init__(self, root: Path, fresh: str = "") -> None:
+        self.root, self.fresh = root, fresh
 
     @contextmanager
     def claim(self, key: str) -> Iterator[Path]:
-        """The phase's folder, for this process alone; another process that wants it waits."""
+        """The phase's folder, for this process alone; another process that wants it waits.
+
+        Raises:
+            LostError: by what writes into the folder, if another process took the phase over.
+        """
         folder = self.root / key
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock"):
-            for file in folder.rglob("*"):
-                stale = file.name.endswith(".partial") or file.stat().st_mtime < self.since  # of a killed process; old
-                if file.is_file() and file.name != "lock" and stale:
-                    file.unlink()
+        with leases.leased(folder / _LOCK):
+            if self.fresh and _read_text(folder / _FRESH) != self.fresh:
+                _clear(folder, lambda file: True)
+                write_text(folder / _FRESH, self.fresh)
+            _clear(folder, lambda file: file.name.endswith(".partial"))  # of a process that is dead, or counts as dead
             yield folder
 
     @staticmethod
@@ -161,6 +165,7 @@ class Stages:
 
     @staticmethod
     def finish(folder: Path, phase: Phase) -> None:
+        leases.confirm(folder / _LOCK)
         _write_checked(folder / "phase.json", {"phase": asdict(phase)})
         for name in _PROGRESS:
             (folder / name).unlink(missing_ok=True)
@@ -175,6 +180,7 @@ class Stages:
         """Write tensors and plain values by rename; the file that was there before becomes ``predecessor``."""
         buffer = io.BytesIO()  # torch.save to a full disk raises an error without errno; a plain write does not
         torch.save(state, buffer)
+        leases.confirm(file.with_name(_LOCK))
         with atomic(file) as partial:
             partial.write_bytes(buffer.getbuffer())
             if predecessor is not None and file.exists():
@@ -240,6 +246,7 @@ class Stages:
 
     @staticmethod
     def write_label(folder: Path, index: int, label: np.ndarray) -> StoredLabel:
+        leases.confirm(folder / _LOCK)
         file = folder / "labels" / f"{index:06d}.npz"
         written = io.BytesIO()
         np.savez_compressed(written, label=label)
@@ -258,6 +265,7 @@ class Stages:
         cpu_seconds: float | None = None,
     ) -> None:
         """Name the label files that are whole, and the seconds, joules and processor time that they took."""
+        leases.confirm(folder / _LOCK)
         rows = {case_id: [stored.file.name, stored.digest, stored.check] for case_id, stored in labels.items()}
         spent = {"seconds": seconds, "joules": joules, "cpu_seconds": cpu_seconds}
         _write_checked(folder / "labels.json", {**spent, "labels": rows})
@@ -281,6 +289,18 @@ class Stages:
 
 
 _PROGRESS = ("progress.pt", "progress-before.pt")
+_LOCK, _FRESH = "lock", "fresh"
+
+
+def _clear(folder: Path, whether: Callable[[Path], bool]) -> None:
+    """Remove files of a phase, but none of those that say whose it is."""
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.relative_to(folder).parts[0].startswith(_LOCK) and whether(file):
+            file.unlink(missing_ok=True)
+
+
+def _read_text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def _write_checked(file: Path, content: Mapping[str, Any]) -> None:

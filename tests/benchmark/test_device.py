@@ -8,6 +8,7 @@ import multiprocessing
 import time
 from types import SimpleNamespace
 
+import grids
 import torch
 from children import ended
 
@@ -72,7 +73,7 @@ def test_loaders_that_start_after_a_computation_with_several_threads_work(tmp_pa
         image = torch.randn(8, 16, 128, 128)
         torch.nn.functional.conv2d(image, torch.randn(16, 16, 3, 3))  # OpenMP has its threads now
         specs = [RunSpec("toy", "self-learning", "10", 0, Budget.parse("14"))]
-        assert grid.work(specs, tmp_path, "cpu", 2, threads=2) == 0
+        assert grids.work(specs, tmp_path, "cpu", 2, threads=2) == 0
         assert torch.get_num_threads() == 2
 
     assert ended(compute_and_load) == 0

@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 
 import children
+import grids
 import pytest
 from fitting import METHODS, fit
 from toy import ToyDataset, ToyTask
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import grid, registry
+from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.spec import Budget, RunSpec
@@ -262,7 +263,7 @@ def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeyp
             time.sleep(0.1)
 
         loop.Training._one_step = slow
-        grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False)
+        grids.run(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False)
 
     with children.started(stoppable, do, tmp_path / "said", (), said=told) as child:
         children.until(lambda: len(list(tmp_path.glob("training *"))) == 2)
@@ -277,8 +278,8 @@ def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeyp
     assert len(done) == 2
     assert all(0 < number < 12 for number in done)
     assert not list((tmp_path / "records").rglob("*.json"))
-    assert grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 0
-    assert grid.run_grid(specs, tmp_path / "whole", ["cpu", "cpu"], 0, fresh=False) == 0
+    assert grids.run(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 0
+    assert grids.run(specs, tmp_path / "whole", ["cpu", "cpu"], 0, fresh=False) == 0
     again, whole = ([each.summary for each in read_all(folder)] for folder in (tmp_path, tmp_path / "whole"))
     assert again == whole
 
