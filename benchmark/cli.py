@@ -17,6 +17,7 @@ import typer
 from atso_bench import __version__
 from atso_bench.benchmark import remedies
 from atso_bench.benchmark.machine import stopping
+from atso_bench.benchmark.machine.progress import duration
 from atso_bench.benchmark.options import CONFIGURATION, GridOptions, takes_grid
 from atso_bench.benchmark.spec import RunSpec
 
@@ -106,9 +107,9 @@ def run(
         from atso_bench.benchmark.training.execution import Execution
 
         execution = Execution(compiled=compile_, deterministic=deterministic)
-        order = Order(out, grid_options.workers, fresh, profile, execution)
+        order = Order(out, grid_options.workers, grid_options.device, fresh, profile, execution)
         if only:
-            raise typer.Exit(command.one(only, order, job, grid_options))
+            raise typer.Exit(command.one(only, order, job))
         engine = command.engine(on, settings, dry_run=dry_run, share_gpus=share_gpus)
         specs = grid_options.specs()
         devices = [] if engine else grid_options.devices()
@@ -157,8 +158,10 @@ def plan(
         forecasts = forecast(specs, out, devices[0], workers, threads_for(devices, workers))
         if format_ == "jsonl":
             from atso_bench.benchmark.engines import command
+            from atso_bench.benchmark.engines.order import Order
 
-            for line in command.planned(specs, out, forecasts, grid_options.workers):
+            order = Order(out, grid_options.workers, grid_options.device)
+            for line in command.planned(specs, order, forecasts):
                 typer.echo(line)
             return
         total: dict[str, float] = {}
@@ -170,12 +173,24 @@ def plan(
             total |= found.seconds
             stored |= found.stored
         together = sum(total.values())
-        typer.echo(f"total: {_duration(together)} on one {devices[0]} device")
+        typer.echo(f"total: {duration(together)} on one {devices[0]} device")
         if alone > together:
-            share = f"{_duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
+            share = f"{duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
             typer.echo(f"{share} saved, because phases that several runs share are computed once")
         if stored:
-            typer.echo(f"{_duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
+            typer.echo(f"{duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
+) -> None:
+    """Say how far the runs of a results folder are: done, running where, waiting for what, failed why, time left."""
+    with _plainly():
+        from atso_bench.benchmark.engines.status import lines
+
+        for line in lines(folder):
+            typer.echo(line)
 
 
 @app.command(name="list")
@@ -414,16 +429,10 @@ def _forecast_line(found: Forecast) -> str:
         return f"{found.spec.title}: done"
     memory = found.device_bytes or found.process_bytes
     return (
-        f"{found.spec.title}: {_duration(sum(found.seconds.values()))}, "
+        f"{found.spec.title}: {duration(sum(found.seconds.values()))}, "
         f"{found.trainings} training{'s' * (found.trainings != 1)}, {found.steps} steps, "
         f"{found.cases} cases to label, {memory / 2**30:.1f} GiB"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 if __name__ == "__main__":

@@ -16,14 +16,16 @@ from atso_bench.benchmark.engines.order import Order
 from atso_bench.benchmark.engines.order import read as read_order
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.store import asked
+from atso_bench.benchmark.store.files import write_text
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.forecast.plan import Forecast
-    from atso_bench.benchmark.options import GridOptions
 
 OURS = {name: f"atso_bench.benchmark.engines.{name}" for name in ("slurm", "ray")}
 GROUP = "atso_bench.engines"
 """The entry points by which other packages bring engines."""
+TASKS = "tasks.jsonl"
+"""In an order's folder: what it has to do."""
 SHARE_GPUS, DRY_RUN = "share-gpus", "dry-run"
 
 
@@ -95,42 +97,58 @@ def run(specs: Sequence[RunSpec], order: Order, chosen: Chosen | None, devices: 
         return grid.run_grid(specs, order, devices)
     from atso_bench.benchmark.engines.task import undone
 
+    if "," in order.device:
+        raise ValueError("--device names several devices, but another engine gives each run its own; leave it out")
     data = grid.note_asked(specs, order)
     left, known = undone(specs, order, lambda *where: data[where], lambda spec: None)
     print(f"{len(specs) - len(left)} of {len(specs)} runs are done already", flush=True)
     if not left:
         return 0
+    tasks = graph.tasks(left, order.execution, known)
     order.write()
-    return chosen.engine.run(graph.tasks(left, order.execution, known), order, chosen.settings, _print)
+    write_text(order.folder / TASKS, "\n".join([*graph.lines(tasks, lambda task: []), ""]))
+    return chosen.engine.run(tasks, order, chosen.settings, _print)
 
 
 def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def one(name: str, order: Order, job: str, options: GridOptions) -> int:
+def one(name: str, order: Order, job: str) -> int:
     """Do one task here, as engines have it done; returns the exit code.
 
     Args:
         name: the task's, as ``plan --format jsonl`` and the graph have it.
         order: what the command line says; with ``job`` that order takes its place.
         job: names an order below ``results/jobs``.
-        options: the device and the loader processes.
     """
     from atso_bench.benchmark.engines import local
+    from atso_bench.benchmark.options import GridOptions
+    from atso_bench.benchmark.store.stages import Stages
 
     key, phases = graph.named(name)
     order = read_order(order.results, job) if job else order
+    options = GridOptions(device=order.device, workers=order.workers)
     devices = options.devices()[:1]
-    if order.workers < 0:
-        order = replace(order, workers=options.workers_for(devices))
+    order = replace(order, workers=options.workers_for(devices))
     task = Task(asked.find(order.results, key), phases)
-    return min(1, local.work([task], order, devices[0], local.threads_for(devices, order.workers)))
+    try:
+        outcome = local.once(task, order, devices[0], local.threads_for(devices, order.workers))
+    except KeyboardInterrupt:
+        if job and Stages.saved:
+            write_text(saved_file(order, name), "")
+        raise
+    return int(outcome == "failed")
 
 
-def planned(specs: Sequence[RunSpec], out: Path, forecasts: Iterable[Forecast], workers: int) -> list[str]:
+def saved_file(order: Order, name: str) -> Path:
+    """It is there when a task that was stopped has saved something since it began."""
+    return order.folder / f"{name}.saved"
+
+
+def planned(specs: Sequence[RunSpec], order: Order, forecasts: Iterable[Forecast]) -> list[str]:
     """A line of JSON for each task that is not done; the runs are noted as asked for, so that ``--only`` finds them."""
-    grid.note_asked(specs, Order(out))
+    grid.note_asked(specs, order)
     runs, seconds = [], {}
     for found in forecasts:
         if not found.done:
@@ -138,16 +156,27 @@ def planned(specs: Sequence[RunSpec], out: Path, forecasts: Iterable[Forecast], 
                 Task(found.spec, memory=found.process_bytes, device_memory=found.device_bytes, phases=found.beginning)
             )
             seconds[found.spec.key] = found.seconds
-    command = ["atso-bench", "run", "--out", str(out), *(["--workers", str(workers)] if workers >= 0 else [])]
+    command = ["atso-bench", "run", "--out", str(order.results)]
+    command += ["--workers", str(order.workers)] if order.workers >= 0 else []
+    command += ["--device", order.device] if order.device != "auto" else []
     return graph.lines(_timed(graph.linked(runs), seconds), lambda task: [*command, "--only", task.name])
 
 
 def _timed(tasks: Sequence[Task], seconds: Mapping[str, Mapping[str, float]]) -> list[Task]:
     """With the seconds of their own phases: what is shared is done before."""
     shared = {task.name: set(task.phases) for task in tasks if task.first}
+    runs = {task.name: task for task in tasks}
     found = []
     for task in tasks:
         before = {key for name in task.after for key in shared[name]}
         mine = {key: each for key, each in seconds[task.spec.key].items() if not task.first or key in task.phases}
-        found.append(replace(task, seconds=sum(each for key, each in mine.items() if key not in before)))
+        of_run = runs[task.spec.key]
+        found.append(
+            replace(
+                task,
+                memory=of_run.memory,
+                device_memory=of_run.device_memory,
+                seconds=sum(each for key, each in mine.items() if key not in before),
+            )
+        )
     return found

@@ -35,7 +35,7 @@ class Task:
         memory: bytes of the process; None where nothing is known.
         device_memory: bytes on the device.
         shared: by how many runs its phases are shared; 0 for a whole run.
-        phases: keys of the phases that are known before the run: its beginning.
+        phases: keys of the run's beginning, which tell what is shared; behind a training they are not the store's.
     """
 
     spec: RunSpec

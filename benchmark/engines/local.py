@@ -47,6 +47,17 @@ def work(tasks: Sequence[Task], order: Order, device: str, threads: int = 1, sho
     return failed
 
 
+def once(task: Task, order: Order, device: str, threads: int, shown: Progress | None = None) -> Outcome:
+    """Do one task, for an engine that gives each to one process: one that somebody else is at is left to them."""
+    with settled(order.execution):
+        settle(device, threads)
+        place = Place(order, device, shown or on(sys.stdout), done.remembered())
+        outcome = do(task, place, wait="unless alive")
+        if outcome == "busy":
+            place.shown.note(f"{task.title}: left to another process, which is at it")
+        return outcome
+
+
 def _waiting(task: Task, place: Place, number: str) -> Outcome:
     """Do the task when whoever has it is done with it or dead; another one may be quicker, and have it then."""
     place.shown.note(f"{number} {task.title}: waiting for another process")

@@ -23,6 +23,7 @@ class Order:
     Attributes:
         results: the folder that holds ``records/``, ``stages/`` and so on.
         workers: loader processes of a run; -1 for as many as the cores allow.
+        device: of a machine; ``auto`` is its first GPU, or the CPU where there is none.
         fresh: repeat finished runs and phases, unless a process of this order made them.
         profile: write where the time of each run went.
         execution: how torch carries out the work.
@@ -32,6 +33,7 @@ class Order:
 
     results: Path
     workers: int = 0
+    device: str = "auto"
     fresh: bool = False
     profile: bool = False
     execution: Execution = PLAIN

@@ -93,7 +93,7 @@ def _kind(spec: RunSpec) -> tuple[object, ...]:
     return spec.dataset, spec.configuration, spec.method, spec.budget
 
 
-def do(task: Task, place: Place, number: str = "", *, wait: bool = False) -> Outcome:
+def do(task: Task, place: Place, number: str = "", *, wait: leases.Wait = False) -> Outcome:
     """Do the task unless it is done; ``busy`` if another process has it, or took it over.
 
     A task that fails is no end of the grid: what went wrong is said and, for a run, kept beside the records.
@@ -102,7 +102,7 @@ def do(task: Task, place: Place, number: str = "", *, wait: bool = False) -> Out
         task: what to do.
         place: where and how.
         number: the task's among all, for the console.
-        wait: until a process that has it is done, or dead.
+        wait: until a process that has it is done, or dead; see ``leased``.
     """
     about = {
         "run": task.title,

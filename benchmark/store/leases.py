@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from atso_bench.benchmark.store import locks
 
@@ -36,6 +36,7 @@ SILENCE = 120.0
 POLL = 1.0
 """Seconds between two looks at another machine's claim."""
 HOLDER = "holder.json"
+Wait = bool | Literal["unless alive"]
 
 
 class LostError(RuntimeError):
@@ -95,12 +96,13 @@ _held: dict[Path, Lease] = {}
 
 
 @contextmanager
-def leased(path: Path, *, wait: bool = True, about: Mapping[str, Any] | None = None) -> Iterator[Lease | None]:
+def leased(path: Path, *, wait: Wait = True, about: Mapping[str, Any] | None = None) -> Iterator[Lease | None]:
     """Hold the claim on ``path``, beside a file lock of that name where the file system has any.
 
     Args:
         path: names what is claimed; the claims are folders ``<path>.<number>``.
-        wait: for another process that holds it; otherwise the block is told None.
+        wait: for another process that holds it; otherwise the block is told None. With ``"unless alive"`` until that
+            process has shown that it lives, or is dead.
         about: what others may read of the holder.
 
     Raises:
@@ -166,11 +168,11 @@ def machine() -> str:
 
 
 @contextmanager
-def _file_lock(path: Path, wait: bool) -> Iterator[tuple[bool, bool]]:
+def _file_lock(path: Path, wait: Wait) -> Iterator[tuple[bool, bool]]:
     """Whether the lock is free for us, and whether it keeps out other processes of this machine."""
     with contextlib.ExitStack() as stack:
         try:
-            free = stack.enter_context(locks.locked(path, wait=wait))
+            free = stack.enter_context(locks.locked(path, wait=wait is True))
         except OSError as error:
             if error.errno != errno.ENOLCK:
                 raise
@@ -180,7 +182,7 @@ def _file_lock(path: Path, wait: bool) -> Iterator[tuple[bool, bool]]:
         yield free, excludes
 
 
-def _take(path: Path, wait: bool, excludes: bool, about: Mapping[str, Any]) -> Lease | None:
+def _take(path: Path, wait: Wait, excludes: bool, about: Mapping[str, Any]) -> Lease | None:
     """The next claim when the last one's holder is gone; with ``wait`` not before, else None."""
     seen: tuple[Any, ...] = ()
     since = time.monotonic()
@@ -190,10 +192,12 @@ def _take(path: Path, wait: bool, excludes: bool, about: Mapping[str, Any]) -> L
             found = holder(last)
             now = (last.name, found)
             if now != seen:
+                if seen and wait == "unless alive":
+                    return None
                 seen, since = now, time.monotonic()
             died_here = excludes and found is not None and found.get("machine") == machine()
             if not died_here and time.monotonic() - since < SILENCE:
-                if not wait:
+                if wait is False:
                     return None
                 time.sleep(POLL)
                 continue

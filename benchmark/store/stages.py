@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -135,6 +135,9 @@ class Stages:
             a command that takes what there is.
     """
 
+    saved: ClassVar[int] = 0
+    """Checkpoints and phases that this process has written; with none, all that it has done is lost if it ends."""
+
     def __init__(self, root: Path, fresh: str = "") -> None:
         self.root, self.fresh = root, fresh
 
@@ -167,6 +170,7 @@ class Stages:
     def finish(folder: Path, phase: Phase) -> None:
         leases.confirm(folder / _LOCK)
         _write_checked(folder / "phase.json", {"phase": asdict(phase)})
+        Stages.saved += 1
         for name in _PROGRESS:
             (folder / name).unlink(missing_ok=True)
 
@@ -224,6 +228,7 @@ class Stages:
         """Write a checkpoint; the one before stays as well."""
         newest, previous = (folder / name for name in _PROGRESS)
         Stages.save(newest, state, previous)
+        Stages.saved += 1
 
     @staticmethod
     def load_progress(folder: Path, warn: Callable[[str], object]) -> Any:
@@ -269,6 +274,7 @@ class Stages:
         rows = {case_id: [stored.file.name, stored.digest, stored.check] for case_id, stored in labels.items()}
         spent = {"seconds": seconds, "joules": joules, "cpu_seconds": cpu_seconds}
         _write_checked(folder / "labels.json", {**spent, "labels": rows})
+        Stages.saved += 1
 
     @staticmethod
     def read_labels(

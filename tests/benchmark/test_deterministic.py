@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -138,16 +139,18 @@ class Spawned:
     exitcode = 1  # it is not started again
 
     def __init__(self, target: Any, args: Any) -> None:
-        *args, self.line = args
+        *args, _ = args
         self.sent = pickle.dumps((target, args))
-        self.sentinel = self.line.fileno()
+        self.sentinel = os.open(os.devnull, os.O_RDONLY)
 
     def start(self) -> None:
         _, (_, _, order, _) = pickle.loads(self.sent)
         with (order.results / "told").open("a") as file:
             file.write(f"{order.execution}\n")
 
-    def join(self) -> None: ...
+    def join(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.sentinel)
 
 
 def test_every_process_of_a_grid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
