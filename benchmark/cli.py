@@ -246,16 +246,19 @@ def prepare(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
+    where: Annotated[
+        str, typer.Option(help="Only of some runs: \"dataset=='la' and budget=='standard'\" (docs/scaling.md).")
+    ] = "",
 ) -> None:
     """Rebuild the report from the records: HTML, Markdown, CSV, Parquet, LaTeX tables and figures (docs/report.md)."""
     with _plainly():
         from atso_bench.reports.data import listing, workers
 
-        workers.prepare(listing.record_files(folder))
+        workers.prepare([] if where else listing.record_files(folder))
         from atso_bench.reports.build import build
 
         try:
-            page = build(folder)
+            page = build(folder, where)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise

@@ -56,7 +56,7 @@ class Task:
     def title(self) -> str:
         if not self.first:
             return self.spec.title
-        return f"the beginning of {self.spec.title}, which {self.shared} runs share"
+        return f"the beginning of {self.spec.title}" + f", which {self.shared} runs share" * bool(self.shared)
 
 
 def named(name: str) -> tuple[str, int]:

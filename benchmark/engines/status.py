@@ -11,13 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from atso_bench.benchmark.engines.command import TASKS
 from atso_bench.benchmark.engines.order import FOLDER as JOBS
+from atso_bench.benchmark.engines.task import kind
 from atso_bench.benchmark.machine.progress import duration
 from atso_bench.benchmark.spec import RunSpec
-from atso_bench.benchmark.store import asked, leases, locks
+from atso_bench.benchmark.store import asked, index, leases, locks
 
 SHOWN = 20
 """Lines of a kind; more would hide the others."""
@@ -31,7 +30,7 @@ class Status:
 
     wanted: dict[str, RunSpec] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
-    failed: dict[str, Path] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     running: dict[str, dict[str, Any]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     expected: dict[str, float] = field(default_factory=dict)
@@ -44,20 +43,26 @@ class Status:
 
 
 def look(results: Path) -> Status:
-    """Look at files' names, at the claims, and at what failed; no record is opened."""
+    """Look at the index of the records and at the claims."""
     found = Status()
     fresh: dict[str, str] = {}
     for each in _asked(results):
         for run in each.runs:
             found.wanted[run.key] = run.spec
             fresh[run.key] = each.generation
-    for file in (results / "records").rglob("seed*.json"):
-        key = file.name.partition("-")[2].partition(".")[0]
-        if file.name.endswith(".failed.json"):
-            found.failed[key] = file
-        elif key in found.wanted and _counts(file, fresh[key]):
+    times: dict[tuple[object, ...], float] = {}
+    for row in index.table(results).select(["key", "status", "fresh", "seconds", "said"]).to_pylist():
+        key = row["key"]
+        if key not in found.wanted or (fresh[key] and row["fresh"] != fresh[key]):
+            continue
+        if row["status"] == "done":
             found.done.add(key)
-    found.failed = {key: file for key, file in found.failed.items() if key in found.wanted and key not in found.done}
+            times[kind(found.wanted[key])] = row["seconds"]
+        else:
+            found.failed[key] = row["said"]
+    for key in found.done:
+        found.failed.pop(key, None)
+    found.expected = {key: times[kind(spec)] for key, spec in found.wanted.items() if kind(spec) in times}
     found.running = dict(_running(results))
     _of_orders(results, found)
     return found
@@ -70,11 +75,6 @@ def _asked(results: Path) -> list[asked.Asked]:
         with contextlib.suppress(ValueError):
             found.append(asked.read(file))
     return sorted(found, key=lambda each: each.time)
-
-
-def _counts(file: Path, generation: str) -> bool:
-    """Whether a record is of the command that wanted its own, where one did."""
-    return not generation or orjson.loads(file.read_bytes())["environment"].get("fresh") == generation
 
 
 def _running(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -125,15 +125,15 @@ def lines(results: Path) -> Iterator[str]:
         f"{len(idle)} waiting"
     )
     yield from _some("running", [_one_running(holder) for holder in found.running.values()])
-    yield from _some("failed ", [_one_failed(found.wanted[key], file) for key, file in found.failed.items()])
+    yield from _some("failed ", [f"{found.wanted[key].title} in {said}" for key, said in found.failed.items()])
     yield from _some("waiting", [_one_waiting(found, key) for key in idle])
     yield _left(found, [*busy, *idle])
 
 
-def _some(kind: str, texts: Sequence[str]) -> Iterator[str]:
-    yield from (f"{kind}  {text}" for text in texts[:SHOWN])
+def _some(name: str, texts: Sequence[str]) -> Iterator[str]:
+    yield from (f"{name}  {text}" for text in texts[:SHOWN])
     if len(texts) > SHOWN:
-        yield f"{kind}  and {len(texts) - SHOWN} more"
+        yield f"{name}  and {len(texts) - SHOWN} more"
 
 
 def _one_running(holder: dict[str, Any]) -> str:
@@ -142,14 +142,6 @@ def _one_running(holder: dict[str, Any]) -> str:
     text = f"{holder['run']} on {holder['host']} ({holder['device']}) since {began:%Y-%m-%d %H:%M} UTC"
     text += f", {duration(seconds)}" * (seconds > 0) + f": {holder['doing']}" * bool(holder["doing"])
     return text + f"; no sign of life for {duration(holder['silent'])}" * (holder["silent"] > QUIET)
-
-
-def _one_failed(spec: RunSpec, file: Path) -> str:
-    try:
-        raw = orjson.loads(file.read_bytes())
-        return f"{spec.title} in {raw['phase']}: {raw['error']}: {str(raw['message']).splitlines()[0]}"
-    except (OSError, ValueError, KeyError, IndexError):
-        return f"{spec.title}: {file} cannot be read"
 
 
 def _one_waiting(found: Status, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import os
@@ -76,20 +77,21 @@ def undone(
     """
     left: list[RunSpec] = []
     taken: dict[tuple[object, ...], float] = {}
+    index = done.Index(order.results, order.generation, identity)
     for spec in specs:
-        try:
-            found = done.finished(order.results, spec, order.generation, identity)
-        except (OSError, ValueError):  # one that may not be read, or not by this version: the run will say so
-            found = None
-        if found is None:
+        seconds = None
+        with contextlib.suppress(OSError, ValueError):  # one that may not be read here: the run will say so
+            seconds = index.seconds(spec)
+        if seconds is None:
             left.append(spec)
         else:
             told(spec)
-            taken[_kind(spec)] = sum(found.seconds.values())
-    return left, {spec.key: taken[_kind(spec)] for spec in left if _kind(spec) in taken}
+            taken[kind(spec)] = seconds
+    return left, {spec.key: taken[kind(spec)] for spec in left if kind(spec) in taken}
 
 
-def _kind(spec: RunSpec) -> tuple[object, ...]:
+def kind(spec: RunSpec) -> tuple[object, ...]:
+    """What runs have in common that take about as long as each other."""
     return spec.dataset, spec.configuration, spec.method, spec.budget
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark import registry
-from atso_bench.benchmark.done import finished, remembered
+from atso_bench.benchmark.done import Index, remembered
 from atso_bench.benchmark.engines.task import settle
 from atso_bench.benchmark.forecast import probes, unlearnt
 from atso_bench.benchmark.forecast.probes import Probes
@@ -67,8 +67,9 @@ def forecast(
     settle(device, threads)
     measured, identity = Probes(), remembered()
     opened = functools.cache(_opened)  # one look at all files for the grid; a run has its own
+    index = Index(results, "", identity)
     for spec in specs:
-        if finished(results, spec, identity=identity):
+        if index.seconds(spec) is not None:
             yield Forecast(spec, done=True)
         else:
             yield _forecast(spec, *opened(spec.dataset, spec.configuration), results, device, workers, measured)
@@ -155,7 +156,7 @@ class _Rehearsal(Trainer):
 
     def carry_out(self, job: Job, key: str, ordinal: int) -> None:
         self.beginning += [key] * (ordinal == 0)
-        folder = self.store.root / key
+        folder = self.store.folder(key)
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
                 self.store.load_models(folder, job.models)
@@ -175,7 +176,7 @@ class _Rehearsal(Trainer):
         key = begun.key
         self.beginning += [key] * (self.trainings == 1)
         self.cases += len(pool.ids)
-        folder = self.store.root / key
+        folder = self.store.folder(key)
         labels, *_ = self.store.read_labels(folder)
         with contextlib.suppress(DamagedError):
             if (found := self.store.finished(folder)) and set(pool.ids) <= set(labels):

@@ -102,8 +102,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
     def once(index: int) -> None:
         label = _as_predicted(task.labels[ids[index]][:])
         classes = np.arange(len(task.classes)).reshape(-1, *[1] * label.ndim)
-        stored = Stages.write_label(folder, index, (label == classes).astype(np.float16) if soft else label)
-        read_label(stored.file)
+        read_label(Stages.write_label(folder, (label == classes).astype(np.float16) if soft else label))
 
     once(0)
     return statistics.fmean(seconds_of(partial(once, k), torch.device("cpu")) for k in range(min(CASES, len(ids))))

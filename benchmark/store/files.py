@@ -33,8 +33,7 @@ def atomic(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(partial)
         partial.replace(path)
         _flush(path.parent)
     finally:
@@ -53,6 +52,12 @@ def sweep(*paths: Path, older: float = 0.0) -> None:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - rest.stat().st_mtime >= older:
                     rest.unlink()
+
+
+def flush(path: Path) -> None:
+    """See to it that a file's content is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _flush(folder: Path) -> None:

@@ -125,6 +125,9 @@ def leased(path: Path, *, wait: Wait = True, about: Mapping[str, Any] | None = N
             beating.join(BEAT)
             if lease.held:
                 _remove(lease.folder)
+            if excludes:  # while it is locked; without locks another process may have the file as well
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def of_run(results: Path, key: str) -> Path:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from torch import nn
 
 from atso_bench.benchmark.store import leases
 from atso_bench.benchmark.store.cache import ByteCache
-from atso_bench.benchmark.store.files import atomic, jsonable, write_json, write_text
+from atso_bench.benchmark.store.files import atomic, flush, jsonable, write_json, write_text
 from atso_bench.benchmark.store.record import Phase
 
 
@@ -55,19 +56,29 @@ class StoredLabel:
     """A case's pseudo labels on disk.
 
     Attributes:
-        file: where they are.
+        file: where they are: a pack of all cases, or in phases from before there were packs a file of their own.
         digest: hash of the labels.
-        check: hash of the file; empty in manifests from before there were any.
+        check: hash of their bytes in the file; empty in manifests from before there were any.
+        start: of these bytes in the file.
+        size: how many they are; -1 for all that follow.
     """
 
     file: Path
     digest: str
     check: str = ""
+    start: int = 0
+    size: int = -1
+
+    def content(self) -> bytes:
+        """The bytes, an array file of NumPy's."""
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.size)
 
     def whole(self) -> bool:
-        """Whether the file is there, as it was written."""
+        """Whether the bytes are there, as they were written."""
         try:
-            return self.check in ("", _hash(self.file.read_bytes()))
+            return self.check in ("", _hash(self.content()))
         except FileNotFoundError:
             return False
 
@@ -75,17 +86,17 @@ class StoredLabel:
 _read_labels: ByteCache[np.ndarray] = ByteCache(budget=1 << 30, size=lambda label: label.nbytes)
 
 
-def read_label(file: Path) -> np.ndarray:
+def read_label(stored: StoredLabel) -> np.ndarray:
     """What ``Stages.write_label`` wrote.
 
     Raises:
         DamagedError: if the file is not what was written.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(stored.content()), allow_pickle=False) as archive:
             label: np.ndarray = archive["label"]
     except _UNREADABLE as error:
-        raise DamagedError(file, error) from error
+        raise DamagedError(stored.file, error) from error
     return label
 
 
@@ -101,7 +112,7 @@ class PseudoLabels(Mapping[str, np.ndarray]):
 
     def __getitem__(self, case_id: str) -> np.ndarray:
         stored = self._files[case_id]
-        return _read_labels.get((stored.file, stored.digest), lambda: read_label(stored.file))
+        return _read_labels.get((stored.file, stored.digest), lambda: read_label(stored))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -141,6 +152,11 @@ class Stages:
     def __init__(self, root: Path, fresh: str = "") -> None:
         self.root, self.fresh = root, fresh
 
+    def folder(self, key: str) -> Path:
+        """The phase's; below the first letters of its key, as a folder of a million is slow. Older ones are beside."""
+        older = self.root / key
+        return older if older.exists() else self.root / key[:2] / key
+
     @contextmanager
     def claim(self, key: str) -> Iterator[Path]:
         """The phase's folder, for this process alone; another process that wants it waits.
@@ -148,7 +164,7 @@ class Stages:
         Raises:
             LostError: by what writes into the folder, if another process took the phase over.
         """
-        folder = self.root / key
+        folder = self.folder(key)
         with leases.leased(folder / _LOCK):
             if self.fresh and _read_text(folder / _FRESH) != self.fresh:
                 _clear(folder, lambda file: True)
@@ -250,16 +266,26 @@ class Stages:
         return 0 if state is None else int(state["done"])
 
     @staticmethod
-    def write_label(folder: Path, index: int, label: np.ndarray) -> StoredLabel:
+    def write_label(folder: Path, label: np.ndarray) -> StoredLabel:
+        """Append to the phase's pack: a file for each of a hundred thousand runs' labels is more than disks allow."""
         leases.confirm(folder / _LOCK)
-        file = folder / "labels" / f"{index:06d}.npz"
         written = io.BytesIO()
         np.savez_compressed(written, label=label)
-        with atomic(file) as partial:
-            partial.write_bytes(written.getbuffer())
+        with (folder / _PACK).open("ab") as pack:
+            start = pack.tell()
+            pack.write(written.getbuffer())
         content = hashlib.blake2b(f"{label.dtype}{label.shape}".encode(), digest_size=16)
         content.update(np.ascontiguousarray(label).reshape(-1).view(np.uint8).data)
-        return StoredLabel(file, content.hexdigest(), _hash(written.getbuffer()))
+        size = written.getbuffer().nbytes
+        return StoredLabel(folder / _PACK, content.hexdigest(), _hash(written.getbuffer()), start, size)
+
+    @staticmethod
+    def trim(folder: Path, labels: Mapping[str, StoredLabel]) -> None:
+        """Take from the pack's end what a killed process had written behind the labels that are known."""
+        pack = folder / _PACK
+        if pack.exists():
+            end = max((stored.start + stored.size for stored in labels.values() if stored.file == pack), default=0)
+            os.truncate(pack, end)
 
     @staticmethod
     def write_manifest(
@@ -269,9 +295,14 @@ class Stages:
         joules: float | None,
         cpu_seconds: float | None = None,
     ) -> None:
-        """Name the label files that are whole, and the seconds, joules and processor time that they took."""
+        """Say where the labels are, now on disk, and the seconds, joules and processor time that they took."""
         leases.confirm(folder / _LOCK)
-        rows = {case_id: [stored.file.name, stored.digest, stored.check] for case_id, stored in labels.items()}
+        if (folder / _PACK).exists():
+            flush(folder / _PACK)
+        rows = {
+            case_id: [stored.file.name, stored.digest, stored.check, stored.start, stored.size]
+            for case_id, stored in labels.items()
+        }
         spent = {"seconds": seconds, "joules": joules, "cpu_seconds": cpu_seconds}
         _write_checked(folder / "labels.json", {**spent, "labels": rows})
         Stages.saved += 1
@@ -288,14 +319,19 @@ class Stages:
             raw = None
         if raw is None:
             return {}, 0.0, 0.0, 0.0
-        labels = {case_id: StoredLabel(folder / "labels" / row[0], *row[1:]) for case_id, row in raw["labels"].items()}
+        labels = {case_id: StoredLabel(_pack(folder, row[0]), *row[1:]) for case_id, row in raw["labels"].items()}
         for case_id in [case_id for case_id, stored in labels.items() if not stored.whole()]:
             warn(f"{labels.pop(case_id).file}, the labels of {case_id}, is damaged; it is made again")
         return labels, raw["seconds"], raw.get("joules"), raw.get("cpu_seconds")  # older ones have only the first
 
 
 _PROGRESS = ("progress.pt", "progress-before.pt")
-_LOCK, _FRESH = "lock", "fresh"
+_LOCK, _FRESH, _PACK = "lock", "fresh", "labels.pack"
+
+
+def _pack(folder: Path, name: str) -> Path:
+    """Where a manifest's labels are; before there were packs they had files of their own, in a folder."""
+    return folder / name if name == _PACK else folder / "labels" / name
 
 
 def _clear(folder: Path, whether: Callable[[Path], bool]) -> None:

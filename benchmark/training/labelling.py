@@ -45,7 +45,7 @@ class Labelling:
         labels, *_ = self.stages.read_labels(folder)
         if missing := [case_id for case_id in self.pool.ids if case_id not in labels]:
             raise DamagedError(
-                folder / "labels", f"of {len(missing)} {self.means.task.metric.cases}, {missing[0]} for one"
+                folder / "labels.json", f"of {len(missing)} {self.means.task.metric.cases}, {missing[0]} for one"
             )
         return labels
 
@@ -53,6 +53,7 @@ class Labelling:
         """Write the labels of the cases that ``folder`` lacks, and the phase's facts; returns these and all labels."""
         means, pool, cases = self.means, self.pool, self.means.task.metric.cases
         labels, seconds, joules, busy = self.stages.read_labels(folder, means.warn)
+        self.stages.trim(folder, labels)
         self._check_room(len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {cases}, labelled before an interruption" if labels else ""
         times = means.profile.timeline(means.device, Parts(missing=missing))
@@ -62,7 +63,7 @@ class Labelling:
             for index, case_id in enumerate(pool.ids):
                 if case_id not in labels:
                     with clock.running():
-                        labels[case_id] = self._label(folder, index, case_id, times)
+                        labels[case_id] = self._label(folder, case_id, times)
                 bar.advance(1)
                 # a manifest has a row for each case: the more there are, the longer the next one waits
                 due = loop.CHECKPOINT_SECONDS * max(1.0, len(labels) / MANIFEST_ROWS)
@@ -85,14 +86,14 @@ class Labelling:
         self.stages.finish(folder, done)
         return done, labels
 
-    def _label(self, folder: Path, index: int, case_id: str, times: Timeline | Unmeasured) -> StoredLabel:
+    def _label(self, folder: Path, case_id: str, times: Timeline | Unmeasured) -> StoredLabel:
         image, task = self.pool.images[case_id], self.means.task
         with times.part("prediction"):
             slabs = task.slabs(self.model, image, self.means.device, mirror=self.mirror)
         with times.part("writing"):
             slabs = finite(in_part(times, "prediction", slabs), case_id)
             label = as_label(slabs, image.array.shape[1:], len(task.classes), self.soft)
-            return self.stages.write_label(folder, index, label)
+            return self.stages.write_label(folder, label)
 
     def _check_room(self, written: int) -> None:
         """Refuse before the first case what would fill the disk; hard labels compress too well to be asked about."""

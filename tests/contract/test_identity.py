@@ -112,7 +112,7 @@ def test_an_option_that_a_method_says_to_read_after_training_changes_no_phase(na
     found = []
     for number, options in enumerate(({}, {option: another(name, option)})):
         _, trainer, _ = fit(name, tmp_path / str(number), **options)
-        files = [Stages.load(tmp_path / str(number) / phase.key / "model.pt") for phase in trainer.phases]
+        files = [Stages.load(Stages(tmp_path / str(number)).folder(phase.key) / "model.pt") for phase in trainer.phases]
         found.append([{**state} for file in files if file for model in file["models"] for state in [model]])
     for one, other in zip(*found, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)

@@ -244,7 +244,7 @@ def test_the_run_of_a_process_that_was_killed_is_taken_up_by_another(tmp_path, u
 
     made = []
     with started(first) as child, pytest.MonkeyPatch.context() as patch:
-        until(lambda: list(tmp_path.glob("results/stages/*/progress.pt")))
+        until(lambda: list(tmp_path.glob("results/stages/*/*/progress.pt")))
         patch.setattr(loop.Training, "_one_step", lambda *given: made.append(given[0].done) or one_step(*given))
         shown = Lines(lambda line: waiting.touch() if "waiting for another process" in line else None)
         assert grids.work([spec("supervised")], tmp_path / "results", "cpu", 0, shown=shown) == 0

@@ -106,7 +106,7 @@ def test_a_training_stops_at_the_next_step_and_goes_on_from_it(number, workers, 
     assert ended(signalled, tmp_path / "said", *given) == 128 + number
     said = (tmp_path / "said").read_text()
     assert said == "stopped in phase 'M0' at step 5 of 14; the same command continues from here"
-    (checkpoint,) = tmp_path.glob("*/progress.pt")
+    (checkpoint,) = tmp_path.glob("*/*/progress.pt")
     assert Stages.load(checkpoint)["done"] == 5
     weights, made = steps_of("self-learning", tmp_path, monkeypatch)
     assert weights == undisturbed("self-learning")
@@ -130,7 +130,7 @@ def test_a_signal_to_all_processes_while_the_training_waits_for_a_batch_leaves_t
 
     assert ended(do, tmp_path / "said") == 128 + number
     assert "in phase 'M0' at step 10 of 14" in (tmp_path / "said").read_text()
-    assert Stages.load(next(tmp_path.glob("*/progress.pt")))["done"] == 10
+    assert Stages.load(next(tmp_path.glob("*/*/progress.pt")))["done"] == 10
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -162,7 +162,7 @@ def test_a_stop_in_the_last_step_or_the_last_case_finishes_the_phase(tmp_path):
             ended(signalled, tmp_path / "said", signal.SIGINT, folder, "self-learning", owner, function, count) == 130
         )
         assert (tmp_path / "said").read_text().startswith(f"stopped after phase {phase!r};")
-        assert len(list(folder.glob("*/phase.json"))) == place + 1
+        assert len(list(folder.glob("*/*/phase.json"))) == place + 1
 
 
 def test_a_second_signal_ends_at_once(tmp_path, undisturbed):
@@ -179,7 +179,7 @@ def test_a_second_signal_ends_at_once(tmp_path, undisturbed):
 
     assert ended(do, tmp_path / "said") == 130
     assert (tmp_path / "said").read_text() == "stopped; the same command continues from here"
-    assert not list(tmp_path.glob("*/progress.pt"))
+    assert not list(tmp_path.glob("*/*/progress.pt"))
     assert fit("supervised", tmp_path)[0] == undisturbed("supervised")
 
 
@@ -274,7 +274,7 @@ def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeyp
     told = told.read_text()
     for name in "12":
         assert re.search(rf"^{name} \(cpu\): stopped in phase 'M0' at step \d+ of 12; the same command", told, re.M)
-    done = [Stages.load(file)["done"] for file in tmp_path.glob("stages/*/progress.pt")]
+    done = [Stages.load(file)["done"] for file in tmp_path.glob("stages/*/*/progress.pt")]
     assert len(done) == 2
     assert all(0 < number < 12 for number in done)
     assert not list((tmp_path / "records").rglob("*.json"))
