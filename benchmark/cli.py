@@ -84,6 +84,9 @@ def run(
     share_gpus: Annotated[
         bool, typer.Option("--share-gpus", help="Let several runs share a GPU. Their times are not comparable then.")
     ] = False,
+    keep: Annotated[
+        str, typer.Option(help="What stays when all runs are done: records, models (and records), or all (default).")
+    ] = "all",
     only: Annotated[
         str, typer.Option(help="Do this one task, by its key in `plan --format jsonl`; the grid need not be given.")
     ] = "",
@@ -98,6 +101,8 @@ def run(
     Other machines do the runs with --on (docs/scaling.md).
     """
     with _plainly(stopping.GOES_ON):
+        if keep not in ("records", "models", "all"):
+            raise ValueError(f"--keep must be records, models or all, got {keep!r}")
         _check_folder(out)
         _check_writable(out)
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
@@ -122,6 +127,8 @@ def run(
             from atso_bench.reports.build import build
 
             typer.echo(f"report: {build(out)}")
+        if not failed and keep != "all":
+            _clean(out, keep)
     if failed:
         typer.echo(f"{failed} of {len(specs)} runs failed; the same command will try them again", err=True)
         raise typer.Exit(1)
@@ -191,6 +198,24 @@ def status(
 
         for line in lines(folder):
             typer.echo(line)
+
+
+@app.command()
+def clean(
+    folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
+    keep: Annotated[str, typer.Option(help="records, or models (and records).")] = "models",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove what finished runs no longer need: their phases, and with --keep records their models too."""
+    with _plainly():
+        _clean(folder, keep, dry=dry_run)
+
+
+def _clean(folder: Path, keep: str, *, dry: bool = False) -> None:
+    from atso_bench.benchmark.store.clean import clean
+
+    freed = clean(folder, keep, dry=dry)
+    typer.echo(f"{'would free' if dry else 'freed'} {freed.bytes / 2**20:.1f} MiB in {freed.files} files")
 
 
 @app.command(name="list")

@@ -17,6 +17,7 @@ from atso_bench.benchmark.engines.order import read as read_order
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.store import asked
 from atso_bench.benchmark.store.files import write_text
+from atso_bench.benchmark.store.leases import Wait
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.forecast.plan import Forecast
@@ -133,7 +134,8 @@ def one(name: str, order: Order, job: str) -> int:
     order = replace(order, workers=options.workers_for(devices))
     task = Task(asked.find(order.results, key), phases)
     try:
-        outcome = local.once(task, order, devices[0], local.threads_for(devices, order.workers))
+        wait: Wait = "unless alive" if job else True
+        outcome = local.once(task, order, devices[0], local.threads_for(devices, order.workers), wait=wait)
     except KeyboardInterrupt:
         if job and Stages.saved:
             write_text(saved_file(order, name), "")

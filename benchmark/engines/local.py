@@ -19,6 +19,7 @@ from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.machine.cores import cores
 from atso_bench.benchmark.machine.progress import Lines, Progress, on
 from atso_bench.benchmark.spec import RunSpec
+from atso_bench.benchmark.store.leases import Wait
 from atso_bench.benchmark.training.execution import settled
 
 if TYPE_CHECKING:
@@ -47,12 +48,14 @@ def work(tasks: Sequence[Task], order: Order, device: str, threads: int = 1, sho
     return failed
 
 
-def once(task: Task, order: Order, device: str, threads: int, shown: Progress | None = None) -> Outcome:
+def once(
+    task: Task, order: Order, device: str, threads: int, shown: Progress | None = None, wait: Wait = "unless alive"
+) -> Outcome:
     """Do one task, for an engine that gives each to one process: one that somebody else is at is left to them."""
     with settled(order.execution):
         settle(device, threads)
         place = Place(order, device, shown or on(sys.stdout), done.remembered())
-        outcome = do(task, place, wait="unless alive")
+        outcome = do(task, place, wait=wait)
         if outcome == "busy":
             place.shown.note(f"{task.title}: left to another process, which is at it")
         return outcome
