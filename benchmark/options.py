@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from atso_bench.benchmark.machine.cores import cores
-from atso_bench.benchmark.spec import BUDGETS, Budget, RunSpec
+from atso_bench.benchmark.spec import BUDGETS, PARITIES, Budget, RunSpec
 
 METHODS = "Methods, or groups: all, baselines, generations, consistency. Separate several with commas, or repeat."
 CONFIGURATION = (
@@ -51,7 +51,10 @@ class GridOptions:
     ] = "small"
     parity: Annotated[
         str,
-        typer.Option(help="total: all trainings of a method share the budget; phase: each training gets all of it."),
+        typer.Option(
+            help="What has the budget. total: all trainings of a method together; line: those that lead to its result, "
+            "one after another; phase: each training."
+        ),
     ] = "total"
     configuration: Annotated[str, typer.Option(help=CONFIGURATION)] = ""
     option: Annotated[
@@ -94,7 +97,7 @@ class GridOptions:
         from atso_bench.benchmark import grid, registry, splits
 
         for name, value, allowed in (
-            ("--parity", self.parity, ("total", "phase")),
+            ("--parity", self.parity, PARITIES),
             ("--scored", self.scored, ("test", "validation")),
         ):
             if value not in allowed:

@@ -24,6 +24,7 @@ from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer, in_phase
 from atso_bench.benchmark.training import origin
+from atso_bench.benchmark.training.descent import steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.labels import finite
 from atso_bench.benchmark.training.profiling import Profile, in_part, profile_path
@@ -133,6 +134,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         data=dataset.identity,
         phases=phases,
         spent_steps=trainer.spent,
+        line_steps=steps_behind(model),
         teacher_patches=trainer.teacher_patches,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),

@@ -8,12 +8,17 @@ import re
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Parity = Literal["total", "phase"]
+Parity = Literal["total", "line", "phase"]
+PARITIES: tuple[Parity, ...] = get_args(Parity)
 
 BUDGETS: dict[str, int] = {"smoke": 24, "small": 600, "standard": 50_000}
 """Optimiser steps by name. ``smoke`` shows that everything works, ``small`` fits a CPU, ``standard`` wants a GPU."""
+
+
+LATER_RECIPE: dict[str, Any] = {"labelled_share": 0.5, "extra_unlabelled": False}
+"""Fields of a recipe that earlier records lack, with the values that those were made with."""
 
 
 def digest(value: Any, length: int = 12) -> str:
@@ -28,7 +33,9 @@ class Budget:
     Attributes:
         name: ``smoke``, ``small``, ``standard`` or a number of steps; a dataset picks its recipe by it.
         steps: optimiser steps.
-        parity: ``total`` - all trainings of a method together spend ``steps``; ``phase`` - each of them does.
+        parity: what is equal for all methods. ``total`` - all trainings of a method together spend ``steps``;
+            ``line`` - those that lead to its result, one after another from the initial weights, do; ``phase`` - each
+            training does.
     """
 
     name: str
@@ -38,8 +45,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"a budget must be at least 1 step, got {self.steps}")
-        if self.parity not in ("total", "phase"):
-            raise ValueError(f"parity must be 'total' or 'phase', got {self.parity!r}")
+        if self.parity not in PARITIES:
+            raise ValueError(f"parity must be one of {', '.join(PARITIES)}, got {self.parity!r}")
 
     @classmethod
     def parse(cls, text: str, parity: Parity = "total") -> Budget:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from atso_bench.benchmark.spec import LATER_RECIPE
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.scoring.headline import Metric
@@ -54,6 +56,9 @@ class Recipe:
     Attributes:
         patch: size of a training patch in voxels.
         batch: patches in an optimiser step, labelled and unlabelled together.
+        labelled_share: share of labelled patches in a batch that has others too.
+        extra_unlabelled: labelled patches fill the batch, as in supervised training, and the others come on top of
+            them in that ratio.
         lr: initial learning rate; it falls to 0 by ``(1 - t/T)^0.9`` within each training.
         momentum: of SGD.
         nesterov: whether the momentum follows Nesterov's rule.
@@ -72,10 +77,20 @@ class Recipe:
     mirror_pseudo: bool = False
     nesterov: bool = True
     mirror: bool = True
+    labelled_share: float = 0.5
+    extra_unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError(f"recipe.batch must be at least 1, got {self.batch}")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All fields for a hash. Those that came later count where they differ, so that earlier hashes hold."""
+        return {name: value for name, value in asdict(self).items() if LATER_RECIPE.get(name, _UNSET) != value}
+
+
+_UNSET = object()
 
 
 Labels = Mapping[str, np.ndarray]

@@ -20,6 +20,7 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
 from atso_bench.benchmark.task import Pool, Task, TrainData
+from atso_bench.benchmark.training.descent import add_steps, steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution
 from atso_bench.benchmark.training.imitation import Imitation
 from atso_bench.benchmark.training.keys import Keys
@@ -140,28 +141,35 @@ class Trainer:
             torch.manual_seed(int(words[0]) if number else self.seed)  # torch heeds 32 bits of it on a CPU
             yield
 
-    def shares(self, trainings: int, initial_share: float) -> tuple[int, list[int]]:
-        """Optimiser steps of M0 and of each of ``trainings`` later trainings.
+    def shares(self, depths: Sequence[int], initial_share: float) -> tuple[int, list[int]]:
+        """Optimiser steps of M0 and of each later training.
 
-        With parity ``total`` M0 gets ``initial_share`` of the budget and the others divide the rest evenly; with
-        parity ``phase`` each gets the whole budget.
+        With parity ``total`` M0 gets ``initial_share`` of the budget and the others divide the rest evenly. With
+        ``line`` those divide the rest that follow one another, and one that starts from fresh weights gets the whole
+        budget. With ``phase`` each gets the whole budget.
+
+        Args:
+            depths: for each later training how many trainings M0 is back, itself included; 0 from fresh weights.
+            initial_share: M0's share of the budget.
 
         Raises:
             ValueError: if the budget has not one step for each training.
         """
-        steps = self.budget.steps
-        if self.budget.parity == "phase":
-            return steps, [steps] * trainings
-        if trainings == 0:
-            return steps, []
+        steps, parity = self.budget.steps, self.budget.parity
+        if parity == "phase" or not depths:
+            return steps, [steps] * len(depths)
         first = max(1, round(steps * initial_share))
-        each, more = divmod(steps - first, trainings)
+        sharing = len(depths) if parity == "total" else max(depths)
+        each, more = divmod(steps - first, max(1, sharing))
         if each < 1:
             raise ValueError(
-                f"a budget of {steps} steps is too small for the first model (M0) and {trainings} more trainings with "
+                f"a budget of {steps} steps is too small for the first model (M0) and {sharing} more trainings with "
                 f"initial_share={initial_share}; raise --budget or lower the number of generations"
             )
-        return first, [each + (k < more) for k in range(trainings)]
+        parts = [each + (k < more) for k in range(sharing)]
+        if parity == "total":
+            return first, parts
+        return first, [parts[depth - 1] if depth else steps for depth in depths]
 
     def train(
         self,
@@ -193,13 +201,14 @@ class Trainer:
             RuntimeError: if the budget has not as many steps left.
             FloatingPointError: if a loss is not finite.
         """
-        self._spend(steps, phase)
+        self._spend(steps, phase, model)
         pools = {name: pool for name, pool in pools.items() if pool.ids}
         job = Job(model, step, pools, steps, phase, after, also)
         key, ordinal = self.keys.train(job, self.trainings), self.trainings
         self.trainings += 1
         self.teacher_patches += steps * teacher_patches
         self.carry_out(job, key, ordinal)
+        add_steps(job.models, steps)
         return model
 
     def imitate(
@@ -325,8 +334,9 @@ class Trainer:
         self.phases.append(phase)
         self.profile.add(phase, folder)
 
-    def _spend(self, steps: int, phase: str) -> None:
-        allowed = self.budget.steps if self.budget.parity == "phase" else self.budget.steps - self.spent
+    def _spend(self, steps: int, phase: str, model: nn.Module) -> None:
+        before = {"total": self.spent, "line": steps_behind(model), "phase": 0}[self.budget.parity]
+        allowed = self.budget.steps - before
         if not 0 < steps <= allowed:
             raise RuntimeError(f"phase {phase!r} needs {steps} steps, but {allowed} of {self.budget.steps} are left")
         self.spent += steps

@@ -32,7 +32,7 @@ def learn(
     passes: int = 0,
     **more: Any,
 ) -> nn.Module:
-    """Train ``model`` with the whole budget on batches of S and R in equal parts.
+    """Train ``model`` with the whole budget on batches of labelled and unlabelled patches.
 
     Args:
         trainer: spends the budget.
@@ -54,19 +54,14 @@ def learn(
         return {"labelled": trainer.task.loss(model(labelled.image), labelled.label)}
 
     pools = {"labelled": data.labelled, "unlabelled": data.unlabelled}
-    share = batch_shares(trainer.task.recipe.batch, list(pools))["unlabelled"] if data.unlabelled.ids else 0
+    share = batch_shares(trainer.task.recipe, list(pools))["unlabelled"] if data.unlabelled.ids else 0
     steps = trainer.budget.steps
     return trainer.train(model, both, pools, steps=steps, phase=phase, teacher_patches=passes * share, **more)
 
 
 def taught(trainer: Trainer, data: TrainData, step: TaughtStep, *, decay: float, passes: int = 1) -> nn.Module:
-    """Train a student beside its moving average, the teacher, and return the teacher (Tarvainen and Valpola, 2017).
-
-    The teacher's decay at step t is ``min(1 - 1 / (t + 1), decay)``; it is in evaluation mode.
-    """
-    student, teacher = trainer.new_model(), trainer.new_model()
-    teacher.requires_grad_(False).eval()
-    average = MovingAverage(teacher, student)
+    """Train a student beside its moving average, the teacher, and return the teacher (Tarvainen and Valpola, 2017)."""
+    student, teacher, after = averaged(trainer, decay)
     learn(
         trainer,
         data,
@@ -74,10 +69,21 @@ def taught(trainer: Trainer, data: TrainData, step: TaughtStep, *, decay: float,
         lambda labelled, unlabelled, progress: step(student, teacher, labelled, unlabelled, progress),
         phase="student and teacher",
         passes=passes,
-        after=lambda done: average.update(min(1 - 1 / (done + 1), decay)),
+        after=after,
         also=(teacher,),
     )
     return teacher
+
+
+def averaged(trainer: Trainer, decay: float) -> tuple[nn.Module, nn.Module, Callable[[int], None]]:
+    """A new network, its moving average, and what updates the average after each step.
+
+    The decay at step t is ``min(1 - 1 / (t + 1), decay)``; the average is in evaluation mode.
+    """
+    network, average = trainer.new_model(), trainer.new_model()
+    average.requires_grad_(False).eval()
+    moving = MovingAverage(average, network)
+    return network, average, lambda done: moving.update(min(1 - 1 / (done + 1), decay))
 
 
 def together(model: nn.Module, *images: Tensor) -> list[Any]:

@@ -45,7 +45,8 @@ class ATSO(Settings):
     )
     final: Literal["last", "union", "ensemble"] = Field("last", description="which model is the result; ours")
     pseudo_labels: Literal["hard", "soft"] = Field("hard", description="classes, as in the paper, or probabilities")
-    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0 (parity total); ours")
+    strong: bool = Field(False, description="students see strong views of R; ours")
+    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0; ours")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the model that ``final`` names."""
@@ -53,8 +54,7 @@ class ATSO(Settings):
         parts = partition(r, self.subsets, trainer.seed)
         if 0 < len(parts) < self.subsets:
             trainer.warn(f"R has {len(parts)} case(s), so there are {len(parts)} subsets instead of {self.subsets}")
-        trainings = self.generations * len(parts) + (self.final == "union")
-        first, steps = trainer.shares(trainings if parts else 0, self.initial_share)
+        first, steps = trainer.shares(self.depths(len(parts)), self.initial_share)
         m0 = trainer.imitate(trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
         if not parts:
             return m0
@@ -68,7 +68,8 @@ class ATSO(Settings):
                 phase = f"generation {g}, subset {k + 1}"
                 previous = students[k] if self.schedule == "parallel" else students[k - 1]
                 pools = {"labelled": s, "pseudo": part.labelled_by(given)}
-                student = trainer.imitate(self.start(trainer, m0, previous), pools, steps=steps.pop(0), phase=phase)
+                start = self.start(trainer, m0, previous)
+                student = trainer.imitate(start, pools, steps=steps.pop(0), phase=phase, strong=self.strong)
                 own = set(part.ids)
                 others = r if len(parts) == 1 else r.only([i for i in r.ids if i not in own])
                 last = g == self.generations and (self.schedule == "parallel" or k == len(parts) - 1)
@@ -82,8 +83,18 @@ class ATSO(Settings):
             return mean_of(students)
         if self.final == "union":
             pools = {"labelled": s, "pseudo": r.labelled_by(labels)}
-            return trainer.imitate(self.start(trainer, m0, students[-1]), pools, steps=steps.pop(0), phase="union")
+            start = self.start(trainer, m0, students[-1])
+            return trainer.imitate(start, pools, steps=steps.pop(0), phase="union", strong=self.strong)
         return students[-1]
+
+    def depths(self, subsets: int) -> list[int]:
+        """For each training after M0, how many of them M0 is back, itself included; 0 from fresh weights."""
+        students, union = self.generations * subsets, self.final == "union" and subsets > 0
+        if self.restart != "previous":
+            return [int(self.restart == "m0")] * (students + union)
+        together = subsets if self.schedule == "parallel" else 1
+        depths = [k // together + 1 for k in range(students)]
+        return [*depths, depths[-1] + 1] if union else depths
 
     def start(self, trainer: Trainer, m0: nn.Module, previous: nn.Module) -> nn.Module:
         """The model that a student starts from; a copy, so that the teacher stays as it is."""

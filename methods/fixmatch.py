@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -52,7 +53,9 @@ class FixMatch(Settings):
             patch = unlabelled.shape[2:]
             inside = boxes(len(unlabelled), patch, BOX, chance=self.cutmix, device=unlabelled.device)
             strong = mixed(trainer.task.strong(unlabelled), inside)
-            output, weak, own = together(model, labelled.image, unlabelled, strong)
+            with torch.no_grad():
+                weak = model(unlabelled)
+            output, own = together(model, labelled.image, strong)
             classes, sure = (mixed(part, inside) for part in confident(main_head(weak), self.threshold))
             return {
                 "labelled": trainer.task.loss(output, labelled.label),

@@ -34,12 +34,12 @@ class NoisyStudent(Settings):
     generations: int = Field(1, ge=1, description="G: students after M0; ST 1, paper 3")
     strong: bool = Field(True, description="students see strong views of R; paper and ST true")
     augmented_labels: bool = Field(True, description="labels are averaged over mirrored inputs; ST true")
-    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0 (parity total); ST 1/2")
+    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0; ST 1/2")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the model of the last generation."""
         s, r = data.labelled, data.unlabelled
-        first, steps = trainer.shares(self.generations if r.ids else 0, self.initial_share)
+        first, steps = trainer.shares([0] * self.generations if r.ids else (), self.initial_share)
         model = trainer.imitate(trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
         for g, share in enumerate(steps, start=1):
             name = "M0" if g == 1 else f"generation {g - 1}"

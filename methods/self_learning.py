@@ -27,12 +27,13 @@ class SelfLearning(Settings):
     groups = ("baselines", "generations")
 
     generations: int = Field(3, ge=1, description="G: how often R is labelled and learnt; ours, the paper gives none")
-    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0 (parity total); ours")
+    strong: bool = Field(False, description="students see strong views of R; ours")
+    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0; ours")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the model of the last generation."""
         reference = data.unlabelled
-        first, steps = trainer.shares(self.generations if reference.ids else 0, self.initial_share)
+        first, steps = trainer.shares(range(1, self.generations + 1) if reference.ids else (), self.initial_share)
         model = trainer.imitate(trainer.new_model(), {"labelled": data.labelled}, steps=first, phase="M0")
         if not reference.ids:
             return model
@@ -40,7 +41,7 @@ class SelfLearning(Settings):
         for g in range(1, self.generations + 1):
             phase = f"generation {g}, subset 1"
             pools = {"labelled": data.labelled, "pseudo": reference.labelled_by(labels)}
-            model = trainer.imitate(model, pools, steps=steps[g - 1], phase=phase)
+            model = trainer.imitate(model, pools, steps=steps[g - 1], phase=phase, strong=self.strong)
             kind = "predict" if g < self.generations else "diagnose"
             new = trainer.predict(model, reference, phase=f"{phase} labels R", kind=kind)
             trainer.observe(

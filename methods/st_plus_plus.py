@@ -35,12 +35,12 @@ class SelfTrainingPlusPlus(Settings):
     reliable: float = Field(0.5, gt=0, lt=1, description="share of R that comes first; paper 0.5")
     strong: bool = Field(True, description="students see strong views of R; paper true")
     augmented_labels: bool = Field(True, description="labels are averaged over mirrored inputs; paper true")
-    initial_share: float = Field(1 / 3, gt=0, lt=1, description="share of the budget for M0 (parity total); paper 1/3")
+    initial_share: float = Field(1 / 3, gt=0, lt=1, description="share of the budget for M0; paper 1/3")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the second student."""
         s, r = data.labelled, data.unlabelled
-        first, steps = trainer.shares(2 if len(r.ids) > 1 else len(r.ids), self.initial_share)
+        first, steps = trainer.shares((0, 0)[: len(r.ids)], self.initial_share)
         m0, earlier = trainer.new_model(), [trainer.new_model(), trainer.new_model()]
 
         def keep(done: int) -> None:

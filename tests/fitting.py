@@ -17,7 +17,7 @@ STEPS = 28
 METHODS = registry.names("methods")
 
 
-LEARNS_FROM_LABELS_ALONE = {"supervised"}
+LEARNS_FROM_LABELS_ALONE = {"supervised", "supervised-ema"}
 
 
 TOY = ToyDataset()

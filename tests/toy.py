@@ -129,7 +129,7 @@ class ToyTask:
 
     @property
     def identity(self) -> str:
-        return digest(["toy", self.recipe.patch, self.recipe.batch])
+        return digest(["toy", self.recipe.facts])
 
     def network(self, *, start: bool = True) -> nn.Module:
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if len(self.recipe.patch) == 2 else (nn.Conv3d, nn.BatchNorm3d)

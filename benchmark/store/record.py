@@ -80,6 +80,7 @@ class Record:
         data: content hash of the dataset.
         phases: where the time went.
         spent_steps: optimiser steps spent, all phases together.
+        line_steps: optimiser steps between the initial weights and the model that was scored; 0 in records from before.
         teacher_patches: patches that a teacher saw inside trainings, without a gradient; they are not steps.
         recipe: the task's training constants.
         options: all options of the method with their values.
@@ -111,6 +112,7 @@ class Record:
     environment: dict[str, Any] = field(default_factory=dict)
     code: str = ""
     palette: dict[str, list[int]] = field(default_factory=dict)
+    line_steps: int = 0
     schema: int = SCHEMA
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atso_bench.benchmark.task import Draw
+from atso_bench.benchmark.task import Draw, Recipe
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,20 @@ class Batches:
         return {name: draw() if self.whole else draw.read() for name, draw in self.draws.items()}
 
 
-def batch_shares(batch: int, names: Sequence[str]) -> dict[str, int]:
-    """Patches of each pool in a batch: an even share, at least one, the first pools get what is left over."""
-    each, more = divmod(batch, len(names))
-    return {name: max(1, each + (k < more)) for k, name in enumerate(names)}
+def batch_shares(recipe: Recipe, names: Sequence[str]) -> dict[str, int]:
+    """Patches of each pool in a batch, at least one: the labelled pool, which comes first, has its share of them.
+
+    The others divide the rest evenly. A single pool has the whole batch.
+    """
+    first, others = names[0], names[1:]
+    if not others:
+        return {first: recipe.batch}
+    labelled = max(1, math.floor(recipe.batch * recipe.labelled_share + 0.5))
+    rest = recipe.batch - labelled
+    if recipe.extra_unlabelled:
+        labelled, rest = recipe.batch, round(recipe.batch * (1 / recipe.labelled_share - 1))
+    each, more = divmod(rest, len(others))
+    return {first: labelled} | {name: max(1, each + (k < more)) for k, name in enumerate(others)}
 
 
 def seed_everything(seed: int, ordinal: int, step: int, *, stream: int) -> None:

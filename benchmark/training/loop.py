@@ -83,7 +83,7 @@ class Training:
     def __init__(self, means: Means, job: Job, ordinal: int) -> None:
         recipe = means.task.recipe
         self.means, self.job, self.ordinal = means, job, ordinal
-        sizes = batch_shares(recipe.batch, list(job.pools))
+        sizes = batch_shares(recipe, list(job.pools))
         self.samples = sum(sizes.values())
         self.draws = {name: means.task.draws(pool, sizes[name]) for name, pool in job.pools.items()}
         self.optimizer = torch.optim.SGD(

@@ -81,7 +81,7 @@ class FramesTask:
     @cached_property
     def identity(self) -> str:
         """Hash of data and recipe, without what concerns inference alone."""
-        recipe = {**asdict(self.recipe), **self._made}
+        recipe = {**self.recipe.facts, **self._made}
         return digest([self._data, {name: value for name, value in recipe.items() if name not in INFERENCE}])
 
     @property

@@ -43,6 +43,8 @@ COMMON: dict[str, Rule] = {
     "clip": ((lambda value: value is None or between(0, math.inf)(value)), "a number above 0, or null for none"),
     "mirror": TRUTH,
     "mirror_pseudo": TRUTH,
+    "labelled_share": (between(0, 1), "a share above 0 and below 1"),
+    "extra_unlabelled": TRUTH,
 }
 """The rules of the fields of ``Recipe``."""
 

@@ -6,7 +6,6 @@ import copy
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -106,7 +105,7 @@ class NnunetTask:
         if needs_intensities(plans, configuration):
             seen["intensities"] = self.plans["foreground_intensity_properties_per_channel"]
         data = {"visible": dict(visible), "labelled": dict(labelled), "classes": classes, "ignore": ignore}
-        self.identity = digest([seen, data, asdict(self.recipe), own["augmentation"]])
+        self.identity = digest([seen, data, self.recipe.facts, own["augmentation"]])
         self._predictors: dict[str, BatchedPredictor] = {}
 
     def network(self, *, start: bool = True) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from atso_bench.benchmark.spec import LabelFraction, RunSpec, digest
+from atso_bench.benchmark.spec import LATER_RECIPE, LabelFraction, RunSpec, digest
 from atso_bench.benchmark.store.record import Record
 from atso_bench.reports.data.columns import VALUE, WORD, typed
 from atso_bench.reports.data.listing import check
@@ -72,6 +72,12 @@ class Failure:
     retry: str
 
 
+def _recipe(record: Record) -> dict[str, Any]:
+    """The recipe of a record, without its protocol, which is told elsewhere."""
+    whole = {**LATER_RECIPE, **record.spec.recipe, **record.recipe}
+    return {name: value for name, value in whole.items() if name != "protocol"}
+
+
 def run_row(record: Record, path: str) -> dict[str, Any]:
     spec, environment = record.spec, record.environment
     words = {"metric": record.metric, "track": record.track, "budget": spec.budget.name, "parity": spec.budget.parity}
@@ -89,7 +95,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "steps": spec.budget.steps,
         "parity": spec.budget.parity,
         # what was used says more than what was asked for: "sliding 801, stride 534" where "sliding" was
-        "recipe": {name: value for name, value in {**spec.recipe, **record.recipe}.items() if name != "protocol"},
+        "recipe": _recipe(record),
         "scored": spec.scored,
         "validation": spec.validation,
         "split_by": spec.split_by,

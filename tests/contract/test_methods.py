@@ -10,8 +10,13 @@ import torch
 from fitting import LEARNS_FROM_LABELS_ALONE, METHODS, STEPS, TOY, fit
 from toy import ToyDataset
 
+from atso_bench.benchmark import registry
+from atso_bench.benchmark.spec import Budget, RunSpec
+from atso_bench.benchmark.splits import make_split
 from atso_bench.benchmark.store.stages import Stages, weights_digest
-from atso_bench.benchmark.task import Pool
+from atso_bench.benchmark.task import Pool, TrainData
+from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.descent import steps_behind
 
 
 @pytest.fixture
@@ -212,3 +217,14 @@ def test_two_new_models_have_equal_weights_and_the_global_generator_is_left_alon
     assert weights_digest(first) == weights_digest(second)
     assert torch.equal(torch.rand(3), expected)
     assert np.isfinite(first[0].weight.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_parity_line_the_result_has_the_budget_in_its_own_line_of_training(name, folders):
+    method = registry.method(name, {})
+    spec = RunSpec(TOY.name, name, "10", 0, Budget.parse(str(STEPS), "line"))
+    split = make_split(TOY, spec)
+    task = TOY.task(split.labelled, (*split.labelled, *split.unlabelled), spec.budget, {})
+    trainer = Trainer(task, spec.budget, 0, Stages(folders()), method=method)
+    pools = Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images)
+    assert steps_behind(method.fit(trainer, TrainData(*pools))) == STEPS
