@@ -46,4 +46,4 @@ def give_up(task: Task, order: Order, say: Callable[[str], object], node: str = 
     )
     say(f"{task.title}: failed: {error}")
     if not task.first:
-        write_failure(order.results, task.spec, "killed", error)
+        write_failure(order.results, task.spec, "killed", error, order.generation)

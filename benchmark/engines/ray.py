@@ -117,7 +117,9 @@ class _Driver:
         except errors.RayTaskError as error:  # not of the run, which keeps its own: the node lacks something
             found = {"outcome": "failed", "host": "a node", "said": str(error).strip().splitlines()[-1]}
             if not task.first:
-                write_failure(self.order.results, task.spec, "set-up", RuntimeError(found["said"]))
+                write_failure(
+                    self.order.results, task.spec, "set-up", RuntimeError(found["said"]), self.order.generation
+                )
         except errors.RayError as error:
             if not deaths.counts(task, self.say, _where(error)):
                 schedule.again(task)

@@ -164,7 +164,9 @@ def _keep(error: Exception, task: Task, place: Place) -> str:
     if task.first:
         return f"{said}\n    the runs that share it try themselves"
     try:
-        path = write_failure(place.order.results, task.spec, getattr(error, "phase", "set-up"), error)
+        path = write_failure(
+            place.order.results, task.spec, getattr(error, "phase", "set-up"), error, place.order.generation
+        )
     except OSError as other:
         return f"{said}\n    its record could not be written either: {remedies.message(other)}"
     return f"{said}\n    see {path}"

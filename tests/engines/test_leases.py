@@ -24,7 +24,7 @@ from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.training import loop
 
 
-def void(silence: float = 1.0) -> None:
+def void(silence: float = 3.0) -> None:
     """File locks exclude nobody, as on NFS mounted with ``nolock``, and dead holders are noticed soon."""
     fcntl.flock = lambda file, how: None  # type: ignore[assignment]
     leases.BEAT, leases.SILENCE, leases.POLL = 0.05, silence, 0.02
@@ -32,7 +32,7 @@ def void(silence: float = 1.0) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("BEAT", 0.05), ("SILENCE", 0.5), ("POLL", 0.02)):
+    for name, seconds in (("BEAT", 0.05), ("SILENCE", 1.0), ("POLL", 0.02)):
         monkeypatch.setattr(leases, name, seconds)
 
 
