@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark import remedies
+from atso_bench.benchmark import readiness, remedies
 from atso_bench.benchmark.machine import stopping
-from atso_bench.benchmark.machine.progress import duration
 from atso_bench.benchmark.options import CONFIGURATION, GridOptions, takes_grid
-from atso_bench.benchmark.spec import RunSpec
 
 if TYPE_CHECKING:
-    from atso_bench.benchmark.forecast.plan import Forecast
+    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,8 +101,8 @@ def run(
     with _plainly(stopping.GOES_ON):
         if keep not in ("records", "models", "all"):
             raise ValueError(f"--keep must be records, models or all, got {keep!r}")
-        _check_folder(out)
-        _check_writable(out)
+        readiness.check_folder(out)
+        readiness.check_writable(out)
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
         from atso_bench.benchmark.engines import command
@@ -119,7 +117,7 @@ def run(
         specs = grid_options.specs()
         devices = [] if engine else grid_options.devices()
         order = order if engine else replace(order, workers=grid_options.workers_for(devices))
-        _make_ready(specs)
+        readiness.make_ready(specs, typer.echo)
         failed = command.run(specs, order, engine, devices)
         if failed is None:
             return
@@ -156,8 +154,8 @@ def plan(
         if format_ not in ("text", "jsonl"):
             raise ValueError(f"--format must be text or jsonl, got {format_!r}")
         specs, devices = grid_options.specs(), grid_options.devices()
-        _check_folder(out)
-        _make_ready(specs, say=lambda note: typer.echo(note, err=format_ == "jsonl"))
+        readiness.check_folder(out)
+        readiness.make_ready(specs, lambda note: typer.echo(note, err=format_ == "jsonl"))
         from atso_bench.benchmark.engines.local import threads_for
         from atso_bench.benchmark.forecast.plan import forecast
 
@@ -171,21 +169,10 @@ def plan(
             for line in command.planned(specs, order, forecasts):
                 typer.echo(line)
             return
-        total: dict[str, float] = {}
-        stored: dict[str, float] = {}
-        alone = 0.0
-        for found in forecasts:
-            typer.echo(_forecast_line(found))
-            alone += sum(found.seconds.values())
-            total |= found.seconds
-            stored |= found.stored
-        together = sum(total.values())
-        typer.echo(f"total: {duration(together)} on one {devices[0]} device")
-        if alone > together:
-            share = f"{duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
-            typer.echo(f"{share} saved, because phases that several runs share are computed once")
-        if stored:
-            typer.echo(f"{duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
+        from atso_bench.benchmark.forecast.lines import lines
+
+        for line in lines(forecasts, devices[0]):
+            typer.echo(line)
 
 
 @app.command()
@@ -400,41 +387,6 @@ def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _check_folder(out: Path) -> None:
-    """A results folder that is a file, or lies below one, is an error before anything is created."""
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise ValueError(f"--out {out}: {nearest} is a file; give a folder, which need not exist yet")
-
-
-def _check_writable(out: Path) -> None:
-    """A results folder that cannot be written to is an error before anything is trained."""
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    inside = [path for path in nearest.iterdir() if path.is_dir()] if nearest == out.absolute() else []
-    for folder in (nearest, *inside):
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise ValueError(f"--out {out}: {folder} is not writable; change its permissions, or choose another folder")
-
-
-def _make_ready(specs: Sequence[RunSpec], say: Callable[[str], None] = typer.echo) -> None:
-    """Stop before anything runs if a dataset is not there, or if a split or the recipe is impossible."""
-    from atso_bench.benchmark import registry, split_notes
-    from atso_bench.benchmark.splits import make_split
-
-    for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
-        found = registry.dataset(dataset, configuration)
-        found.ready(say)
-        own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
-        splits = [make_split(found, spec) for spec in own]
-        for note in split_notes.of_grid(own, splits, (*found.pool, *found.test)):
-            say(f"note: {note}")
-        # the same recipe for the whole grid; the identity needs all that it names
-        try:
-            found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018
-        except ValueError as error:
-            raise ValueError(f"{dataset}: {error}") from error
-
-
 def _first_line(kind: Any) -> str:
     return (getattr(kind, "summary", "") or kind.__doc__ or "").strip().splitlines()[0]
 
@@ -450,17 +402,6 @@ def _presence(name: str) -> str:
 
     there, hint = registry.dataset(name).is_ready()
     return f"ready: {hint}" if there else hint
-
-
-def _forecast_line(found: Forecast) -> str:
-    if found.done:
-        return f"{found.spec.title}: done"
-    memory = found.device_bytes or found.process_bytes
-    return (
-        f"{found.spec.title}: {duration(sum(found.seconds.values()))}, "
-        f"{found.trainings} training{'s' * (found.trainings != 1)}, {found.steps} steps, "
-        f"{found.cases} cases to label, {memory / 2**30:.1f} GiB"
-    )
 
 
 if __name__ == "__main__":

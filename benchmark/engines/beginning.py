@@ -13,8 +13,9 @@ from atso_bench.benchmark.forecast import unlearnt
 from atso_bench.benchmark.run import Bench, begin, open_task
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.splits import make_split
+from atso_bench.benchmark.store.packs import PseudoLabels
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import PseudoLabels, Stages
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Trainer
 from atso_bench.benchmark.training.execution import PLAIN, Execution

@@ -22,8 +22,9 @@ from atso_bench.benchmark.machine.timing import process_bytes
 from atso_bench.benchmark.run import open_task, scored_cases
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import make_split
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer
 from atso_bench.benchmark.training import loop

@@ -18,7 +18,8 @@ from torch import nn
 from atso_bench.benchmark.machine.timing import seconds_of
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
 from atso_bench.benchmark.spec import digest
-from atso_bench.benchmark.store.stages import Stages, read_label
+from atso_bench.benchmark.store.packs import read_label
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import IGNORE, Dataset, Image, Pool, Task
 from atso_bench.benchmark.trainer import Observation
 from atso_bench.benchmark.training.labels import as_label

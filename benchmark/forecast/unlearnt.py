@@ -9,7 +9,8 @@ import numpy as np
 from torch import nn
 
 from atso_bench.benchmark.spec import digest
-from atso_bench.benchmark.store.stages import PseudoLabels, StoredLabel, weights_digest
+from atso_bench.benchmark.store.packs import PseudoLabels, StoredLabel
+from atso_bench.benchmark.store.stages import weights_digest
 from atso_bench.benchmark.task import Image
 
 

@@ -12,8 +12,9 @@ from torch import nn
 
 from atso_bench.benchmark.machine.stopping import Stop
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredLabel, hard
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, hard
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Pool
 from atso_bench.benchmark.training import loop
 from atso_bench.benchmark.training.execution import noticing

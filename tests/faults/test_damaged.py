@@ -14,9 +14,10 @@ import pytest
 import torch
 from fitting import fit
 
-from atso_bench.benchmark.store import stages
+from atso_bench.benchmark.store import packs, stages
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, read_label
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, read_label
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.training import loop
 
 DAMAGES = {
@@ -186,8 +187,9 @@ def test_no_flipped_bit_of_labels_or_their_manifest_is_used(tmp_path):
 
 def test_a_file_of_labels_is_hashed_once_when_it_is_written_and_once_when_it_is_taken_up(tmp_path, monkeypatch):
     """Seen: hashed again as soon as it was written, and twice when it was reused."""
-    hashed, hash_of = [], stages._hash
-    monkeypatch.setattr(stages, "_hash", lambda content: hashed.append(bytes(content)) or hash_of(content))
+    hashed, hash_of = [], packs.content_hash
+    for module in (packs, stages):
+        monkeypatch.setattr(module, "content_hash", lambda content: hashed.append(bytes(content)) or hash_of(content))
     for _ in range(2):
         hashed.clear()
         _, trainer, _ = fit("self-learning", tmp_path)

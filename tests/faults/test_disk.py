@@ -11,7 +11,8 @@ from children import ended
 from dying import MOMENTS
 from fitting import fit
 
-from atso_bench.benchmark.store.stages import PseudoLabels, Stages, StoredLabel
+from atso_bench.benchmark.store.packs import PseudoLabels, StoredLabel
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.trainer import OBSERVED_CASES
 from atso_bench.benchmark.training import loop
 
