@@ -59,11 +59,11 @@ slurm-test: $(READY) ## install SLURM (Debian or Ubuntu, root or sudo), run the 
 	@command -v slurmctld sbatch munged > /dev/null || { \
 	  sudo=$$([ "$$(id -u)" -eq 0 ] || echo sudo); \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
-	$(BIN)/python -m pytest -m slurm tests/engines --timeout 1200
+	$(BIN)/python -m pytest -m slurm tests/engines --timeout 1800
 
 ray-test: $(READY) ## install Ray into .venv, run the tests on a cluster of two nodes
 	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[ray]'
-	$(BIN)/python -m pytest -m ray tests/engines --timeout 600
+	$(BIN)/python -m pytest -m ray tests/engines --timeout 1800
 
 clean: ## remove .venv and the caches; results stay
 	rm -rf .venv build dist site src/*.egg-info .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -47,8 +47,11 @@ def found(results: Path, spec: RunSpec, fresh: str, identity: Callable[[str, str
     of_record = Facts(
         record.data, record.metrics_version, digest(record.options), record.code, record.environment.get("fresh", "")
     )
-    why = _why_not(of_record, spec, fresh, identity)
+    why = _why_not(of_record, spec, fresh, identity, _methods)
     return (record, "") if why is None else (None, why)
+
+
+Methods = Callable[[RunSpec], tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class Facts:
     fresh: str
 
 
-def _why_not(found: Facts, spec: RunSpec, fresh: str, identity: Callable[[str, str], str]) -> str | None:
+def _why_not(
+    found: Facts, spec: RunSpec, fresh: str, identity: Callable[[str, str], str], methods: Methods
+) -> str | None:
     """Why a record does not count; None if it does. Nothing has to be said of one that is to be made afresh."""
     from atso_bench.benchmark.scoring import metrics
 
@@ -72,7 +77,7 @@ def _why_not(found: Facts, spec: RunSpec, fresh: str, identity: Callable[[str, s
         return "its data have changed since"
     if found.metrics_version != metrics.VERSION:
         return f"it was scored by version {found.metrics_version} of the metrics, now {metrics.VERSION}"
-    if (found.options, found.code) not in _methods(spec):
+    if (found.options, found.code) not in methods(spec):
         return "the method's code or defaults have changed since"
     return None
 
@@ -93,6 +98,7 @@ class Index:
         rows = index.table(results).select(["path", "status", "seconds", *(one.name for one in fields(Facts))])
         self._rows = {row["path"]: row for row in rows.to_pylist()}
         self.results, self.fresh, self.identity = results, fresh, identity
+        self._known: dict[str, tuple[tuple[str, str], ...]] = {}
 
     def seconds(self, spec: RunSpec) -> float | None:
         """Of the run's record, as `finished` would find it; None where the run is not done.
@@ -107,4 +113,12 @@ class Index:
             record = finished(self.results, spec, self.fresh, self.identity)
             return None if record is None else sum(record.seconds.values())
         found = Facts(**{one.name: row[one.name] for one in fields(Facts)})
-        return row["seconds"] if _why_not(found, spec, self.fresh, self.identity) is None else None
+        why = _why_not(found, spec, self.fresh, self.identity, self._once)
+        return row["seconds"] if why is None else None
+
+    def _once(self, spec: RunSpec) -> tuple[tuple[str, str], ...]:
+        """The method's hashes, which are the same for most runs of a grid."""
+        name = spec.method + repr(spec.options)
+        if name not in self._known:
+            self._known[name] = _methods(spec)
+        return self._known[name]

@@ -32,7 +32,7 @@ class Deaths:
         """Whether this was the last one; then it is a failure, and a run's is kept beside the records."""
         self._of[task.name] += 1
         if self._of[task.name] < LIMIT:
-            say(f"{task.title}: its process was killed; it goes on from its last checkpoint")
+            say(f"{task.title}: its process has died; it goes on from its last checkpoint in another one")
             return False
         give_up(task, self.order, say, node)
         return True
@@ -41,7 +41,7 @@ class Deaths:
 def give_up(task: Task, order: Order, say: Callable[[str], object], node: str = "") -> None:
     """Say that a task was killed as often as it may be, and keep that."""
     error = KilledError(
-        f"its process was killed {LIMIT} times, last on {node or platform.node()}; most often that is the system, when "
+        f"its process died {LIMIT} times, last on {node or platform.node()}; most often that is the system, when "
         "memory is short: see what `atso-bench plan` says of it"
     )
     say(f"{task.title}: failed: {error}")

@@ -17,7 +17,7 @@ GRID += ["-o", "recipe.width=4", "--device", "cpu", "--workers", "0"]
 def command(*words: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
     """``atso-bench`` as a user gives it; one that hangs ends."""
     program = [str(Path(sys.executable).with_name("atso-bench")), *map(str, words)]
-    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=240, **more)
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=600, **more)
 
 
 def prepared(folder: Path) -> dict[str, str]:

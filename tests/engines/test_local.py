@@ -92,7 +92,7 @@ def test_a_process_that_is_killed_is_started_again_and_the_run_goes_on(
     said = processes(once)
     specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("8")) for seed in range(3)]
     assert run(specs, tmp_path / "out", ["cpu", "cpu"]) == 0
-    assert "its process was killed; it goes on from its last checkpoint" in capfd.readouterr().out
+    assert "its process has died; it goes on" in capfd.readouterr().out
     assert "M0  4/8 steps" in said.read_text()  # the checkpoint of the step before
     assert work(specs, tmp_path / "one") == 0
     assert summaries(tmp_path / "out") == summaries(tmp_path / "one")
@@ -108,8 +108,8 @@ def test_after_three_deaths_a_run_has_failed_and_the_others_are_made(
     (failure,) = (tmp_path / "out").rglob("*.failed.json")
     found = json.loads(failure.read_text())
     assert (found["error"], found["spec"]["seed"]) == ("KilledError", 1)
-    assert "its process was killed 3 times, last on" in found["message"]
-    assert capfd.readouterr().out.count("goes on from its last checkpoint") == 2
+    assert "its process died 3 times, last on" in found["message"]
+    assert capfd.readouterr().out.count("goes on from its last checkpoint in another one") == 2
 
 
 def test_when_no_process_can_begin_the_runs_count_as_failed(processes: Callable[..., Path], tmp_path: Path) -> None:

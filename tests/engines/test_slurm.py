@@ -75,7 +75,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         yield {**data, **{name: variables[name] for name in ("SLURM_CONF", "PATH")}}
 
 
-def until(true: Callable[[], object], out: Path, seconds: float = 240) -> None:
+def until(true: Callable[[], object], out: Path, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -160,7 +160,7 @@ def test_before_the_limit_it_saves_and_goes_on_from_its_step(environment: dict[s
 @pytest.mark.slurm
 def test_the_real_limit_is_heard_in_time(environment: dict[str, str], tmp_path: Path) -> None:
     job = long(tmp_path, environment, "--slurm", "time=3", "--slurm", "signal=B:USR1@60")
-    until(lambda: "Restarts=1" in shown(environment, job), tmp_path, seconds=280)
+    until(lambda: "Restarts=1" in shown(environment, job), tmp_path, seconds=600)
     assert re.search(r"stopped in phase 'M0' at step \d+ of 1000000; the same command continues", log(tmp_path))
     ask(environment, "scancel", job)
     until(lambda: not states(environment), tmp_path)
