@@ -9,6 +9,9 @@ from pathlib import Path
 from atso_bench.benchmark import registry, split_notes
 from atso_bench.benchmark.spec import RunSpec
 
+_OTHERS = ("index", "jobs", "logs")
+"""Folders of a results folder that a run on this machine does not need to write to."""
+
 
 def check_folder(out: Path) -> None:
     """A results folder that is a file, or lies below one, is an error before anything is created.
@@ -29,7 +32,8 @@ def check_writable(out: Path) -> None:
     """
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     inside = [path for path in nearest.iterdir() if path.is_dir()] if nearest == out.absolute() else []
-    for folder in (nearest, *inside):
+    needed = [folder for folder in inside if folder.name not in _OTHERS]  # another user's may be there too
+    for folder in (nearest, *needed):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ValueError(f"--out {out}: {folder} is not writable; change its permissions, or choose another folder")
 

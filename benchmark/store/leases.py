@@ -71,6 +71,13 @@ class Lease:
         own = holder(self.folder)
         return own is not None and own["token"] == self.token and not _next(self.folder).exists()
 
+    @property
+    def lost(self) -> bool:
+        """Whether it is certain that it is not; a disk that does not answer says nothing."""
+        own = holder(self.folder)
+        other = own["token"] != self.token if own is not None else not self.folder.exists()
+        return other or _next(self.folder).exists()
+
     def beat(self) -> None:
         """Change the holder's file.
 
@@ -86,9 +93,9 @@ class Lease:
     def keep(self) -> None:
         """Beat until the claim has ended or is lost; a disk that does not answer now may do so the next time."""
         while not self.ended.wait(BEAT):
-            if not self.held and self.folder.parent.is_dir():
-                return
             with contextlib.suppress(OSError):
+                if self.lost:
+                    return
                 self.beat()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 GRID = ["-m", "supervised,self-learning,atso", "-f", "10", "-d", "phantom", "--budget", "smoke"]
+GRID += ["-o", "self-learning.generations=1", "-o", "atso.generations=1"]
 GRID += ["-o", "recipe.width=4", "--device", "cpu", "--workers", "0"]
 
 
