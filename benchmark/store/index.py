@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ def _walk(folder: str, below: str) -> Iterator[File]:
                 yield from _walk(entry.path, f"{below}{entry.name}/")
             elif entry.name.startswith("seed") and entry.name.endswith(".json"):
                 with contextlib.suppress(OSError):  # it was taken away just now
-                    if entry.is_file():
+                    if entry.is_file(follow_symlinks=False):  # a link may lead anywhere
                         facts = entry.stat()
                         yield File(below + entry.name, facts.st_size, facts.st_mtime_ns)
 
@@ -71,7 +71,6 @@ def table(results: Path) -> pa.Table:
     The columns are those of ``_PLAIN``.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     there, known = listed(results), _stored(results)
     paths, sizes, times = (known.column(name).to_pylist() for name in ("path", "size", "time"))
@@ -81,10 +80,10 @@ def table(results: Path) -> pa.Table:
     rows = [_row(results, file) for file in there.values() if file.path not in have]
     if not rows and len(kept) == len(known):
         return known
-    found = pa.concat_tables([kept, pa.Table.from_pylist(rows, _schema())])
-    gone = known.filter(pc.invert(pa.array(good, pa.bool_())))
+    found = pa.concat_tables([kept, *_tables(rows)])
+    gone = (path for path, same in zip(paths, good, strict=True) if not same)
     with contextlib.suppress(OSError):  # a folder that may only be read has no index, and needs more time
-        _write(results, found, {*_parts(gone), *((row["dataset"], row["method"]) for row in rows)})
+        _write(results, found, {*map(_part, gone), *(_part(row["path"]) for row in rows)})
     return found
 
 
@@ -92,6 +91,24 @@ def _schema() -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([(name, getattr(pa, kind)()) for name, kind in _PLAIN.items()])
+
+
+def _tables(rows: Sequence[dict[str, Any]]) -> Iterator[pa.Table]:
+    """The rows as tables. What has values of another kind is no record; a name that is no text has no row."""
+    import pyarrow as pa
+
+    try:
+        yield pa.Table.from_pylist(rows, _schema())
+    except (*_WRONG, pa.ArrowException):
+        if len(rows) > 1:
+            for row in rows:
+                yield from _tables([row])
+        elif rows[0]["status"] != "unreadable":
+            known = {name: rows[0][name] for name in ("path", "size", "time", "key")}
+            yield from _tables([{**known, "status": "unreadable", "said": "it holds values of another kind"}])
+
+
+_WRONG = (ArithmeticError, TypeError, ValueError)
 
 
 def _stored(results: Path) -> pa.Table:
@@ -108,20 +125,28 @@ def _stored(results: Path) -> pa.Table:
     return pa.concat_tables(found) if found else _schema().empty_table()
 
 
-def _parts(rows: pa.Table) -> set[tuple[str, str]]:
-    return set(zip(rows.column("dataset").to_pylist(), rows.column("method").to_pylist(), strict=True))
+def _part(path: str) -> str:
+    """The part of the index that a record belongs to: dataset and method, as its folders are called."""
+    folders = path.split("/")[:-1]
+    return "/".join((*folders, "other", "other")[:2])
 
 
-def _write(results: Path, rows: pa.Table, parts: Iterable[tuple[str, str]]) -> None:
-    """Write the parts that changed, each by rename."""
-    import pyarrow.compute as pc
+def _write(results: Path, rows: pa.Table, parts: Set[str]) -> None:
+    """Write the parts that changed, each by rename, and nothing through a link that leads elsewhere."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for dataset, method in sorted(parts):
-        mine = pc.and_(pc.equal(rows["dataset"], dataset), pc.equal(rows["method"], method))
-        path = results / FOLDER / dataset / f"{method}.parquet"
-        with atomic(path) as partial:
-            pq.write_table(rows.filter(mine).replace_schema_metadata({"index": VERSION}), partial, compression="zstd")
+    places: dict[str, list[int]] = {part: [] for part in parts}
+    for place, path in enumerate(rows.column("path").to_pylist()):
+        if (part := _part(path)) in places:
+            places[part].append(place)
+    for part, own in places.items():
+        target = results / FOLDER / f"{part}.parquet"
+        if not target.parent.resolve().is_relative_to(results.resolve()):
+            continue
+        mine = rows.take(pa.array(own, pa.int64())).replace_schema_metadata({"index": VERSION})
+        with atomic(target) as partial:
+            pq.write_table(mine, partial, compression="zstd")
 
 
 def _row(results: Path, file: File) -> dict[str, Any]:

@@ -141,3 +141,41 @@ def test_a_condition_that_cannot_be_or_that_no_run_fulfils_is_an_error(where: st
     done = CliRunner().invoke(app, ["report", str(tmp_path), "--where", where])
     assert done.exit_code == 2
     assert "error: --where" in done.output
+
+
+def test_no_record_names_a_place_and_no_link_is_followed(tmp_path: Path) -> None:
+    results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
+    write(results, make())
+    path = one(results, 0)
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps({**raw, "spec": {**raw["spec"], "dataset": "../../../elsewhere", "method": "../x"}}))
+    elsewhere.mkdir()
+    (elsewhere / "seed5-abcdef.json").write_text(path.read_text())
+    (path.parent / "seed5-abcdef.json").symlink_to(elsewhere / "seed5-abcdef.json")
+    before = sorted(elsewhere.iterdir())
+    assert len(rows(results)) == 1
+    assert sorted(file.relative_to(results).parts[0] for file in results.rglob("*.parquet")) == ["index"]
+    (results / "index").rename(tmp_path / "index")
+    (results / "index").symlink_to(elsewhere)
+    assert len(rows(results)) == 1
+    assert sorted(elsewhere.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"score": "high"},
+        {"spec": {"seed": "x"}},
+        {"spec": {"seed": 1 << 70}},
+        {"data": 5},
+        {"phases": [{"seconds": "\ud800"}]},
+    ],
+)
+def test_a_record_of_odd_values_is_no_record_and_hides_no_other(odd: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path, make(), make(seed=1))
+    path = one(tmp_path, 0)
+    raw = json.loads(path.read_text())
+    more = {"spec": {**raw["spec"], **odd["spec"]}} if "spec" in odd else odd
+    path.write_text(json.dumps({**raw, **more}))
+    found = rows(tmp_path)
+    assert sorted(found["status"]) == ["done", "unreadable"]
