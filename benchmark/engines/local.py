@@ -182,7 +182,7 @@ class _Crew:
         """Note what became of the task."""
         try:
             outcome = hand.line.recv() if hand.line.poll() else None
-        except EOFError:
+        except (EOFError, OSError):  # the second where it died with a task that it had not read
             outcome = None
         task, hand.task = hand.task, None
         if outcome is None:
@@ -232,5 +232,5 @@ def _next(line: Connection) -> Any:
     """The next task; None if there is no other, or nobody who would give it."""
     try:
         return line.recv()
-    except EOFError:
+    except (EOFError, OSError):
         return None

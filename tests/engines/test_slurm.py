@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -67,12 +68,16 @@ def test_a_script_names_what_the_user_gave_and_is_valid_bash(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     if lacking := slurm_cluster.missing():
         pytest.fail(f"{lacking} not found; `make slurm-test` installs what is needed")
-    data = prepared(tmp_path_factory.mktemp("data"))
     with slurm_cluster.cluster(tmp_path_factory.mktemp("slurm")) as variables:
-        yield {**data, **{name: variables[name] for name in ("SLURM_CONF", "PATH")}}
+        yield variables
+
+
+@pytest.fixture(scope="module")
+def environment(nodes: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {**prepared(tmp_path_factory.mktemp("data")), **{name: nodes[name] for name in ("SLURM_CONF", "PATH")}}
 
 
 def until(true: Callable[[], object], out: Path, seconds: float = 600) -> None:
@@ -117,6 +122,137 @@ def long(out: Path, environment: dict[str, str], *settings: str) -> str:
     return f"{submitted(out)['alone0']}_0"
 
 
+# The jobs' script, with a program in place of ours that starts at once
+
+
+STAND_IN = """#!/bin/bash
+# As `run --out OUT --job ID --only KEY`: it works until it is told to stop, and then ends as ours does.
+out=$3 job=$5 key=$7
+trap '[ -e "$out/saves" ] && touch "$out/jobs/$job/$key.saved"; echo stopped; exit 143' TERM
+echo "begin $key" >> "$out/begun"
+case $(cat "$out/how") in
+  fails) exit 1 ;;
+  works) echo "end $key" >> "$out/begun"; exit 0 ;;
+esac
+while true; do sleep 0.1; done
+"""
+
+
+@dataclass
+class Jobs:
+    """Tasks on the two nodes, of which nothing is real but SLURM and the script."""
+
+    out: Path
+    variables: dict[str, str]
+    patch: pytest.MonkeyPatch
+
+    def submit(self, tasks: list[Task], how: str, **settings: str) -> dict[str, str]:
+        program = self.out / "program"
+        program.write_text(STAND_IN)
+        program.chmod(0o755)
+        (self.out / "how").write_text(how)
+        for name in ("SLURM_CONF", "PATH"):
+            self.patch.setenv(name, self.variables[name])
+        self.patch.setattr(slurm, "_program", lambda: [str(program)])
+        order = Order(self.out)
+        order.write()
+        slurm.run(tasks, order, {"time": "30", **settings}, lambda line: None)
+        return submitted(self.out)
+
+    def begun(self) -> list[str]:
+        file = self.out / "begun"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def over(self) -> None:
+        until(lambda: not states(self.variables), self.out)
+
+
+@pytest.fixture
+def jobs(nodes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    return Jobs(tmp_path, nodes, monkeypatch)
+
+
+def shared(count: int) -> list[Task]:
+    return linked([Task(spec, phases=("a",)) for spec in SPECS[:count]])
+
+
+@pytest.mark.slurm
+def test_jobs_wait_for_what_they_share(jobs: Jobs) -> None:
+    tasks = [*shared(3), Task(SPECS[5])]
+    jobs.submit(tasks, "works")
+    jobs.over()
+    begun = jobs.begun()
+    assert sorted(line for line in begun if line.startswith("begin")) == sorted(f"begin {task.name}" for task in tasks)
+    (first,) = (task.name for task in tasks if task.first)
+    for task in tasks:
+        if task.after:
+            assert begun.index(f"end {first}") < begun.index(f"begin {task.name}")
+
+
+@pytest.mark.slurm
+def test_jobs_behind_a_beginning_that_fails_run_too(jobs: Jobs) -> None:
+    ids = jobs.submit(shared(2), "fails")
+    jobs.over()
+    assert len(jobs.begun()) == 3
+    assert "JobState=COMPLETED" in shown(jobs.variables, f"{ids['first0']}_0")
+    assert "ExitCode=1:0" in shown(jobs.variables, f"{ids['behind0-0']}_0")
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("saves", [True, False])
+def test_before_the_limit_a_job_queues_again_only_if_it_saved_something(jobs: Jobs, saves: bool) -> None:
+    """Twice, if it does; without an end it would do so as often as the limit comes."""
+    if saves:
+        (jobs.out / "saves").touch()
+    job = f"{jobs.submit([Task(SPECS[0])], 'waits')['alone0']}_0"
+    for number in range(1, 3 if saves else 2):
+        until(lambda: len(jobs.begun()) == number, jobs.out)  # noqa: B023 - asked for within the turn
+        ask(jobs.variables, "scancel", "--batch", "--signal=USR1", job)
+        if saves:
+            until(lambda: f"Restarts={number}" in shown(jobs.variables, job), jobs.out)  # noqa: B023
+            until(lambda: "JobState=PENDING" in shown(jobs.variables, job), jobs.out)
+            ask(jobs.variables, "scontrol", "update", f"jobid={job}", "StartTime=now")
+    if saves:
+        until(lambda: len(jobs.begun()) == 3, jobs.out)
+        assert "start 3" in log(jobs.out)
+        ask(jobs.variables, "scancel", job)
+        jobs.over()
+        assert "JobState=CANCELLED" in shown(jobs.variables, job)
+    else:
+        jobs.over()
+        assert len(jobs.begun()) == 1
+        assert "ExitCode=1:0" in shown(jobs.variables, job)
+        assert "Restarts=0" in shown(jobs.variables, job)
+        assert "the time limit (30) is shorter than start-up and one checkpoint; raise it" in log(jobs.out)
+
+
+@pytest.mark.slurm
+def test_a_job_that_is_cancelled_is_told_and_stays_away(jobs: Jobs) -> None:
+    """Although it saved: whoever cancels does not want it again."""
+    (jobs.out / "saves").touch()
+    job = f"{jobs.submit([Task(SPECS[0])], 'waits')['alone0']}_0"
+    until(jobs.begun, jobs.out)
+    ask(jobs.variables, "scancel", job)
+    jobs.over()
+    assert "stopped" in log(jobs.out)
+    assert list(jobs.out.glob("jobs/*/*.saved"))
+    assert "JobState=CANCELLED" in shown(jobs.variables, job)
+
+
+@pytest.mark.slurm
+def test_the_real_limit_is_heard_before_it_comes(jobs: Jobs) -> None:
+    (jobs.out / "saves").touch()
+    ids = jobs.submit([Task(SPECS[0])], "waits", time="1", signal="B:USR1@40")
+    job = f"{ids['alone0']}_0"
+    until(lambda: "Restarts=1" in shown(jobs.variables, job), jobs.out)
+    assert "stopped" in log(jobs.out)
+    ask(jobs.variables, "scancel", job)
+    jobs.over()
+
+
+# The program itself
+
+
 @pytest.mark.slurm
 def test_arrays_make_what_one_process_makes(environment: dict[str, str], tmp_path: Path) -> None:
     out, plain = tmp_path / "cluster", tmp_path / "plain"
@@ -153,15 +289,6 @@ def test_before_the_limit_it_saves_and_goes_on_from_its_step(environment: dict[s
     second = re.compile(r"start 2.*?M0 +(\d+)/1000000 steps", re.DOTALL)
     until(lambda: second.search(log(tmp_path)), tmp_path)
     assert int(second.search(log(tmp_path))[1]) == step  # type: ignore[index]
-    ask(environment, "scancel", job)
-    until(lambda: not states(environment), tmp_path)
-
-
-@pytest.mark.slurm
-def test_the_real_limit_is_heard_in_time(environment: dict[str, str], tmp_path: Path) -> None:
-    job = long(tmp_path, environment, "--slurm", "time=3", "--slurm", "signal=B:USR1@60")
-    until(lambda: "Restarts=1" in shown(environment, job), tmp_path, seconds=600)
-    assert re.search(r"stopped in phase 'M0' at step \d+ of 1000000; the same command continues", log(tmp_path))
     ask(environment, "scancel", job)
     until(lambda: not states(environment), tmp_path)
 
