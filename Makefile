@@ -9,7 +9,7 @@ READY := $(BIN)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow bench check regression docs lock image-test slurm-test ray-test clean
+.PHONY: help setup demo test slow bench check regression docs gpu-check gpu-pack lock image-test slurm-test ray-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ regression: $(READY) ## train four methods briefly and compare with the records 
 	$(BIN)/atso-bench run --method supervised,self-learning,mean-teacher,atso --dataset phantom --fraction 10 \
 	  --seed 0,1 --budget small:200 --device cpu --out results/regression
 	$(BIN)/atso-bench compare tests/baseline results/regression
+
+gpu-check: $(READY) ## measure on this machine's GPU all that a GPU can tell, in 8 minutes; LIMIT=900 for more
+	tests/gpu/gpu_check.sh $(or $(LIMIT),480)
+
+gpu-pack: $(READY) ## collect in .gpu/ what gpu_check.sh needs on a machine with a GPU and torch but no registry
+	tests/gpu/gpu_pack.sh
 
 docs: $(READY) ## build the documentation's site into site/
 	$(BIN)/mkdocs build --quiet --strict

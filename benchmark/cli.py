@@ -173,6 +173,10 @@ def plan(
 
         for line in lines(forecasts, devices[0]):
             typer.echo(line)
+        from atso_bench.reports.pages.limits import at_hand
+
+        for line in at_hand(out, specs):
+            typer.echo(line)
 
 
 @app.command()
@@ -382,6 +386,9 @@ def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
         if isinstance(error, ValueError | LookupError | OSError | MemoryError):
             typer.echo(f"error: {remedies.message(error)}", err=True)
             raise typer.Exit(2) from None
+        if isinstance(error, remedies.DeviceLostError):
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
         hint = "if the input is right, this is a bug of the program; set ATSO_BENCH_TRACEBACK=1 to see where"
         typer.echo(f"error: {type(error).__name__}: {error} ({hint})", err=True)
         raise typer.Exit(1) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from atso_bench.benchmark.machine.cores import cores
+from atso_bench.benchmark.machine.devices import devices as named_devices
+from atso_bench.benchmark.machine.processor import cores
 from atso_bench.benchmark.spec import BUDGETS, PARITIES, Budget, RunSpec
 
 METHODS = "Methods, or groups: all, baselines, generations, consistency. Separate several with commas, or repeat."
@@ -66,6 +66,12 @@ class GridOptions:
         ),
     ] = field(default_factory=list)
     upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Add supervised training with all labels.")] = False
+    half_budget: Annotated[
+        bool,
+        typer.Option(
+            "--half-budget", help="Add supervised training with half the steps, to see whether steps or labels bind."
+        ),
+    ] = False
     validation: Annotated[float, typer.Option(help="Percent of the training cases to set apart as validation set.")] = (
         0.0
     )
@@ -81,7 +87,10 @@ class GridOptions:
         str, typer.Option(help="What a split keeps whole. Street scenes: frame (default) or city; volumes: patient.")
     ] = ""
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:1; several with commas run one process each.")
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or cuda:1; several with commas run one process each, cuda:0*4 four on one GPU."
+        ),
     ] = "auto"
     workers: Annotated[
         int, typer.Option(min=-1, help="Loader processes for each device; -1: as many as the cores allow.")
@@ -124,7 +133,7 @@ class GridOptions:
         ):
             if not named:
                 raise ValueError(f"--{name} is empty; give at least one {name}")
-        bound = [grid.UPPER_BOUND[0]] if self.upper_bound else []
+        bound = [grid.UPPER_BOUND[0]] if self.upper_bound or self.half_budget else []
         return grid.make_specs(
             _split(self.dataset),
             methods,
@@ -133,6 +142,7 @@ class GridOptions:
             Budget.parse(self.budget, self.parity),  # type: ignore[arg-type]
             grid.Options.parse(self.option, [*methods, *bound]),
             upper_bound=self.upper_bound,
+            half_budget=self.half_budget,
             configuration=self.configuration,
             validation=self.validation,
             scored=self.scored,
@@ -141,27 +151,12 @@ class GridOptions:
         )
 
     def devices(self) -> list[str]:
-        """``auto`` is every GPU, or the CPU where there is none.
+        """The device of each process of the grid.
 
         Raises:
-            ValueError: if a device is not there.
+            ValueError: if a device is not there, or of no use.
         """
-        named = [name.strip() for name in self.device.split(",") if name.strip()]  # cpu,cpu is two processes
-        if not named or (named != ["auto"] and not all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in named)):
-            raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, several with commas, got {self.device!r}")
-        if set(named) == {"cpu"}:
-            return named
-        import torch
-
-        there = torch.cuda.device_count()
-        if named == ["auto"]:
-            return [f"cuda:{number}" for number in range(there)] or ["cpu"]
-        for name in named:
-            if name != "cpu" and int(name.partition(":")[2] or "0") >= there:
-                raise ValueError(
-                    f"--device {name}: torch {torch.__version__} finds {there} CUDA devices; see `atso-bench doctor`"
-                )
-        return named
+        return named_devices(self.device)
 
     def workers_for(self, devices: Sequence[str]) -> int:
         """On a GPU as many loaders as the cores allow, at most 8; on a CPU one, as the step itself needs the cores."""

@@ -153,6 +153,19 @@ class Draw(ABC):
         image: Tensor = drawn["image"].to(device, non_blocking=True)
         return image, None if label is None else label.to(device, non_blocking=True)
 
+    def weight(self, most: int) -> int | None:
+        """Bytes that the pool takes in a device's memory, counted up to ``most``; None if it cannot be held there."""
+        return None
+
+    def held(self, device: torch.device, shelf: dict[Any, Any]) -> Draw:
+        """What draws the same batches, bit for bit, from memory of ``device``, where ``finish`` cuts them.
+
+        Args:
+            device: which has the room.
+            shelf: what the run's draws share there.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no weight")
+
     def __call__(self) -> tuple[Tensor, Tensor | None]:
         """The batch on the CPU."""
         return self.finish(self.read(), torch.device("cpu"))

@@ -21,6 +21,7 @@ from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredL
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import Stages, weights_digest
 from atso_bench.benchmark.task import Pool, Task, TrainData
+from atso_bench.benchmark.training.average import averaged
 from atso_bench.benchmark.training.descent import add_steps, steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution
 from atso_bench.benchmark.training.imitation import Imitation
@@ -110,17 +111,23 @@ class Trainer:
         execution: Execution = PLAIN,
         method: Method | None = None,
         weights: Callable[..., str] = weights_digest,
+        together: int = 1,
+        averaging: bool = False,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
-        self.means = Means(task, seed, self.device, workers, self.progress, self.profile, execution, self.warn)
+        self.means = Means(
+            task, seed, self.device, workers, self.progress, self.profile, execution, self.warn, together
+        )
         self.spent = 0
         self.phases: list[Phase] = []
         self.observations: list[Observation] = []
         self.warnings: list[str] = []
         self.teacher_patches = 0
+        self.averaging = averaging
+        self.last: Job | None = None
         self.trainings = 0
         self.keys = Keys(task, budget, seed, self.device, execution, method, weights)
 
@@ -204,13 +211,27 @@ class Trainer:
         """
         self._spend(steps, phase, model)
         pools = {name: pool for name, pool in pools.items() if pool.ids}
-        job = Job(model, step, pools, steps, phase, after, also)
+        average = averaged(model) if self.averaging else None
+        job = self.last = Job(model, step, pools, steps, phase, after, also, average)
         key, ordinal = self.keys.train(job, self.trainings), self.trainings
         self.trainings += 1
         self.teacher_patches += steps * teacher_patches
         self.carry_out(job, key, ordinal)
         add_steps(job.models, steps)
         return model
+
+    def student_and_average(self, result: nn.Module) -> dict[str, nn.Module]:
+        """The network that the last training changed and the moving average of it, one of which is ``result``.
+
+        Empty where no average was kept, or where ``result`` was made of several trainings.
+        """
+        job = self.last
+        if job is None or job.average is None or not job.average.known:
+            return {}
+        if any(result is teacher for teacher in job.also):
+            return {"student": job.model, "average": result}
+        place = next((name for name, part in job.model.named_modules() if part is result), None)
+        return {} if place is None else {"student": result, "average": job.average.teacher.get_submodule(place)}
 
     def imitate(
         self,
@@ -238,7 +259,7 @@ class Trainer:
     def carry_out(self, job: Job, key: str, ordinal: int) -> None:
         """Do the run's ``ordinal``-th training: train, or take the weights from the store."""
         with self._claim(key, job.phase) as folder:
-            done = self._found(folder, job.phase, lambda: self.stages.load_models(folder, job.models))
+            done = self._found(folder, job.phase, lambda: job.load(self.stages.learnt(folder)))
             if done is None:
                 with self.profile.part("set-up"):
                     training = Training(self.means, job, ordinal)

@@ -16,7 +16,8 @@ from atso_bench.benchmark.engines.deaths import Deaths
 from atso_bench.benchmark.engines.graph import Schedule, Task
 from atso_bench.benchmark.engines.task import Outcome, Place, do, settle, undone
 from atso_bench.benchmark.machine import stopping
-from atso_bench.benchmark.machine.cores import cores
+from atso_bench.benchmark.machine.devices import sharing
+from atso_bench.benchmark.machine.processor import cores
 from atso_bench.benchmark.machine.progress import Lines, Progress, on
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.store.leases import Wait
@@ -49,12 +50,18 @@ def work(tasks: Sequence[Task], order: Order, device: str, threads: int = 1, sho
 
 
 def once(
-    task: Task, order: Order, device: str, threads: int, shown: Progress | None = None, wait: Wait = "unless alive"
+    task: Task,
+    order: Order,
+    device: str,
+    threads: int,
+    shown: Progress | None = None,
+    wait: Wait = "unless alive",
+    together: int = 1,
 ) -> Outcome:
     """Do one task, for an engine that gives each to one process: one that somebody else is at is left to them."""
     with settled(order.execution):
         settle(device, threads)
-        place = Place(order, device, shown or on(sys.stdout), done.remembered())
+        place = Place(order, device, shown or on(sys.stdout), done.remembered(), together)
         outcome = do(task, place, wait=wait)
         if outcome == "busy":
             place.shown.note(f"{task.title}: left to another process, which is at it")
@@ -161,7 +168,8 @@ class _Crew:
 
         spawn = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         ours, theirs = multiprocessing.Pipe()
-        process = spawn.Process(target=_serve, args=(name, device, self.order, self.threads, theirs))
+        together = sharing([each for _, each in self.devices], device)
+        process = spawn.Process(target=_serve, args=(name, device, self.order, self.threads, together, theirs))
         with stopping.postponed():
             process.start()
         theirs.close()
@@ -209,14 +217,14 @@ class _Crew:
             self.hands.append(self._start(hand.name, hand.device))
 
 
-def _serve(name: str, device: str, order: Order, threads: int, line: Connection) -> None:
+def _serve(name: str, device: str, order: Order, threads: int, together: int, line: Connection) -> None:
     """One process of several: its lines begin with its name, because the processes' output is mixed."""
     shown = Lines(lambda text: print(f"{name}: {text}", flush=True))
     try:
         with stopping.at_once(), settled(order.execution):
             stopping.leave_to_parent(signal.SIGINT)  # which passes it on as SIGTERM
             settle(device, threads)
-            place = Place(order, device, shown, done.remembered())
+            place = Place(order, device, shown, done.remembered(), together)
             while (given := _next(line)) is not None:
                 task, number, waits = given
                 line.send(do(task, place, number, wait=waits))

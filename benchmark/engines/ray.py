@@ -161,7 +161,10 @@ def _do(results: str, job: str, name: str, cpus: int, gpus: float) -> dict[str, 
         shown = Phases(Lines(functools.partial(print, file=file)), tell)
         try:
             with stopping.at_once(), redirect_stdout(file):
-                outcome = local.once(task, order, "cuda" if gpus else "cpu", max(1, cpus - loaders), shown)
+                together = max(1, round(1 / gpus)) if gpus else 1
+                outcome = local.once(
+                    task, order, "cuda" if gpus else "cpu", max(1, cpus - loaders), shown, together=together
+                )
         except KeyboardInterrupt as stop:
             print(str(stop), file=file)
             return {"outcome": "stopped", "host": host, "said": str(stop)}

@@ -37,12 +37,14 @@ class Place:
         device: ``cpu``, ``cuda``, ``cuda:1`` ...
         shown: where progress is shown.
         identity: content hash of a dataset and configuration.
+        together: processes that share the device.
     """
 
     order: Order
     device: str
     shown: Progress
     identity: Identity
+    together: int = 1
 
     @property
     def bench(self) -> Bench:
@@ -50,7 +52,14 @@ class Place:
 
         order = self.order
         return Bench(
-            order.results, self.device, order.workers, self.shown, order.generation, order.profile, order.execution
+            order.results,
+            self.device,
+            order.workers,
+            self.shown,
+            order.generation,
+            order.profile,
+            order.execution,
+            self.together,
         )
 
 
@@ -173,11 +182,19 @@ def _keep(error: Exception, task: Task, place: Place) -> str:
 
 
 def _let_go(error: BaseException) -> None:
-    """Release what the frames of a failed run hold, such as tensors on the device: the next run needs the room."""
+    """Release what the frames of a failed run hold, such as tensors on the device: the next run needs the room.
+
+    Raises:
+        DeviceLostError: if the device answers no more; CUDA has no way back within a process.
+    """
     torch = sys.modules.get("torch")
     seen: BaseException | None = error
     while seen is not None:
         seen.__traceback__, seen = None, seen.__cause__ or seen.__context__
     gc.collect()
     if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        try:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        except RuntimeError as lost:
+            raise remedies.DeviceLostError(lost) from None

@@ -66,7 +66,7 @@ def forecast(
 ) -> Iterator[Forecast]:
     """Foretell every run; probes of a kind are made once for the whole grid, with the threads that a run has."""
     settle(device, threads)
-    measured, identity = Probes(), remembered()
+    measured, identity = Probes(torch.device(device)), remembered()
     opened = functools.cache(_opened)  # one look at all files for the grid; a run has its own
     index = Index(results, "", identity)
     for spec in specs:
@@ -74,6 +74,15 @@ def forecast(
             yield Forecast(spec, done=True)
         else:
             yield _forecast(spec, *opened(spec.dataset, spec.configuration), results, device, workers, measured)
+
+
+def fitting(device: torch.device, peak: int) -> int:
+    """How many runs with this peak memory (bytes) the GPU holds at once; a process takes some beside its tensors."""
+    whole = torch.cuda.get_device_properties(device).total_memory
+    return max(1, int(_USABLE * whole / (_FRAGMENTED * peak + _CONTEXT)))
+
+
+_USABLE, _FRAGMENTED, _CONTEXT = 0.95, 1.2, 600 << 20
 
 
 def _opened(name: str, configuration: str) -> tuple[Dataset, float]:
@@ -88,6 +97,7 @@ def _forecast(
     spec: RunSpec, dataset: Dataset, opening: float, results: Path, device: str, workers: int, measured: Probes
 ) -> Forecast:
     began, before = time.perf_counter(), measured.seconds
+    measured.peak = 0
     split = make_split(dataset, spec)
     task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
@@ -114,7 +124,7 @@ def _forecast(
         cases=rehearsal.cases,
         seconds=seconds,
         stored=rehearsal.stored,
-        device_bytes=torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None,
+        device_bytes=measured.peak if where.type == "cuda" else None,
         process_bytes=process_bytes(),
         beginning=tuple(rehearsal.beginning),
     )
@@ -160,7 +170,7 @@ class _Rehearsal(Trainer):
         folder = self.store.folder(key)
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
-                self.store.load_models(folder, job.models)
+                job.load(self.store.learnt(folder))
                 self.stored[key] = found.seconds
                 return
         whose = self.keys.whose(job)

@@ -39,19 +39,26 @@ class Probes:
 
     Attributes:
         seconds: what the measuring itself took, without what only a first time takes (imports): so does a run's.
+        peak: memory of the device in the kinds of work asked for since it was set to 0, measured now or before.
     """
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    def __init__(self, device: torch.device) -> None:
+        self.seconds, self.peak = 0.0, 0
+        self._device = device if device.type == "cuda" else None
         self._found: dict[str, Any] = {}
+        self._peaks: dict[str, int] = {}
 
     def once(self, kind: Any, measure: Callable[[], Found]) -> Found:
         """What ``measure`` gives, or gave when this kind was measured."""
         key = digest(kind)
         if key not in self._found:
             began = time.perf_counter()
+            if self._device is not None:
+                torch.cuda.reset_peak_memory_stats(self._device)
             self._found[key] = measure()
+            self._peaks[key] = 0 if self._device is None else torch.cuda.max_memory_allocated(self._device)
             self.seconds += time.perf_counter() - began
+        self.peak = max(self.peak, self._peaks[key])
         found: Found = self._found[key]
         return found
 

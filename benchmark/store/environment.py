@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from atso_bench.benchmark.machine.processor import cores
+
 _LIBRARIES = (
     *("torch", "numpy", "scipy"),
     *("nnunetv2", "batchgeneratorsv2", "dynamic-network-architectures", "blosc2"),
@@ -27,7 +29,7 @@ def current() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor_count": os.cpu_count(),
+        "processor_count": cores(),
         "threads": torch.get_num_threads() if torch else None,
         "gpu": gpu,
         "cuda": torch.version.cuda if torch and gpu else None,

@@ -83,6 +83,8 @@ class Record:
         line_steps: optimiser steps between the initial weights and the model that was scored; 0 in records from before.
         teacher_patches: patches that a teacher saw inside trainings, without a gradient; they are not steps.
         recipe: the task's training constants.
+        on_validation: headline on the validation set of the trained network (``student``) and of the moving average
+            of its weights (``average``), one of which is the result; empty without a validation set.
         options: all options of the method with their values.
         diagnostics: one entry for each pseudo-labelling (see ``diagnostics.py``).
         warnings: what a reader must know before trusting the score.
@@ -113,6 +115,7 @@ class Record:
     code: str = ""
     palette: dict[str, list[int]] = field(default_factory=dict)
     line_steps: int = 0
+    on_validation: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

@@ -18,6 +18,7 @@ from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.execution import Execution
 from atso_bench.benchmark.training.imitation import Imitation
 from atso_bench.benchmark.training.loop import Job, nothing
+from atso_bench.benchmark.training.precision import EXACT, precision
 
 VERSION = 2
 """Version of the loop; a change that changes weights raises it, so that old stages are not taken for new ones."""
@@ -49,6 +50,7 @@ class Keys:
             "version": VERSION,
             "software": versions(),
             "device": device.type,  # a phase of another device would bring that device's seconds along
+            **({"precision": found} if (found := precision(device)) != EXACT else {}),
             "task": task.identity,
             **{name: True for name, on in asdict(execution).items() if on},
         }

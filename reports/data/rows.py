@@ -133,6 +133,8 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "protocol": _protocol(record),
         "cases": len(record.cases),
         "spent": record.spent_steps,
+        "line": record.line_steps,
+        **{name: number(record.on_validation.get(name)) for name in ("student", "average")},
         "teacher_patches": record.teacher_patches,
         "title": spec.title,
         "split": str(record.split.get("hash", "")),
@@ -144,6 +146,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
             [f"Python {environment.get('python', '?')}", *(f"{name} {versions[name]}" for name in sorted(versions))]
         ),
         "machine": _machine(environment),
+        "precision": str(environment.get("precision") or ("float32" if environment.get("device") == "cpu" else "")),
         "command": shell(environment.get("command") or []),
     }
 
@@ -288,6 +291,8 @@ def _machine(environment: dict[str, Any]) -> str:
     cores = environment.get("processor_count")
     parts = [environment.get("platform"), f"{cores} cores" if cores else None, environment.get("gpu")]
     parts.append(environment.get("device"))
+    if isinstance(together := environment.get("together"), int) and together > 1:
+        parts.append(f"{together} runs at once")
     return ", ".join(str(part) for part in parts if part)
 
 

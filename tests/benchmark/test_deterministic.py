@@ -144,7 +144,7 @@ class Spawned:
         self.sentinel = os.open(os.devnull, os.O_RDONLY)
 
     def start(self) -> None:
-        _, (_, _, order, _) = pickle.loads(self.sent)
+        _, (_, _, order, *_) = pickle.loads(self.sent)
         with (order.results / "told").open("a") as file:
             file.write(f"{order.execution}\n")
 

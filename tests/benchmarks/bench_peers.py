@@ -24,7 +24,8 @@ from stepping import steps_of
 from torch import nn
 
 from atso_bench.benchmark.training.heads import main_head, rows
-from atso_bench.benchmark.training.loop import Training, autocast
+from atso_bench.benchmark.training.loop import Training
+from atso_bench.benchmark.training.precision import autocast
 from atso_bench.methods._consistency import noisy
 from atso_bench.methods._losses import sigmoid_rampup, softmax_mse
 from atso_bench.methods.mean_teacher import MeanTeacher

@@ -16,7 +16,8 @@ from racing import Action, Goal, faster, often, overhead, sized
 from stepping import steps_of
 from torch import nn
 
-from atso_bench.benchmark.training.loop import Training, autocast
+from atso_bench.benchmark.training.loop import Training
+from atso_bench.benchmark.training.precision import autocast
 from atso_bench.methods.supervised import Supervised
 
 pytestmark = pytest.mark.benchmark(group="training step")
