@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import done
+from atso_bench.benchmark import done, remedies
 from atso_bench.benchmark.engines import graph
 from atso_bench.benchmark.engines.deaths import Deaths
 from atso_bench.benchmark.engines.graph import Schedule, Task
@@ -227,7 +227,11 @@ def _serve(name: str, device: str, order: Order, threads: int, together: int, li
             place = Place(order, device, shown, done.remembered(), together)
             while (given := _next(line)) is not None:
                 task, number, waits = given
-                line.send(do(task, place, number, wait=waits))
+                try:
+                    line.send(do(task, place, number, wait=waits))
+                except remedies.DeviceLostError:  # the run has failed, and this process can do no other
+                    line.send("failed")
+                    raise
     except stopping.Interrupted as stop:
         shown.note(str(stop))
         sys.exit(stop.code)

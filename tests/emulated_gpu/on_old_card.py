@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import fake_cuda
+import grids
 import kinds
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_the_record_says_so_and_a_stopped_training_goes_on_with_its_scale(
 ) -> None:
     monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
     spec = RunSpec("toy", "supervised", "10", 0, Budget.parse("4"))
-    assert grid.work([spec], tmp_path, "cuda", 0) == 0
+    assert grids.work([spec], tmp_path, "cuda") == 0
     assert Record.read(tmp_path / "records" / spec.path).environment["precision"] == precision(CUDA) == "float16"
     state = torch.nn.Linear(1, 1).to(CUDA)
     updates = [Update(torch.optim.SGD(state.parameters(), 0.1), CUDA) for _ in range(2)]
