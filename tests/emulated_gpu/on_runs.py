@@ -16,6 +16,7 @@ import torch
 from toy import ToyDataset
 
 from atso_bench.benchmark import registry, remedies
+from atso_bench.benchmark.engines.task import settle
 from atso_bench.benchmark.forecast import plan
 from atso_bench.benchmark.machine.devices import devices, sharing
 from atso_bench.benchmark.spec import Budget, RunSpec
@@ -183,7 +184,7 @@ def test_a_training_goes_on_from_a_checkpoint_amid_a_window_of_losses(
 
 
 def test_the_second_device_is_used_alone(folders: Callable[[], Path]) -> None:
-    grid.settle("cuda:1", 1)
+    settle("cuda:1", 1)
     try:
         before = torch.cuda.memory_allocated(0)
         torch.cuda.reset_peak_memory_stats(0)
