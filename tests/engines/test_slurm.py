@@ -279,7 +279,7 @@ def test_arrays_make_what_one_process_makes(environment: dict[str, str], tmp_pat
 def test_before_the_limit_it_saves_and_goes_on_from_its_step(environment: dict[str, str], tmp_path: Path) -> None:
     """The signal is the one that SLURM sends to the batch script before the limit."""
     job = long(tmp_path, environment, "--slurm", "time=30")
-    until(lambda: re.search(r"M0 +\d+/1000000 steps +loss", log(tmp_path)), tmp_path)
+    until(lambda: re.search(r"M0 +[1-9]\d*/1000000 steps", log(tmp_path)), tmp_path)
     ask(environment, "scancel", "--batch", "--signal=USR1", job)
     until(lambda: "Restarts=1" in shown(environment, job), tmp_path)
     until(lambda: "PENDING" in shown(environment, job), tmp_path)
@@ -307,7 +307,7 @@ def test_a_limit_below_the_start_up_time_is_an_error_and_no_circle(environment: 
 @pytest.mark.slurm
 def test_a_job_that_is_cancelled_saves_and_stays_away(environment: dict[str, str], tmp_path: Path) -> None:
     job = long(tmp_path, environment, "--slurm", "time=30")
-    until(lambda: re.search(r"M0 +\d+/1000000 steps +loss", log(tmp_path)), tmp_path)
+    until(lambda: re.search(r"M0 +[1-9]\d*/1000000 steps", log(tmp_path)), tmp_path)
     ask(environment, "scancel", job)
     until(lambda: not states(environment), tmp_path)
     assert "JobState=CANCELLED" in shown(environment, job)
