@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 from atso_bench.benchmark import registry, split_notes
@@ -54,6 +54,10 @@ def make_ready(specs: Sequence[RunSpec], say: Callable[[str], None]) -> None:
         found = registry.dataset(dataset, configuration)
         found.ready(say)
         own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
+        firsts: dict[tuple[Hashable, ...], RunSpec] = {}
+        for spec in own:
+            firsts.setdefault(_cases(spec), spec)  # all methods have the same splits
+        own = list(firsts.values())
         splits = [make_split(found, spec) for spec in own]
         for note in split_notes.of_grid(own, splits, (*found.pool, *found.test)):
             say(f"note: {note}")
@@ -62,3 +66,9 @@ def make_ready(specs: Sequence[RunSpec], say: Callable[[str], None]) -> None:
             found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018
         except ValueError as error:
             raise ValueError(f"{dataset}: {error}") from error
+
+
+def _cases(spec: RunSpec) -> tuple[Hashable, ...]:
+    """What decides the split of one dataset's run."""
+    lists = tuple((part, tuple(ids)) for part, ids in spec.lists.items())
+    return spec.fraction, spec.seed, spec.validation, spec.scored, spec.split_by, lists
