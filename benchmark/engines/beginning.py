@@ -19,6 +19,7 @@ from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Trainer
 from atso_bench.benchmark.training.execution import PLAIN, Execution
+from atso_bench.benchmark.training.labels import Style
 from atso_bench.benchmark.training.loop import Job
 
 
@@ -78,9 +79,9 @@ class _Rehearsal(Trainer):
         self.found.append(key)
         unlearnt.name(key, *job.models)
 
-    def label(self, model: nn.Module, pool: Pool, begun: Phase, *, soft: bool, mirror: bool) -> PseudoLabels:
+    def label(self, model: nn.Module, pool: Pool, begun: Phase, style: Style) -> PseudoLabels:
         self.found.append(begun.key)
-        return unlearnt.Blank(pool.ids, pool.images, len(self.task.classes) if soft else 0, begun.key)
+        return unlearnt.Blank(pool.ids, pool.images, len(self.task.classes) if style.soft else 0, begun.key)
 
     @functools.cached_property
     def found(self) -> list[str]:

@@ -19,6 +19,7 @@ import orjson
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.store.files import atomic
 from atso_bench.benchmark.store.record import SCHEMA
+from atso_bench.benchmark.store.schema import check_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -179,8 +180,7 @@ def _spec(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(raw: Mapping[str, Any]) -> dict[str, Any]:
-    if raw["schema"] != SCHEMA:
-        raise ValueError(f"it has schema {raw['schema']}, this version reads {SCHEMA}")
+    check_schema(raw, SCHEMA)
     return {
         **_spec(raw),
         "status": "done",

@@ -15,12 +15,9 @@ from atso_bench.benchmark.remedies import message
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.store.environment import current, discreet
 from atso_bench.benchmark.store.files import write_json
+from atso_bench.benchmark.store.schema import NewerError, check_schema
 
 SCHEMA = 1
-
-
-class NewerError(ValueError):
-    """A record was written by a newer version, which reads it; nothing is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +145,7 @@ class Record:
         """
         try:
             raw = orjson.loads(path.read_bytes())
-            if raw["schema"] != SCHEMA:
-                newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
-                told = f"it has schema {raw['schema']}, this version reads {SCHEMA}"
-                if newer:
-                    raise NewerError(f"{told}; a newer atso-bench wrote it; read it with that")
-                raise ValueError(f"{told}; run it again")
+            check_schema(raw, SCHEMA)
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]
             return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})

@@ -55,6 +55,7 @@ class Job:
     after: Callable[[int], None] = nothing
     also: Sequence[nn.Module] = ()
     average: RunningAverage | None = None
+    rate: float = 1.0
 
     @property
     def models(self) -> list[nn.Module]:
@@ -113,7 +114,7 @@ class Training:
         self.draws, self.workers = (self.draws, means.workers) if resident is None else (resident, 0)
         self.optimizer = torch.optim.SGD(
             job.model.parameters(),
-            recipe.lr,
+            recipe.lr * job.rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov and recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
@@ -217,7 +218,7 @@ class Training:
     def _one_step(self, drawn: Mapping[str, Any]) -> None:
         progress = self.done / self.job.steps
         seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
-        self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * (1 - progress) ** 0.9
+        self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * self.job.rate * (1 - progress) ** 0.9
         part = self.times.part
         with part("transfer"):
             batch = self.receive(drawn)
