@@ -6,6 +6,7 @@ It prints the cluster's address and the raylets' processes, and ends the cluster
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from typing import Any
@@ -24,6 +25,7 @@ class Patient:
         return getattr(time, name)
 
 
+signal.alarm(150)  # a node that could not start would be waited for much longer
 ray._private.node.time = Patient()
 PATIENCE = {"worker_register_timeout_seconds": 600, "health_check_timeout_ms": 60_000}
 cluster = Cluster(
@@ -33,6 +35,7 @@ cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes(timeout=300)
 nodes = [cluster.head_node, *cluster.worker_nodes]
 raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
+signal.alarm(0)
 print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
 sys.stdin.read()
 cluster.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -29,27 +30,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def cluster(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Two nodes of one core: their address, and the processes of their raylets, the head's first."""
+    """Two nodes of one core: their address, and the processes of their raylets, the head's first.
+
+    On a busy machine a raylet may give up while it starts, as Ray allows some parts of it 15 seconds.
+    """
     said = tmp_path_factory.mktemp("ray") / "said"
-    with said.open("w") as errors:
-        nodes = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=data,
-            text=True,
-        )
-    try:
-        line = nodes.stdout.readline()  # type: ignore[union-attr]
-        assert line, said.read_text()
-        yield json.loads(line)
-    finally:
-        nodes.stdin.close()  # type: ignore[union-attr]
-        try:
-            nodes.wait(60)
-        finally:
-            nodes.kill()
+    for _ in range(4):
+        with said.open("w") as errors:
+            nodes = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=data,
+                text=True,
+                start_new_session=True,
+            )
+        assert nodes.stdin
+        assert nodes.stdout
+        if line := nodes.stdout.readline():
+            break
+        end(nodes)
+    else:
+        pytest.fail(said.read_text()[-3000:])
+    yield json.loads(line)
+    nodes.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        nodes.wait(60)
+    end(nodes)
+
+
+def end(nodes: subprocess.Popen[str]) -> None:
+    """End the process and those that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(nodes.pid, signal.SIGKILL)
+    nodes.wait()
 
 
 @pytest.fixture
