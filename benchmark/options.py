@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from atso_bench.benchmark.machine.devices import devices as named_devices
+from atso_bench.benchmark.machine.processor import cores
 from atso_bench.benchmark.spec import BUDGETS, PARITIES, Budget, RunSpec
 
 METHODS = "Methods, or groups: all, baselines, generations, consistency. Separate several with commas, or repeat."
@@ -27,11 +27,11 @@ _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
 class GridOptions:
     """Command-line options; lists repeat or take commas."""
 
-    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)]
+    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)] = field(default_factory=list)
     fraction: Annotated[
         list[str],
         typer.Option("--fraction", "-f", help="Labelled share of the training cases: 10 (percent), 1/16, or 16cases."),
-    ]
+    ] = field(default_factory=list)
     dataset: Annotated[
         list[str],
         typer.Option(
@@ -87,7 +87,10 @@ class GridOptions:
         str, typer.Option(help="What a split keeps whole. Street scenes: frame (default) or city; volumes: patient.")
     ] = ""
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:1; several with commas run one process each.")
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or cuda:1; several with commas run one process each, cuda:0*4 four on one GPU."
+        ),
     ] = "auto"
     workers: Annotated[
         int, typer.Option(min=-1, help="Loader processes for each device; -1: as many as the cores allow.")
@@ -148,34 +151,19 @@ class GridOptions:
         )
 
     def devices(self) -> list[str]:
-        """``auto`` is every GPU, or the CPU where there is none.
+        """The device of each process of the grid.
 
         Raises:
-            ValueError: if a device is not there.
+            ValueError: if a device is not there, or of no use.
         """
-        named = [name.strip() for name in self.device.split(",") if name.strip()]  # cpu,cpu is two processes
-        if not named or (named != ["auto"] and not all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in named)):
-            raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, several with commas, got {self.device!r}")
-        if set(named) == {"cpu"}:
-            return named
-        import torch
-
-        there = torch.cuda.device_count()
-        if named == ["auto"]:
-            return [f"cuda:{number}" for number in range(there)] or ["cpu"]
-        for name in named:
-            if name != "cpu" and int(name.partition(":")[2] or "0") >= there:
-                raise ValueError(
-                    f"--device {name}: torch {torch.__version__} finds {there} CUDA devices; see `atso-bench doctor`"
-                )
-        return named
+        return named_devices(self.device)
 
     def workers_for(self, devices: Sequence[str]) -> int:
         """On a GPU as many loaders as the cores allow, at most 8; on a CPU one, as the step itself needs the cores."""
         if self.workers >= 0:
             return self.workers
-        cores = (os.cpu_count() or 1) // len(devices)
-        return max(0, min(1 if devices[0] == "cpu" else 8, cores - 1))
+        each = cores() // len(devices)
+        return max(0, min(1 if devices[0] == "cpu" else 8, each - 1))
 
 
 def takes_grid(command: Callable[..., None]) -> Callable[..., None]:

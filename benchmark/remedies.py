@@ -29,6 +29,17 @@ _WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n.*\n(?=\w[
 """What torch puts in front of an error in a loader's process: all of its traceback."""
 
 
+class DeviceLostError(RuntimeError):
+    """A GPU that answers no more after an error in one of its kernels: this process can do nothing with it."""
+
+    def __init__(self, cause: BaseException) -> None:
+        said = str(cause).partition("\n")[0]
+        super().__init__(
+            f"the device is lost to this process: {said}; the same command goes on with the runs that are left (if it "
+            "happens again, look at `nvidia-smi` and the kernel's log for Xid errors)"
+        )
+
+
 def message(error: BaseException) -> str:
     """What ``error`` says, in a line or a few, with the file that it is about and what to do where that is known."""
     said, remedy = _said(error), _remedy(error)
@@ -47,6 +58,11 @@ def out_of_memory(error: BaseException) -> bool:
 def _remedy(error: BaseException) -> str:
     if out_of_memory(error):
         return _LESS
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader timed out"):
+        return (
+            "the loader processes hang; give them more shared memory (docker run --shm-size 8g), use fewer of them "
+            "(--workers), or look whether the disk of the data answers"
+        )
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
         return (
             "a loader process was killed, most likely because the machine ran out of memory; use fewer loader "

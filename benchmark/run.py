@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
 from atso_bench.benchmark.scoring.pictures import Album, ground_file, predictions_file
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import Split, make_split
-from atso_bench.benchmark.store import environment, files, record
+from atso_bench.benchmark.store import environment, files, leases, record
 from atso_bench.benchmark.store.record import Phase, Record
 from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
-from atso_bench.benchmark.trainer import Trainer, in_phase
+from atso_bench.benchmark.trainer import Method, Trainer, in_phase
 from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.descent import steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.labels import finite
+from atso_bench.benchmark.training.precision import precision
 from atso_bench.benchmark.training.profiling import Profile, in_part, profile_path
 
 
@@ -39,35 +40,52 @@ class Bench:
         device: ``cpu``, ``cuda``, ``cuda:1`` ...
         workers: processes that load and augment.
         progress: where progress is shown.
-        since: phases stored before this time are computed again; 0 for none.
+        fresh: the name of a command that began with ``--fresh``; phases of other commands are computed again.
         profile: write where the time of each run went.
         execution: how torch carries out the work.
+        together: runs that share the device.
     """
 
     results: Path
     device: str
     workers: int
     progress: Progress
-    since: float = 0.0
+    fresh: str = ""
     profile: bool = False
     execution: Execution = PLAIN
+    together: int = 1
 
     @property
     def stages(self) -> Stages:
-        return Stages(self.results / "stages", self.since)
+        return Stages(self.results / "stages", self.fresh)
 
 
-def execute(spec: RunSpec, bench: Bench) -> Record:
-    """Train, predict the test set once, open the true labels, score, and write the record."""
+@dataclass(frozen=True)
+class Begun:
+    """A run before its first phase."""
+
+    dataset: Dataset
+    method: Method
+    split: Split
+    trainer: Trainer
+    data: TrainData
+    profile: Profile
+
+    @property
+    def task(self) -> Task:
+        return self.trainer.task
+
+
+def begin(spec: RunSpec, bench: Bench, kind: type[Trainer] = Trainer) -> Begun:
+    """Open the data, draw the split, and give the method a trainer of that kind."""
     profile = Profile(on=bench.profile)
     with profile.part("set-up"):
         dataset = registry.dataset(spec.dataset, spec.configuration)
         method = registry.method(spec.method, spec.options)
         split = make_split(dataset, spec)
         task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
-        _sweep(spec, dataset, split, bench.results)
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
-    trainer = Trainer(
+    trainer = kind(
         task,
         spec.budget,
         spec.seed,
@@ -78,14 +96,28 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         profile=profile,
         execution=bench.execution,
         method=method,
+        together=bench.together,
+        averaging=bool(split.validation),
     )
+    return Begun(dataset, method, split, trainer, data, profile)
 
-    model = method.fit(trainer, data)
+
+def execute(spec: RunSpec, bench: Bench) -> Record:
+    """Train, predict the test set once, open the true labels, score, and write the record."""
+    begun = begin(spec, bench)
+    dataset, method, split, trainer, profile = begun.dataset, begun.method, begun.split, begun.trainer, begun.profile
+    task = begun.task
+    _sweep(spec, dataset, split, bench.results)
+
+    model = method.fit(trainer, begun.data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
+    examine = Examination(spec, dataset, split, bench, profile)
     pictures = Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture)
     with in_phase("evaluation"), pictures as album:
-        cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
+        cases, summary, evaluation = examine.score(model, scored_cases(spec, split), album)
     phases = [*trainer.phases, evaluation]
+    with in_phase("student and average on the validation set"):
+        beside = examine.on_validation(trainer.student_and_average(model), task.metric.name)
     if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
         trainer.warn(
             f"torch has no deterministic algorithm here for {', '.join(unsure)}: the same run may give other weights"
@@ -112,6 +144,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         spent_steps=trainer.spent,
         line_steps=steps_behind(model),
         teacher_patches=trainer.teacher_patches,
+        on_validation=beside,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         code=origin.code(type(method)),
@@ -120,11 +153,15 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         environment={
             **environment.current(),
             "device": bench.device,
+            "together": bench.together,
             "workers": bench.workers,
+            "precision": precision(trainer.device),
             **asdict(bench.execution),
             "nondeterministic": unsure,
+            "fresh": bench.fresh,
         },
     )
+    leases.confirm(leases.of_run(bench.results, spec.key))
     result.write(bench.results)
     if bench.profile:
         path = profile.write(bench.results, spec, bench.device)
@@ -149,45 +186,62 @@ def scored_cases(spec: RunSpec, split: Split) -> tuple[str, ...]:
     return split.test if spec.scored == "test" else split.validation
 
 
-def score(
-    model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench, album: Album, profile: Profile
-) -> tuple[dict[str, Any], dict[str, Any], Phase]:
-    """Predict T in its original geometry, once, and compare with the true labels: scores by case and their summary."""
-    part, device = scored_cases(spec, split), torch.device(bench.device)
-    with profile.part("set-up"):
-        exam = open_task(spec, dataset, split, part)
-    clock, times = Stopwatch(device), profile.timeline(device)
-    scores = exam.metric.scorer(exam.classes)
-    with noticing() as unsure, bench.progress.phase("evaluation", len(part), exam.metric.cases) as bar:
-        for case_id in part:
-            with clock.running():
-                with times.part("prediction"):
-                    image = exam.images[case_id]
-                    slabs = exam.slabs(model, image, device, mirror=exam.recipe.mirror)
-                with times.part("restoring"):
-                    prediction = exam.restore(image, finite(in_part(times, "prediction", slabs), case_id))
+@dataclass(frozen=True)
+class Examination:
+    """Opens true labels: nothing else of a run may, but the diagnostics. Predictions are in the original geometry."""
+
+    spec: RunSpec
+    dataset: Dataset
+    split: Split
+    bench: Bench
+    profile: Profile
+
+    def score(
+        self, model: nn.Module, part: Sequence[str], album: Album | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any], Phase]:
+        """Predict the cases of ``part``, once, and compare with the true labels: scores by case and their summary."""
+        dataset, bench, profile = self.dataset, self.bench, self.profile
+        device = torch.device(bench.device)
+        with profile.part("set-up"):
+            exam = open_task(self.spec, dataset, self.split, part)
+        clock, times = Stopwatch(device), profile.timeline(device)
+        scores = exam.metric.scorer(exam.classes)
+        with noticing() as unsure, bench.progress.phase("evaluation", len(part), exam.metric.cases) as bar:
+            for case_id in part:
+                with clock.running():
+                    with times.part("prediction"):
+                        image = exam.images[case_id]
+                        slabs = exam.slabs(model, image, device, mirror=exam.recipe.mirror)
+                    with times.part("restoring"):
+                        prediction = exam.restore(image, finite(in_part(times, "prediction", slabs), case_id))
+                with times.part("scoring"):
+                    reference = dataset.reference(case_id)
+                    scores.add(case_id, prediction, reference)
+                if album is not None:
+                    with times.part("pictures"):
+                        album.add(case_id, prediction, reference)
+                bar.advance(1)
             with times.part("scoring"):
-                reference = dataset.reference(case_id)
-                scores.add(case_id, prediction, reference)
-            with times.part("pictures"):
-                album.add(case_id, prediction, reference)
-            bar.advance(1)
-        with times.part("scoring"):
-            summary = scores.summary()
-        parts = times.close()
-    phase = Phase(
-        "evaluation",
-        "evaluate",
-        clock.seconds,
-        samples=len(part),
-        device_bytes=clock.device_bytes,
-        process_bytes=process_bytes(),
-        joules=clock.joules,
-        cpu_seconds=clock.cpu_seconds,
-        nondeterministic=unsure,
-    )
-    profile.add(phase, parts)
-    return scores.cases, summary, phase
+                summary = scores.summary()
+            parts = times.close()
+        phase = Phase(
+            "evaluation",
+            "evaluate",
+            clock.seconds,
+            samples=len(part),
+            device_bytes=clock.device_bytes,
+            process_bytes=process_bytes(),
+            joules=clock.joules,
+            cpu_seconds=clock.cpu_seconds,
+            nondeterministic=unsure,
+        )
+        profile.add(phase, parts)
+        return scores.cases, summary, phase
+
+    def on_validation(self, models: Mapping[str, nn.Module], metric: str) -> dict[str, float]:
+        """The headline of each model on the validation set."""
+        scored = {name: self.score(model, self.split.validation)[1] for name, model in models.items()}
+        return {name: summary["metrics"][metric]["mean"] for name, summary in scored.items()}
 
 
 def model_file(results: Path, spec: RunSpec) -> Path:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atso_bench.benchmark.machine.sending import sent
+
 BOX = (0.02, 0.4)
 """Least and largest share of a patch that a box covers in UniMatch's code, for FixMatch too."""
 
@@ -31,18 +33,20 @@ def boxes(
     ``1 - chance`` there is none. CutMix: Yun et al., ICCV 2019; for segmentation French et al., BMVC 2020.
     """
     axes = len(patch)
-    numbers = torch.rand(number, 2 + 2 * axes)  # on the CPU, so that nothing waits for a device
+    numbers = torch.rand(number, 2 + 2 * axes)  # on the CPU: the same on every device
     wanted = share[0] + (share[1] - share[0]) * numbers[:, 0]
     stretch = (2 * numbers[:, 2 : 2 + axes] - 1) * math.log(1 / aspect) / 2
     sides = wanted.pow(1 / axes)[:, None] * (stretch - stretch.mean(1, keepdim=True)).exp()
     sizes = (sides.clamp(max=1) * torch.tensor(patch)).round().clamp(min=1)
     starts = (numbers[:, 2 + axes :] * (torch.tensor(patch) - sizes + 1)).floor()
-    inside = (numbers[:, 1] < chance).view(-1, *[1] * axes)
+    ends = torch.where(numbers[:, 1:2] < chance, starts + sizes, 0)
+    edges = sent(torch.stack([starts, ends]), device or starts.device)
+    inside = torch.ones((), dtype=torch.bool, device=edges.device)
     for axis, length in enumerate(patch):
-        place = torch.arange(length)
-        line = (place >= starts[:, axis, None]) & (place < starts[:, axis, None] + sizes[:, axis, None])
+        place = torch.arange(length, device=edges.device)
+        line = (place >= edges[0, :, axis, None]) & (place < edges[1, :, axis, None])
         inside = inside & line.view(number, *[1] * axis, length, *[1] * (axes - 1 - axis))
-    return inside[:, None].to(device)
+    return inside[:, None]
 
 
 def mixed(part: Tensor, inside: Tensor) -> Tensor:

@@ -5,29 +5,30 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import nn
 
 from atso_bench.benchmark import registry
-from atso_bench.benchmark.done import finished, remembered
-from atso_bench.benchmark.forecast import probes
+from atso_bench.benchmark.done import Index, remembered
+from atso_bench.benchmark.engines.task import settle
+from atso_bench.benchmark.forecast import probes, unlearnt
 from atso_bench.benchmark.forecast.probes import Probes
-from atso_bench.benchmark.grid import settle
 from atso_bench.benchmark.machine.timing import process_bytes
 from atso_bench.benchmark.run import open_task, scored_cases
-from atso_bench.benchmark.spec import RunSpec, digest
+from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import make_split
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
-from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
+from atso_bench.benchmark.store.stages import Stages
+from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer
 from atso_bench.benchmark.training import loop
+from atso_bench.benchmark.training.labels import Style
 from atso_bench.benchmark.training.loop import Job, Training
 
 
@@ -46,6 +47,7 @@ class Forecast:
         stored: phases that are in the stage store, with the seconds that they took.
         device_bytes: peak memory of the device; None on a CPU.
         process_bytes: peak resident memory of the process, as the record will have it; loaders have their own.
+        beginning: keys of the phases before the second training, which other runs may share.
     """
 
     spec: RunSpec
@@ -57,6 +59,7 @@ class Forecast:
     stored: dict[str, float] = field(default_factory=dict)
     device_bytes: int | None = None
     process_bytes: int = 0
+    beginning: tuple[str, ...] = ()
 
 
 def forecast(
@@ -64,13 +67,23 @@ def forecast(
 ) -> Iterator[Forecast]:
     """Foretell every run; probes of a kind are made once for the whole grid, with the threads that a run has."""
     settle(device, threads)
-    measured, identity = Probes(), remembered()
+    measured, identity = Probes(torch.device(device)), remembered()
     opened = functools.cache(_opened)  # one look at all files for the grid; a run has its own
+    index = Index(results, "", identity)
     for spec in specs:
-        if finished(results, spec, identity=identity):
+        if index.seconds(spec) is not None:
             yield Forecast(spec, done=True)
         else:
             yield _forecast(spec, *opened(spec.dataset, spec.configuration), results, device, workers, measured)
+
+
+def fitting(device: torch.device, peak: int) -> int:
+    """How many runs with this peak memory (bytes) the GPU holds at once; a process takes some beside its tensors."""
+    whole = torch.cuda.get_device_properties(device).total_memory
+    return max(1, int(_USABLE * whole / (_FRAGMENTED * peak + _CONTEXT)))
+
+
+_USABLE, _FRAGMENTED, _CONTEXT = 0.95, 1.2, 600 << 20
 
 
 def _opened(name: str, configuration: str) -> tuple[Dataset, float]:
@@ -85,6 +98,7 @@ def _forecast(
     spec: RunSpec, dataset: Dataset, opening: float, results: Path, device: str, workers: int, measured: Probes
 ) -> Forecast:
     began, before = time.perf_counter(), measured.seconds
+    measured.peak = 0
     split = make_split(dataset, spec)
     task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
@@ -111,8 +125,9 @@ def _forecast(
         cases=rehearsal.cases,
         seconds=seconds,
         stored=rehearsal.stored,
-        device_bytes=torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None,
+        device_bytes=measured.peak if where.type == "cuda" else None,
         process_bytes=process_bytes(),
+        beginning=tuple(rehearsal.beginning),
     )
 
 
@@ -142,19 +157,21 @@ class _Rehearsal(Trainer):
             device=device,
             workers=workers,
             method=method,
-            weights=_weights,
+            weights=unlearnt.weights,
         )
         self.kind = [spec.dataset, spec.configuration, spec.budget.name, spec.recipe]
         self.folder, self.store, self.measured = folder, store, measured
         self.seconds: dict[str, float] = {}
         self.stored: dict[str, float] = {}
         self.cases = 0
+        self.beginning: list[str] = []
 
     def carry_out(self, job: Job, key: str, ordinal: int) -> None:
-        folder = self.store.root / key
+        self.beginning += [key] * (ordinal == 0)
+        folder = self.store.folder(key)
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
-                self.store.load_models(folder, job.models)
+                job.load(self.store.learnt(folder))
                 self.stored[key] = found.seconds
                 return
         whose = self.keys.whose(job)
@@ -165,27 +182,28 @@ class _Rehearsal(Trainer):
             kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
         )
         self.seconds[key] = cost.of(job.steps - self.store.steps_done(folder))
-        _name(key, *job.models)
+        unlearnt.name(key, *job.models)
 
-    def label(self, model: nn.Module, pool: Pool, begun: Phase, *, soft: bool, mirror: bool) -> PseudoLabels:
+    def label(self, model: nn.Module, pool: Pool, begun: Phase, style: Style) -> PseudoLabels:
         key = begun.key
+        self.beginning += [key] * (self.trainings == 1)
         self.cases += len(pool.ids)
-        folder = self.store.root / key
+        folder = self.store.folder(key)
         labels, *_ = self.store.read_labels(folder)
         with contextlib.suppress(DamagedError):
             if (found := self.store.finished(folder)) and set(pool.ids) <= set(labels):
                 self.stored[key] = found.seconds
                 return PseudoLabels(labels)
-        probe = [*self.kind, _size(model), soft, mirror]
+        probe = [*self.kind, _size(model), style.facts]
         case = self.measured.once(
             [*probe, "label"],
-            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, soft=soft, mirror=mirror),
+            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, style),
         )
         case += self.measured.once(
-            [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=soft)
+            [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=style.soft)
         )
         self.seconds[key] = (len(pool.ids) - len(labels)) * case
-        return _Blank(pool.ids, pool.images, len(self.task.classes) if soft else 0, key)
+        return unlearnt.Blank(pool.ids, pool.images, len(self.task.classes) if style.soft else 0, key)
 
     @property
     def compared(self) -> int:
@@ -193,40 +211,5 @@ class _Rehearsal(Trainer):
         return sum(len(seen.after) + (number == 0) * len(seen.before) for number, seen in enumerate(self.observations))
 
 
-def _weights(*models: nn.Module) -> str:
-    """By descent where one of them was not learnt; the true hash of those that are known."""
-    if not any(hasattr(model, "_rehearsed") for model in models):
-        return weights_digest(*models)
-    return digest([getattr(model, "_rehearsed", None) or weights_digest(model) for model in models])
-
-
-class _Blank(PseudoLabels):
-    """Pseudo labels without a foreground."""
-
-    def __init__(self, ids: Sequence[str], images: Mapping[str, Image], classes: int, key: str) -> None:
-        super().__init__({case_id: StoredLabel(Path(), f"{key}/{case_id}") for case_id in ids})
-        self.images, self.classes = images, classes
-
-    def __getitem__(self, case_id: str) -> np.ndarray:
-        shape = self.images[case_id].array.shape[1:]
-        return np.zeros((self.classes, *shape), np.float16) if self.classes else np.zeros(shape, np.uint8)
-
-    def __or__(self, newer: PseudoLabels) -> PseudoLabels:
-        return self._with({**self._files, **newer._files})
-
-    def __ror__(self, older: PseudoLabels) -> PseudoLabels:
-        return self._with({**older._files, **self._files})
-
-    def _with(self, files: Mapping[str, StoredLabel]) -> PseudoLabels:
-        merged = _Blank((), self.images, self.classes, "")
-        merged._files = dict(files)
-        return merged
-
-
 def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _name(key: str, *models: nn.Module) -> None:
-    for number, model in enumerate(models):
-        model._rehearsed = f"{key}/{number}"  # type: ignore[assignment]

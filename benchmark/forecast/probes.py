@@ -18,10 +18,11 @@ from torch import nn
 from atso_bench.benchmark.machine.timing import seconds_of
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
 from atso_bench.benchmark.spec import digest
-from atso_bench.benchmark.store.stages import Stages, read_label
+from atso_bench.benchmark.store.packs import read_label
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import IGNORE, Dataset, Image, Pool, Task
 from atso_bench.benchmark.trainer import Observation
-from atso_bench.benchmark.training.labels import as_label
+from atso_bench.benchmark.training.labels import Style, styled
 from atso_bench.benchmark.training.loop import CHECKPOINT_SECONDS, Training
 
 CASES = 5
@@ -38,19 +39,26 @@ class Probes:
 
     Attributes:
         seconds: what the measuring itself took, without what only a first time takes (imports): so does a run's.
+        peak: memory of the device in the kinds of work asked for since it was set to 0, measured now or before.
     """
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    def __init__(self, device: torch.device) -> None:
+        self.seconds, self.peak = 0.0, 0
+        self._device = device if device.type == "cuda" else None
         self._found: dict[str, Any] = {}
+        self._peaks: dict[str, int] = {}
 
     def once(self, kind: Any, measure: Callable[[], Found]) -> Found:
         """What ``measure`` gives, or gave when this kind was measured."""
         key = digest(kind)
         if key not in self._found:
             began = time.perf_counter()
+            if self._device is not None:
+                torch.cuda.reset_peak_memory_stats(self._device)
             self._found[key] = measure()
+            self._peaks[key] = 0 if self._device is None else torch.cuda.max_memory_allocated(self._device)
             self.seconds += time.perf_counter() - began
+        self.peak = max(self.peak, self._peaks[key])
         found: Found = self._found[key]
         return found
 
@@ -83,15 +91,13 @@ def training(measured: Probes, make: Callable[[], Training], folder: Path) -> Tr
     return TrainingCost(step, beside, checkpoint)
 
 
-def labelling(
-    measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, *, soft: bool, mirror: bool
-) -> float:
+def labelling(measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, style: Style) -> float:
     """Seconds to predict one case of ``pool``, as pseudo labels."""
 
     def once(case_id: str) -> None:
         image = pool.images[case_id]
-        slabs = task.slabs(model, image, device, mirror=mirror)
-        as_label(slabs, image.array.shape[1:], len(task.classes), soft)
+        slabs = task.slabs(model, image, device, mirror=style.mirror)
+        styled(slabs, image.array.shape[1:], len(task.classes), style)
 
     return _mean(measured, once, pool.images, pool.ids, device)
 
@@ -102,8 +108,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
     def once(index: int) -> None:
         label = _as_predicted(task.labels[ids[index]][:])
         classes = np.arange(len(task.classes)).reshape(-1, *[1] * label.ndim)
-        stored = Stages.write_label(folder, index, (label == classes).astype(np.float16) if soft else label)
-        read_label(stored.file)
+        read_label(Stages.write_label(folder, (label == classes).astype(np.float16) if soft else label))
 
     once(0)
     return statistics.fmean(seconds_of(partial(once, k), torch.device("cpu")) for k in range(min(CASES, len(ids))))
@@ -112,7 +117,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
 def evaluation(
     measured: Probes, task: Task, dataset: Dataset, model: nn.Module, exam: Task, device: torch.device
 ) -> float:
-    """Seconds to predict a case of ``exam``, restore and score it; the true labels that are scored are those of S."""
+    """Seconds to predict a case of ``exam``, restore and score it; the true labels are labelled cases'."""
 
     def once(case_id: str) -> None:
         image = exam.images[case_id]

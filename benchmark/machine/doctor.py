@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from atso_bench.benchmark.machine.energy import UnmeasuredError, meter
+from atso_bench.benchmark.machine.gpus import driver, driver_trouble, gpus
+from atso_bench.benchmark.machine.processor import cores
 
 if TYPE_CHECKING:
     import torch
@@ -78,8 +80,7 @@ def _torch() -> Iterator[Check]:
     remedy = "" if good else f"install torch {_range(TORCH)}"
     yield Check("torch", "ok" if good else "problem", torch.__version__, remedy)
     yield _devices()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = torch.get_num_threads()
+    usable, threads = cores(), torch.get_num_threads()
     found = f"{usable} usable cores, {threads} torch threads"
     if threads > usable:
         yield Check("CPU", "warning", found, f"set OMP_NUM_THREADS={usable}")
@@ -90,9 +91,13 @@ def _torch() -> Iterator[Check]:
 def _devices() -> Check:
     import torch
 
-    if torch.cuda.is_available():
-        gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-        return Check("GPU", "ok", ", ".join(f"{gpu.name} ({gpu.total_memory / 1e9:.0f} GB)" for gpu in gpus))
+    if found := gpus():
+        trouble = "; ".join(filter(None, (gpu.trouble for gpu in found)))
+        newest = f"; driver for CUDA {'{}.{}'.format(*can)}" if (can := driver()) else ""
+        return Check("GPU", "problem" if trouble else "ok", ", ".join(map(str, found)) + newest, trouble)
+    if trouble := driver_trouble():
+        what, _, remedy = trouble.partition("; ")
+        return Check("GPU", "problem", what, remedy)
     if shutil.which("nvidia-smi") or _DRIVER.exists():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
         remedy = "check that the driver (`nvidia-smi`) supports that CUDA version; start a container with --gpus all"

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_MEMINFO, _CGROUPS, _OWN = Path("/proc/meminfo"), Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+from atso_bench.benchmark.machine.cgroups import around, first, lines
+
+_MEMINFO = Path("/proc/meminfo")
 
 
 def check(needed: int, what: str) -> None:
@@ -38,35 +40,21 @@ def available() -> int | None:
 
 
 def _of_machine() -> Iterator[int]:
-    for line in _lines(_MEMINFO):
+    for line in lines(_MEMINFO):
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
 
 
 def _of_groups() -> Iterator[int]:
     """Of each control group around this process, what is below its limit; files in its cache count as free."""
-    for line in _lines(_OWN):
-        number, kinds, path = line.split(":", 2)
-        if number != "0" and "memory" not in kinds.split(","):
-            continue
-        first = number == "0"
-        limit, used = ("memory.max", "memory.current") if first else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        root = _CGROUPS if first else _CGROUPS / "memory"
-        own = root / path.strip("/")
-        for folder in dict.fromkeys((own, *own.parents)):
-            if folder != root and root not in folder.parents:
-                break
-            most, now = (next(iter(_lines(folder / name)), "") for name in (limit, used))
-            if most.isdecimal() and now.isdecimal():
-                cached = (words.split()[1] for words in _lines(folder / "memory.stat") if words.startswith(_CACHED))
-                yield max(0, int(most) - int(now) + sum(map(int, cached)))
+    for folder, second in around("memory"):
+        limit, used = _FILES if second else _FILES_OF_VERSION_1
+        most, now = first(folder / limit), first(folder / used)
+        if most.isdecimal() and now.isdecimal():
+            cached = (words.split()[1] for words in lines(folder / "memory.stat") if words.startswith(_CACHED))
+            yield max(0, int(most) - int(now) + sum(map(int, cached)))
 
 
+_FILES = ("memory.max", "memory.current")
+_FILES_OF_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 _CACHED = ("inactive_file ",)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []

@@ -1,10 +1,30 @@
-"""Processor time of this process, all cores together. Other work on the machine hardly changes it."""
+"""The cores that this process may use, and its processor time, which other work on the machine hardly changes."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing import active_children
+
+from atso_bench.benchmark.machine.cgroups import around, first
+
+
+def cores() -> int:
+    """How many cores this process may use: not all of the machine's, in a container or under a batch system."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # which not every cluster enforces
+    return max(1, int(min([allowed, *_quotas(), *([int(given)] if given.isdecimal() else [])])))
+
+
+def _quotas() -> Iterator[float]:
+    """Cores' worth of time that each control group around this process may have."""
+    for folder, second in around("cpu"):
+        one = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        words = first(folder / "cpu.max").split() if second else [first(folder / name) for name in one]
+        if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):
+            yield int(words[0]) / int(words[1])
 
 
 def cpu_seconds() -> float:

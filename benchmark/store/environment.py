@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from atso_bench.benchmark.machine.processor import cores
+
 _LIBRARIES = (
     *("torch", "numpy", "scipy"),
     *("nnunetv2", "batchgeneratorsv2", "dynamic-network-architectures", "blosc2"),
@@ -27,12 +29,12 @@ def current() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor_count": os.cpu_count(),
+        "processor_count": cores(),
         "threads": torch.get_num_threads() if torch else None,
         "gpu": gpu,
         "cuda": torch.version.cuda if torch and gpu else None,
         "versions": versions(),
-        "commit": _commit(),
+        "commit": commit(),
         "command": [Path(sys.argv[0]).name, *map(discreet, sys.argv[1:])],
     }
 
@@ -61,7 +63,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that this file lies in, with ``+`` where files differ from it."""
     here = Path(__file__).resolve().parent
     git = ["git", "-C", str(here)]

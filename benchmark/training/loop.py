@@ -5,25 +5,28 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from atso_bench.benchmark.machine.progress import Progress
-from atso_bench.benchmark.machine.stopping import Stop, postponed
+from atso_bench.benchmark.machine.stopping import Stop
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes, seconds_of
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Pool, Task
+from atso_bench.benchmark.training.average import RunningAverage
 from atso_bench.benchmark.training.batches import Batch, Batches, Labelled, Unlabelled, batch_shares, seed_everything
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
+from atso_bench.benchmark.training.loaders import loading
 from atso_bench.benchmark.training.loss_log import LossLog, not_finite
+from atso_bench.benchmark.training.precision import Update, autocast
 from atso_bench.benchmark.training.profiling import Parts, Profile, Timeline, Unmeasured
+from atso_bench.benchmark.training.residence import held
 
 CHECKPOINT_SECONDS = 30.0
 WARM_UP, BLOCK, LEAST, MOST = 3, 4, 3, 40
@@ -42,7 +45,7 @@ def nothing(step: int) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What to train; see ``Trainer.train``."""
+    """What to train; see ``Trainer.train``. An ``average`` follows ``model`` and changes nothing."""
 
     model: nn.Module
     step: Step
@@ -51,11 +54,27 @@ class Job:
     phase: str
     after: Callable[[int], None] = nothing
     also: Sequence[nn.Module] = ()
+    average: RunningAverage | None = None
+    rate: float = 1.0
 
     @property
     def models(self) -> list[nn.Module]:
         """All modules whose weights the training changes."""
         return [self.model, *self.also]
+
+    def state(self) -> dict[str, Any]:
+        """The weights."""
+        models = {"models": [module.state_dict() for module in self.models]}
+        return models if self.average is None else {**models, "average": self.average.teacher.state_dict()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take the weights of ``state``; what was learnt before there were averages has none."""
+        for module, weights in zip(self.models, state["models"], strict=True):
+            module.load_state_dict(weights)
+        if self.average is not None:
+            self.average.known = "average" in state
+            if self.average.known:
+                self.average.teacher.load_state_dict(state["average"])
 
     @property
     def learners(self) -> list[nn.Module]:
@@ -65,7 +84,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Means:
-    """What trainings have in common: where, with what, and from which seed."""
+    """What trainings have in common: where, with what, and from which seed.
+
+    ``together`` is how many runs share the device; on the ``shelf`` lies what the draws of this run keep there.
+    """
 
     task: Task
     seed: int
@@ -75,6 +97,8 @@ class Means:
     profile: Profile = field(default_factory=Profile)
     execution: Execution = PLAIN
     warn: Callable[[str], object] = lambda text: None
+    together: int = 1
+    shelf: dict[Any, Any] = field(default_factory=dict)
 
 
 class Training:
@@ -86,14 +110,17 @@ class Training:
         sizes = batch_shares(recipe, list(job.pools))
         self.samples = sum(sizes.values())
         self.draws = {name: means.task.draws(pool, sizes[name]) for name, pool in job.pools.items()}
+        resident = held(self.draws, means.device, means.together, means.shelf)
+        self.draws, self.workers = (self.draws, means.workers) if resident is None else (resident, 0)
         self.optimizer = torch.optim.SGD(
             job.model.parameters(),
-            recipe.lr,
+            recipe.lr * job.rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov and recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
             fused=means.device.type in ("cpu", "cuda"),
         )
+        self.update = Update(self.optimizer, means.device)
         self.losses = LossLog(window=max(1, job.steps // 50))
         self.times: Timeline | Unmeasured = Unmeasured()
         self.done = 0
@@ -137,7 +164,7 @@ class Training:
                     stop.check(f"in phase {job.phase!r} at step {self.done} of {job.steps}")
         with times.part("checkpoints"):
             self._check_finite()
-            Stages.save(folder / "model.pt", {"models": [module.state_dict() for module in job.models]})
+            Stages.save(folder / "model.pt", job.state())
         phase = Phase(
             job.phase,
             "train",
@@ -191,7 +218,7 @@ class Training:
     def _one_step(self, drawn: Mapping[str, Any]) -> None:
         progress = self.done / self.job.steps
         seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
-        self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * (1 - progress) ** 0.9
+        self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * self.job.rate * (1 - progress) ** 0.9
         part = self.times.part
         with part("transfer"):
             batch = self.receive(drawn)
@@ -200,12 +227,14 @@ class Training:
         with part("optimiser"):
             self.optimizer.zero_grad(set_to_none=True)
         with part("backward"):
-            torch.stack(list(terms.values())).sum().backward()
+            self.update.backward(torch.stack(list(terms.values())).sum())
         with part("optimiser"):
-            self.update()
+            self.update.step(self.job.learners, self.means.task.recipe.clip)
         self.done += 1
         with part("teacher" if self.job.also else "other"):
             self.job.after(self.done)
+            if self.job.average is not None:
+                self.job.average.after(self.done)
         self.losses.add(self.done, terms, self.job.phase, last=self.done == self.job.steps)
 
     def receive(self, drawn: Mapping[str, Any]) -> Batch:
@@ -213,7 +242,7 @@ class Training:
         device = self.means.device
         batch = {}
         for name, part in drawn.items():
-            image, label = part if device.type == "cpu" else self.draws[name].finish(part, device)
+            image, label = part if made_by_loader(device) else self.draws[name].finish(part, device)
             batch[name] = Unlabelled(image) if label is None else Labelled(image, label)
         return batch
 
@@ -222,34 +251,10 @@ class Training:
         with autocast(self.means.device):
             return self.job.step(batch, progress)
 
-    def update(self) -> None:
-        """Clip the gradients of each network and step."""
-        if self.means.task.recipe.clip is not None:
-            for network in self.job.learners:
-                nn.utils.clip_grad_norm_(network.parameters(), self.means.task.recipe.clip)
-        self.optimizer.step()
-
-    @contextmanager
-    def _batches(self) -> Iterator[Iterator[Any]]:
-        dataset = Batches(self.draws, self.means.seed, self.ordinal, whole=self.means.device.type == "cpu")
-        workers = min(self.means.workers, self.job.steps - self.done)
-        loader: DataLoader[Any] = DataLoader(
-            dataset,  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=range(self.done, self.job.steps),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=self.means.device.type == "cuda",
-        )
-        with postponed():  # its processes never hear of signals to all, which would take the training along
-            batches = iter(loader)
-        try:
-            yield batches
-        finally:
-            # left to the garbage collector, the workers' end would swallow a Ctrl-C that comes meanwhile
-            getattr(batches, "_shutdown_workers", lambda: None)()
-            for process in getattr(batches, "_workers", ()):
-                process.kill()  # one that hangs does not hear torch's SIGTERM
+    def _batches(self) -> AbstractContextManager[Iterator[Any]]:
+        means = self.means
+        dataset = Batches(self.draws, means.seed, self.ordinal, whole=made_by_loader(means.device))
+        return loading(dataset, range(self.done, self.job.steps), self.workers, means.device, means.warn)
 
     def _save(self, folder: Path, clock: Stopwatch) -> None:
         self._check_finite()
@@ -271,8 +276,9 @@ class Training:
             "seconds": seconds,
             "joules": joules,
             "cpu_seconds": cpu_seconds,
-            "models": [module.state_dict() for module in self.job.models],
+            **self.job.state(),
             "optimizer": self.optimizer.state_dict(),
+            **({"scaler": scaler.state_dict()} if (scaler := self.update.scaler).is_enabled() else {}),
             "losses": self.losses.state(),
             "profile": parts and asdict(parts),
         }
@@ -281,9 +287,9 @@ class Training:
         """Go back to the last checkpoint, if there is one; returns what a `Stopwatch` goes on from."""
         if state is None:
             return 0.0, 0.0, 0.0
-        for module, weights in zip(self.job.models, state["models"], strict=True):
-            module.load_state_dict(weights)
+        self.job.load(state)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.update.scaler.load_state_dict(state.get("scaler", {}))
         self.losses.restore(state["losses"])
         self.done = state["done"]
         return float(state["seconds"]), state.get("joules"), state.get("cpu_seconds")  # older ones have only the first
@@ -301,10 +307,9 @@ def compiled(modules: Sequence[nn.Module]) -> Iterator[None]:
             module._compiled_call_impl = None  # torch has no public way back
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the hardware has it; it needs no loss scaling, and a CPU is slower with it."""
-    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+def made_by_loader(device: torch.device) -> bool:
+    """Whether a batch is whole when it comes from the loader; otherwise its second half is made on the device."""
+    return device.type == "cpu"
 
 
 def _parts(state: Mapping[str, Any] | None) -> Parts:

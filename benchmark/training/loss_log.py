@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -27,8 +28,9 @@ class LossLog:
         if self._count < self.window and not last:
             return
         self.means["step"].append(step)
-        for name, total in self._sums.items():
-            self.means.setdefault(name, []).append(total.item() / self._count)  # note: a CPU-GPU sync point
+        totals = torch.stack(list(self._sums.values())).tolist()  # note: a CPU-GPU sync point, the only one
+        for name, total in zip(self._sums, totals, strict=True):
+            self.means.setdefault(name, []).append(total / self._count)
         self.last = sum(values[-1] for name, values in self.means.items() if name != "step")
         self._sums, self._count = {}, 0
         if not math.isfinite(self.last):

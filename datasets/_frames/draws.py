@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image as Picture
 from torch import Tensor
 
+from atso_bench.benchmark.machine.sending import constant
 from atso_bench.benchmark.task import IGNORE, Draw, Pool
 
 MEAN = (0.485, 0.456, 0.406)
@@ -22,7 +23,7 @@ STD = (0.229, 0.224, 0.225)
 
 def normalise(image: Tensor) -> Tensor:
     """``(..., 3, H, W)`` uint8 RGB to float32 with ImageNet's mean 0 and standard deviation 1, on the same device."""
-    mean, std = (255 * image.new_tensor(values, dtype=torch.float32)[:, None, None] for values in (MEAN, STD))
+    mean, std = (255 * constant(values, image.device)[:, None, None] for values in (MEAN, STD))
     return image.float().sub_(mean).div_(std)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atso_bench.benchmark.training.loop import autocast
 from atso_bench.datasets._frames.draws import normalise
 
 # pixels in one forward pass: enough to fill the device, little enough to fit
@@ -33,6 +32,7 @@ def predict_frame(
 ) -> Tensor:
     """Logits ``(K, H, W)`` float32 on ``device``: the network's own, or the log of averaged probabilities.
 
+    All is computed in float32 on a GPU too: of logits in bfloat16, with 8 bits, the two largest are often equal.
     The model is left in the mode in which it was. A pixel's probabilities are averaged over the windows that hold it,
     and over the mirrored inputs.
 
@@ -49,7 +49,7 @@ def predict_frame(
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != np.uint8:
         raise ValueError(f"a frame is (3, H, W) uint8, got {image.shape} {image.dtype}")
     frame = normalise(torch.from_numpy(np.array(image, order="C")).to(device))
-    with _evaluating(model), autocast(device):
+    with _evaluating(model):
         if window is None and not mirror:
             return torch.as_tensor(model(frame[None])[0]).float()
         places = _places(frame.shape[1:], window, stride, shift)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as colours
 
+from atso_bench.benchmark.machine.sending import constant
 from atso_bench.datasets._frames.draws import MEAN, STD
 from atso_bench.datasets._shared.strong import BLURRED, GREY, HUE, JITTER, JITTERED
 
@@ -16,7 +17,7 @@ _FRAME_SIGMA = (0.1, 2.0)  # pixels
 
 def strong_crops(image: Tensor) -> Tensor:
     """Crops ``(N, 3, H, W)`` as ``normalise`` gives them, with other colours, grey, or blurred."""
-    mean, std = (image.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+    mean, std = (constant(values, image.device, image.dtype)[:, None, None] for values in (MEAN, STD))
     numbers = torch.rand(len(image), 8).tolist()
     crops = [_strong_crop(crop, *each) for crop, each in zip(image * std + mean, numbers, strict=True)]
     return (torch.stack(crops) - mean) / std

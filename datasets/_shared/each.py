@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import get_context
 from typing import TypeVar
+
+from atso_bench.benchmark.machine.processor import cores
 
 Item = TypeVar("Item")
 
@@ -30,7 +31,7 @@ def each(
     function: Callable[[Item], Result], items: Sequence[Item], size: int, what: str = "", say: Say | None = None
 ) -> list[Result]:
     """``[function(item) for item in items]``, in several processes if the data (``size`` bytes) is large."""
-    processes = min(_processors(), 8, len(items))
+    processes = min(cores(), 8, len(items))
     if size < _POOL_BYTES or processes < 2:
         return list(_counted(map(function, items), len(items), what, say))
     with get_context("spawn").Pool(processes, initializer=_one_thread) as pool:
@@ -44,10 +45,6 @@ def _counted(results: Iterable[Result], total: int, what: str, say: Say | None) 
             said = time.monotonic()
             say(f"{what}: {done} of {total}")
         yield result
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _one_thread() -> None:

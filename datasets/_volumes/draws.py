@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,15 +13,23 @@ import torch
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from torch import Tensor
 
+from atso_bench.benchmark.machine.sending import constant
 from atso_bench.benchmark.task import Image, Pool
 from atso_bench.datasets._volumes import transforms
 from atso_bench.datasets._volumes.chances import Geometry, chances
-from atso_bench.datasets._volumes.patches import PatchDraw, cut
+from atso_bench.datasets._volumes.held import Held, weight
+from atso_bench.datasets._volumes.patches import PatchDraw, cut, outside_of
 from atso_bench.datasets._volumes.transforms import OUTSIDE
 
 
 class BatchDraw(PatchDraw):
-    """Cuts patches in a loader's process and augments them all at once, where the network is."""
+    """Cuts patches in a loader's process and augments them all at once, where the network is.
+
+    Attributes:
+        store: what patches are cut from where the network is, too; None for in a loader's process.
+    """
+
+    store: Held | None = None
 
     def read(self) -> dict[str, Any]:
         """Patches as they are in the images, and the parameters of their augmentation.
@@ -29,6 +38,11 @@ class BatchDraw(PatchDraw):
         ``turned``); its place in ``image`` and the like is left empty.
         """
         places = list(self.places())
+        if self.store is not None:
+            return {
+                **chances(self.size, self.store.parts["image"].layers, self.geometry),
+                **self.store.numbered(places),
+            }
         image, label = self.case(places[0][0])
         drawn = chances(self.size, image.array.shape[0], self.geometry)
         turned = {row: place for place, row in enumerate(drawn["turned"].tolist())}
@@ -44,15 +58,20 @@ class BatchDraw(PatchDraw):
         return {**drawn, **{name: torch.from_numpy(part) for name, part in cuts.items()}}
 
     def finish(self, drawn: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Augment on ``device``: images ``(N, C, *patch)``, and labels if the pool has any."""
+        """Augment on ``device``: images ``(N, C, *patch)``, and labels if the pool has any.
+
+        What was drawn is used up: on the CPU it is changed in place.
+        """
         with one_thread(), torch.no_grad():
             parts = {name: part.to(device, non_blocking=True) for name, part in drawn.items()}
+            if self.store is not None:
+                parts.update(self._cuts(self.store, parts))
             if len(drawn["turned"]):
                 self._turn(parts)
             change_intensities(parts["image"], parts)
             for name in ("image", "label", "soft"):
                 if name in parts:
-                    parts[name] = transforms.mirror(parts[name], drawn["mirrored"])
+                    parts[name] = transforms.mirror(parts[name], parts["mirrored"])
             image, label = parts["image"], parts.get("label")
             if label is not None:
                 for channel in self.geometry.masked:
@@ -60,6 +79,24 @@ class BatchDraw(PatchDraw):
             if "soft" in parts:
                 return image, renormalised(parts["soft"])
             return image, None if self.pool.labels is None or label is None else label.clamp_min(0).long()
+
+    def weight(self, most: int) -> int | None:
+        return weight(self.pool, most)
+
+    def held(self, device: torch.device, shelf: dict[Any, Any]) -> BatchDraw:
+        found = copy.copy(self)
+        found.store = Held(self.pool, device, shelf)
+        return found
+
+    def _cuts(self, store: Held, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``read`` cuts where there is no store; in ``image`` and the like all samples have their place."""
+        cases, lower, turned = parts["cases"], parts["lower"], parts["turned"]
+        inner = constant(tuple(self.inner), lower.device, lower.dtype)
+        cuts = store.cuts(cases, lower + inner, self.geometry.patch)
+        if len(turned):
+            wide = store.cuts(cases.index_select(0, turned), lower.index_select(0, turned), self.geometry.wide)
+            cuts.update({f"wide_{name}": part for name, part in wide.items()})
+        return cuts
 
     @cached_property
     def inner(self) -> list[int]:
@@ -169,11 +206,6 @@ def fill(made: Mapping[str, np.ndarray], row: int, image: Image, label: np.ndarr
         cut(label, lower, made["soft" if "soft" in made else "label"][row])
     if (outside := outside_of(image)) is not None:
         mark(outside, lower, made["label"][row], hard=label is not None and "soft" not in made)
-
-
-def outside_of(image: Image) -> Any:
-    """The mask of the voxels that normalisation left out, if there is one."""
-    return getattr(image, "outside", None)
 
 
 def mark(outside: Any, lower: Sequence[int], target: np.ndarray, *, hard: bool) -> None:

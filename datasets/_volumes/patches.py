@@ -125,3 +125,8 @@ def cut(array: Any, lower: Sequence[int], target: np.ndarray) -> None:
         source.append(slice(begin, end))
         goal.append(slice(begin - low, end - low))
     target[tuple(goal)] = array[tuple(source)]
+
+
+def outside_of(image: Image) -> Any:
+    """The mask of the voxels that normalisation left out, if there is one."""
+    return getattr(image, "outside", None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from atso_bench.benchmark.machine.sending import sent
 from atso_bench.datasets._shared.strong import BLURRED, JITTER, JITTERED
 from atso_bench.datasets._volumes import transforms
 
@@ -19,17 +20,17 @@ _PATCH_SIGMA = (1 / 3, 1.0)  # voxels; what nnU-Net's kernel can
 def strong_patches(image: Tensor) -> Tensor:
     """Normalised patches ``(N, C, *patch)`` with other brightness and contrast, or blurred, all channels alike."""
     rows, channels = image.flatten(0, 1), image.shape[1]
-    chances = torch.rand(len(image), 5).repeat_interleave(channels, 0)  # on the CPU: nothing waits for a device
-    jittered, blurred, *numbers = chances.unbind(1)
-    bright, contrast = (_to(rows, 1 + JITTER * (2 * number - 1)) for number in numbers[:2])
+    chances = torch.rand(len(image), 5).repeat_interleave(channels, 0)  # on the CPU: the same on every device
+    jittered, blurred, *numbers = sent(chances, rows.device).unbind(1)
+    bright, contrast = (1 + JITTER * (2 * number - 1) for number in numbers[:2])
     low = rows.flatten(1).amin(1).view(-1, *[1] * (rows.ndim - 1))
     changed = transforms.contrast(low + transforms.brighten(rows - low, bright), contrast)
-    rows = torch.where(_to(rows, jittered < JITTERED), changed, rows)
+    rows = torch.where(_wide(jittered < JITTERED, rows), changed, rows)
     least, most = _PATCH_SIGMA
-    sigmas = (least + (most - least) * numbers[2]).to(rows.device)[:, None].expand(-1, rows.ndim - 1)
-    return torch.where(_to(rows, blurred < BLURRED), transforms.blur(rows, sigmas), rows).view_as(image)
+    sigmas = (least + (most - least) * numbers[2])[:, None].expand(-1, rows.ndim - 1)
+    return torch.where(_wide(blurred < BLURRED, rows), transforms.blur(rows, sigmas), rows).view_as(image)
 
 
-def _to(rows: Tensor, values: Tensor) -> Tensor:
-    """``(R)`` on the device of ``rows``, as something that goes with all its voxels."""
-    return values.to(rows.device).view(-1, *[1] * (rows.ndim - 1))
+def _wide(values: Tensor, rows: Tensor) -> Tensor:
+    """``(R)`` as something that goes with all voxels of ``rows``."""
+    return values.view(-1, *[1] * (rows.ndim - 1))

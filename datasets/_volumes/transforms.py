@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from atso_bench.benchmark.machine.sending import constant
+
 OUTSIDE = -1
 """Label of what lies beyond the image, or was left out when it was normalised."""
 
@@ -69,7 +71,7 @@ def _elected(label: Tensor, grid: Tensor, numbers: Tensor) -> Tensor:
     wide, axes = label.shape[2:], grid.shape[-1]
     layers, size = label.shape[1], math.prod(grid.shape[1:-1])
     sample, layer = numbers.div(layers * size, rounding_mode="floor"), numbers.div(size, rounding_mode="floor")
-    sizes = grid.new_tensor(wide).flip(0)  # as in grid, the last axis comes first
+    sizes = constant(tuple(reversed(wide)), grid.device)  # as in grid, the last axis comes first
     at = grid.view(-1, axes).index_select(0, sample * size + numbers % size)
     at = torch.minimum((((at + 1) * sizes - 1) / 2).clamp_min_(-1), sizes)  # voxels; beyond a margin all is alike
     low = at.floor()
@@ -105,7 +107,7 @@ def places(matrices: Tensor, patch: Sequence[int], wide: Sequence[int]) -> Tenso
     """
     axes = len(patch)
     grid = _centred(tuple(patch), matrices.device).reshape(1, -1, axes)
-    half = matrices.new_tensor([size / 2 for size in wide][::-1])
+    half = constant(tuple(size / 2 for size in reversed(wide)), matrices.device)
     turned = torch.matmul(grid, matrices.flip(1).transpose(1, 2)).div_(half)  # as nnU-Net does, to the last bits
     return turned.view(len(matrices), *patch, axes)
 
@@ -184,10 +186,15 @@ def gamma(rows: Tensor, exponents: Tensor, *, inverted: bool) -> Tensor:
 
 
 def mirror(part: Tensor, flips: Tensor) -> Tensor:
-    """Flip samples ``(N, ..., *patch)`` along the axes that ``flips`` ``(N, axes)``, booleans on the CPU, name."""
+    """Flip samples ``(N, ..., *patch)`` along the axes that ``flips`` ``(N, axes)``, booleans, name."""
+    if part.device.type not in _AT_ONCE:  # both ways of every sample cost less than to wait for who is mirrored
+        for axis in range(flips.shape[1]):
+            chosen = flips[:, axis].view(-1, *[1] * (part.ndim - 1))
+            part = torch.where(chosen, part.flip(axis - flips.shape[1]), part)
+        return part
     mirrored = torch.empty_like(part)
     for flipped in flips.unique(dim=0):
-        samples = (flips == flipped).all(1).nonzero()[:, 0].to(part.device, non_blocking=True)
+        samples = (flips == flipped).all(1).nonzero()[:, 0]
         axes = [axis - flips.shape[1] for axis in flipped.nonzero()[:, 0].tolist()]
         mirrored.index_copy_(0, samples, part.index_select(0, samples).flip(axes))
     return mirrored

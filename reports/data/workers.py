@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from atso_bench.benchmark.machine.processor import cores
 from atso_bench.reports.data.listing import size
 
 Map = Callable[..., Iterable[Any]]
@@ -46,7 +46,7 @@ def workers(files: Sequence[Path]) -> Iterator[Map | None]:
 
 def _cores(files: Sequence[Path]) -> int:
     """So many processes are worth their start."""
-    return min(os.cpu_count() or 1, MOST) if sum(map(size, files)) >= LARGE else 1
+    return min(cores(), MOST) if sum(map(size, files)) >= LARGE else 1
 
 
 def _context() -> multiprocessing.context.BaseContext:

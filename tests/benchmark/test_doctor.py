@@ -102,13 +102,13 @@ def test_torch_has_a_lowest_version(version: str, status: str, tmp_path: Path, m
     assert found(tmp_path, "torch").status == status
 
 
-def test_gpus_are_named_with_their_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = SimpleNamespace(name="NVIDIA H200", total_memory=150_000_000_000, uuid="00")
+def test_gpus_are_named_with_their_memory_and_capability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = SimpleNamespace(name="NVIDIA H200", total_memory=150_000_000_000, uuid="00", major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
     check = found(tmp_path, "GPU")
-    assert (check.status, check.found) == ("ok", "NVIDIA H200 (150 GB), NVIDIA H200 (150 GB)")
+    assert (check.status, check.found) == ("ok", "NVIDIA H200 (150 GB, sm_90), NVIDIA H200 (150 GB, sm_90)")
 
 
 def test_a_gpu_that_torch_does_not_see_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from racing import Action, Goal, faster, often, overhead, sized
 from stepping import steps_of
 from torch import nn
 
-from atso_bench.benchmark.training.loop import Training, autocast
+from atso_bench.benchmark.training.loop import Training
+from atso_bench.benchmark.training.precision import autocast
 from atso_bench.methods.supervised import Supervised
 
 pytestmark = pytest.mark.benchmark(group="training step")
@@ -119,6 +120,6 @@ def nnunets(task: Any, folder: Path, device: torch.device) -> Action:
         trainer.initialize()
     trainer.network.train()
     np.random.seed(0)
-    for _ in range(5):  # its blur first measures which of two algorithms is faster
+    for _ in range(sized(5, 0)):  # its blur first measures which of two algorithms is faster
         loader.generate_train_batch()
     return lambda: trainer.train_step(loader.generate_train_batch())

@@ -489,6 +489,9 @@ def test_a_gpu_finishes_a_batch_as_a_cpu_does(shape: tuple[int, ...], labels: st
     drawn = draw.read()
     drawn["noisy"] = drawn["noisy"][:0]  # the devices' random numbers differ
     drawn["deviations"] = drawn["deviations"][:0]
-    here, there = (draw.finish(dict(drawn), torch.device(device)) for device in ("cpu", "cuda"))
+    here, there = (
+        draw.finish({name: part.clone() for name, part in drawn.items()}, torch.device(device))
+        for device in ("cpu", "cuda")
+    )
     assert torch.allclose(here[0], there[0].cpu(), rtol=1e-4, atol=1e-4)
     assert (here[1].float() - there[1].cpu().float()).abs().gt(1e-4).float().mean() < 5e-4

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from atso_bench.benchmark.machine import memory
+from atso_bench.benchmark.machine import cgroups, memory
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.training.labels import as_label, largest
 from atso_bench.datasets._volumes import predictor, sums
@@ -108,8 +108,9 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_begins(
 def test_free_memory_is_what_machine_and_containers_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     meminfo, own, groups = tmp_path / "meminfo", tmp_path / "own", tmp_path / "groups"
-    for name, path in (("_MEMINFO", meminfo), ("_OWN", own), ("_CGROUPS", groups)):
-        monkeypatch.setattr(memory, name, path)
+    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(cgroups, "OWN", own)
+    monkeypatch.setattr(cgroups, "CGROUPS", groups)
     assert memory.available() is None
     meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 800 kB\n")
     assert memory.available() == 800 * 1024

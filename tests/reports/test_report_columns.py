@@ -55,7 +55,7 @@ def test_libraries_are_imported_early_only_where_other_processes_will_help(
 ) -> None:
     started = []
     monkeypatch.setattr(forkserver, "ensure_running", lambda: started.append(1))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
     file = tmp_path / "seed0.json"
     file.write_bytes(b"{}")
     workers.prepare([file])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import runpy
 import shutil
@@ -122,7 +121,7 @@ def test_other_processes_read_and_draw_what_this_one_would(tmp_path: Path, monke
     for large in (2**60, 0):
         monkeypatch.setattr(workers, "LARGE", large)
         monkeypatch.setattr(reading, "BYTES", 2**13)
-        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        monkeypatch.setattr(workers, "cores", lambda: 2)
         report = build(results).parent
         made.append({file.relative_to(report): file.read_bytes() for file in report.rglob("*") if file.is_file()})
         shutil.rmtree(report)
