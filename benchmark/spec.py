@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 Parity = Literal["total", "line", "phase"]
 PARITIES: tuple[Parity, ...] = get_args(Parity)
 
-BUDGETS: dict[str, int] = {"smoke": 24, "demo": 1200, "small": 3000, "standard": 50_000}
+BUDGETS: dict[str, int] = {"smoke": 24, "demo": 1000, "small": 3000, "standard": 50_000}
 """Optimiser steps by name. ``smoke`` shows that everything works, ``demo`` is for the small embedded volumes, ``small``
 fits a CPU and is long enough for labels to be what is missing, ``standard`` wants a GPU."""
 
