@@ -302,7 +302,7 @@ def test_the_record_names_everything_in_which_a_run_differs_from_its_protocol():
     assert "frames to learn from" not in said
     assert "protocol" not in task().details
     other = "\n".join(task("unimatch-801", budget).details["protocol"]["differs"])
-    assert "labelled frames: 2, the protocol has 100, 186, 372, 744, 1488; optimiser steps: 600" in other
+    assert "labelled frames: 2, the protocol has 100, 186, 372, 744, 1488; optimiser steps: 3,000" in other
     assert "frames to learn from: 4, the protocol's 2,975" in other
 
 
