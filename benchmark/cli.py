@@ -107,7 +107,7 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
 
     Times are right within about 25 %, the memory of a run's process within 15 %.
 
-    Loader processes need memory of their own.
+    Loader processes need memory of their own. Of a GPU it says how many such runs fit at once.
     """
     with _plainly():
         specs, devices = grid_options.specs(), grid_options.devices()

@@ -1,4 +1,4 @@
-"""What is learnt, survived and said on emulated GPUs: ``on_runs.py``, and the tests that are marked for GPUs."""
+"""What is learnt, survived and said on emulated GPUs; most of it is in ``on_runs.py``, which runs there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 import emulated
 import pytest
-from emulated import HERE, ROOT, said
+from emulated import said
 
-MARKED = re.compile(r"^@pytest\.mark\.gpu\n(?:@.*\n)*def (\w+)", re.MULTILINE)
 LOOK = """
 from atso_bench.benchmark.machine import devices, doctor
 print([(check.status, check.found, check.remedy) for check in doctor.checks() if check.name == "GPU"])
@@ -20,13 +19,8 @@ except ValueError as error:
 """
 
 
-def test_two_gpus_and_the_tests_that_are_marked_for_gpus(library: Path) -> None:
-    texts = {
-        path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py") if path.parent != HERE
-    }
-    marked = [f"{path}::{name}" for path, text in texts.items() for name in MARKED.findall(text)]
-    assert len(marked) == sum(text.count("\n@pytest.mark.gpu\n") for text in texts.values()) > 1
-    emulated.passes(library, "on_runs.py", *marked, devices=2)
+def test_two_gpus(library: Path) -> None:
+    emulated.passes(library, "on_runs.py", devices=2)
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda:0"])
