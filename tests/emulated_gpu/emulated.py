@@ -60,7 +60,7 @@ def environment(library: Path, **settings: object) -> dict[str, str]:
     }
 
 
-def run(library: Path, *arguments: str, timeout: float = 240, **settings: object) -> subprocess.CompletedProcess[str]:
+def run(library: Path, *arguments: str, timeout: float = 840, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments, in the project's root, on emulated GPUs."""
     return subprocess.run(
         [sys.executable, *arguments],

@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 import emulated
+import pytest
 from emulated import HERE, ROOT
 
 MARKED = re.compile(r"^@pytest\.mark\.gpu\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+
+pytestmark = pytest.mark.timeout(900)  # most of it is one process, of many tests
 
 
 def test_a_card_without_bfloat16_and_the_tests_that_are_marked_for_gpus(library: Path) -> None:
