@@ -135,6 +135,10 @@ def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
             typer.echo(_fitting_line(devices[0], peak))
         if stored:
             typer.echo(f"{_duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
+        from atso_bench.reports.pages.limits import at_hand
+
+        for line in at_hand(out, specs):
+            typer.echo(line)
 
 
 @app.command(name="list")

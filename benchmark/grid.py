@@ -76,19 +76,23 @@ def make_specs(
     options: Options,
     *,
     upper_bound: bool = False,
+    half_budget: bool = False,
     **common: Any,
 ) -> list[RunSpec]:
     """All combinations; methods that share M0 follow each other, and datasets have their full names.
 
     ``common`` are fields of ``RunSpec``; a list in ``lists`` may be the name of one that the dataset knows.
     """
-    cells: list[tuple[str, str, LabelFraction, int]] = [
-        (dataset, method, LabelFraction(fraction), seed)
+    cells: list[tuple[str, str, LabelFraction, int, Budget]] = [
+        (dataset, method, LabelFraction(fraction), seed, budget)
         for dataset, fraction, seed, method in product(datasets, fractions, seeds, methods)
     ]
     if upper_bound:
         method, fraction = UPPER_BOUND
-        cells += [(dataset, method, fraction, seed) for dataset, seed in product(datasets, seeds)]
+        cells += [(dataset, method, fraction, seed, budget) for dataset, seed in product(datasets, seeds)]
+    if half_budget:
+        half, places = budget.halved, product(datasets, map(LabelFraction, fractions), seeds)
+        cells += [(dataset, UPPER_BOUND[0], fraction, seed, half) for dataset, fraction, seed in places]
     configuration, given = common.pop("configuration", ""), common.pop("lists", {})
     known = {dataset: registry.dataset(dataset, configuration) for dataset in datasets}
     if nameless := [dataset for dataset, found in known.items() if not found.name]:
@@ -97,7 +101,7 @@ def make_specs(
     if "split_by" in common and all(common["split_by"] == dataset.groupings[0] for dataset in known.values()):
         common.pop("split_by")  # spelled out, it is no other run
     specs = []
-    for name, method, fraction, seed in dict.fromkeys(cells):
+    for name, method, fraction, seed, steps in dict.fromkeys(cells):
         dataset = known[name]
         # a wrong option is an error before anything runs; a default that is spelled out is no other run
         chosen = registry.method(method, options.methods.get(method, {})).model_dump(exclude_defaults=True)
@@ -107,7 +111,7 @@ def make_specs(
                 method,
                 fraction,
                 seed,
-                budget,
+                steps,
                 configuration=dataset.configuration,
                 options=chosen,
                 recipe=recipes[name],

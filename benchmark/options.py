@@ -66,6 +66,12 @@ class GridOptions:
         ),
     ] = field(default_factory=list)
     upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Add supervised training with all labels.")] = False
+    half_budget: Annotated[
+        bool,
+        typer.Option(
+            "--half-budget", help="Add supervised training with half the steps, to see whether steps or labels bind."
+        ),
+    ] = False
     validation: Annotated[float, typer.Option(help="Percent of the training cases to set apart as validation set.")] = (
         0.0
     )
@@ -127,7 +133,7 @@ class GridOptions:
         ):
             if not named:
                 raise ValueError(f"--{name} is empty; give at least one {name}")
-        bound = [grid.UPPER_BOUND[0]] if self.upper_bound else []
+        bound = [grid.UPPER_BOUND[0]] if self.upper_bound or self.half_budget else []
         return grid.make_specs(
             _split(self.dataset),
             methods,
@@ -136,6 +142,7 @@ class GridOptions:
             Budget.parse(self.budget, self.parity),  # type: ignore[arg-type]
             grid.Options.parse(self.option, [*methods, *bound]),
             upper_bound=self.upper_bound,
+            half_budget=self.half_budget,
             configuration=self.configuration,
             validation=self.validation,
             scored=self.scored,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -47,6 +47,12 @@ class Budget:
             raise ValueError(f"a budget must be at least 1 step, got {self.steps}")
         if self.parity not in PARITIES:
             raise ValueError(f"parity must be one of {', '.join(PARITIES)}, got {self.parity!r}")
+
+    @property
+    def halved(self) -> Budget:
+        """Half of the steps, with the same recipe."""
+        steps = max(1, self.steps // 2)
+        return replace(self, name=str(steps) if self.name.isdecimal() else self.name, steps=steps)
 
     @classmethod
     def parse(cls, text: str, parity: Parity = "total") -> Budget:

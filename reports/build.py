@@ -9,6 +9,7 @@ from itertools import repeat
 from pathlib import Path
 
 from atso_bench.reports.certainty.evidence import Evidence, evidence
+from atso_bench.reports.certainty.headroom import shorter
 from atso_bench.reports.data import frame
 from atso_bench.reports.data.frame import Frames, Group, read
 from atso_bench.reports.data.listing import record_files
@@ -22,7 +23,7 @@ from atso_bench.reports.pages.comparison import Art, comparison
 from atso_bench.reports.pages.folder import Files
 from atso_bench.reports.pages.page import Section, Strip, Table, facts_table, to_html, to_markdown
 from atso_bench.reports.pages.short import short
-from atso_bench.reports.words import count, decimals, plain
+from atso_bench.reports.words import count, decimals, plain, shared
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,13 @@ def _chapters(groups: Sequence[Group], results: Path, each: Map) -> Iterable[Cha
     anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
     if len(groups) < 2:
         each = map  # nothing to share
-    return each(chapter, groups, titles(groups), anchors, repeat(results))
+    fewer = [shorter(group, groups) for group in groups]
+    return each(chapter, groups, titles(groups), anchors, repeat(results), fewer)
 
 
-def chapter(group: Group, title: str, anchor: str, results: Path) -> Chapter:
+def chapter(group: Group, title: str, anchor: str, results: Path, fewer_steps: Group | None = None) -> Chapter:
     """All that is made of one comparison."""
-    known, seen, files = evidence(group), overlays(group, results), Files()
+    known, seen, files = evidence(group, fewer_steps), overlays(group, results), Files()
     section = comparison(group, known, title, anchor, draw(files, group, known, seen))
     _for_papers(files, group, section)
     return Chapter(known, section, files)
@@ -165,11 +167,11 @@ def titles(groups: Sequence[Group]) -> list[str]:
     found = []
     for group in groups:
         facts = group.facts
-        share = "in total" if facts["parity"] == "total" else "each training"
         # a small budget's crops are not those of the configuration's name
         crop = f" (crops of {plain(facts['recipe'].get('patch'))})" if group.case == "frame" else ""
         where = "" if facts["scored"] == "test" else ", validation scores"
-        found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {facts['steps']:,} steps {share}{where}")
+        steps = f"{facts['steps']:,} steps {shared(facts['parity'])}"
+        found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {steps}{where}")
     return [
         f"{title} ({found[: place + 1].count(title)} of {found.count(title)})" if found.count(title) > 1 else title
         for place, title in enumerate(found)

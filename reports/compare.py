@@ -16,7 +16,7 @@ from atso_bench.reports.data.frame import Frames, Group, read
 from atso_bench.reports.data.means import mean
 from atso_bench.reports.data.rows import BASELINE
 from atso_bench.reports.verdict import Difference, Verdict
-from atso_bench.reports.words import count, plain, seconds
+from atso_bench.reports.words import count, plain, seconds, shared
 
 TOLERANCE = 0.01
 """Of a Dice or mIoU between 0 and 1."""
@@ -284,9 +284,9 @@ def _titles(groups: list[Group]) -> dict[str, str]:
     found = {}
     for group in groups:
         facts = group.facts
-        share = "in total" if facts["parity"] == "total" else "each training"
         scored = "" if facts["scored"] == "test" else ", validation scores"
-        found[group.name] = f"{facts['dataset']}, {facts['configuration']}, {facts['steps']:,} steps {share}{scored}"
+        steps = f"{facts['steps']:,} steps {shared(facts['parity'])}"
+        found[group.name] = f"{facts['dataset']}, {facts['configuration']}, {steps}{scored}"
     alike = list(found.values())
     return {name: title if alike.count(title) == 1 else f"{title} ({name})" for name, title in found.items()}
 

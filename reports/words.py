@@ -57,5 +57,11 @@ def plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def shared(parity: str) -> str:
+    """What has the budget's steps, by parity."""
+    return _SHARED.get(parity, f"with parity {parity}")
+
+
+_SHARED = {"total": "in total", "line": "in the result's own line of training", "phase": "in each training"}
 ALIKE = 0.0005
 """What three decimals do not tell apart."""

@@ -1,7 +1,7 @@
 """How many optimiser steps lie between the initial weights and a model: its own line of training.
 
-The number is an attribute of every module in it: a deep copy, which goes on from there, has it too, and so has a network
-that was trained as a part of another.
+The number is an attribute of every module in it: a deep copy, which goes on from there, has it too, and so has a
+network that was trained as a part of another.
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import comb
 
 import numpy as np
 import pandas as pd
 
 from atso_bench.benchmark.split_notes import FEWEST_TEST
+from atso_bench.reports.certainty.headroom import Headroom, headroom, with_fewer_steps
 from atso_bench.reports.certainty.intervals import (
     Estimate,
     Floats,
@@ -41,6 +42,7 @@ class Evidence:
             the reason. Empty where the baseline was not run.
         leaders: of every label fraction at which something but the upper bound was run.
         needed: per method, how many labelled cases 95 % of full supervision take; empty without an upper bound.
+        headroom: by label fraction, what there is to win and which differences can be shown.
         left_out: cases that some record lacks; they are in no test and no interval.
     """
 
@@ -50,6 +52,7 @@ class Evidence:
     leaders: dict[str, Leader]
     needed: dict[str, LabelsNeeded]
     left_out: int = 0
+    headroom: dict[str, Headroom] = field(default_factory=dict)
 
     @property
     def tested(self) -> bool:
@@ -57,8 +60,13 @@ class Evidence:
         return any(test is not None and not test.reason for test in (*self.against.values(), *led))
 
 
-def evidence(group: Group) -> Evidence:
-    """All of it; nothing for validation scores: what was chosen by them looks too good on them."""
+def evidence(group: Group, fewer_steps: Group | None = None) -> Evidence:
+    """All of it; nothing for validation scores: what was chosen by them looks too good on them.
+
+    Args:
+        group: the comparison.
+        fewer_steps: the same with half of the steps or fewer, where it was run.
+    """
     baseline = _baseline(group)
     if group.facts["scored"] != "test":
         return Evidence(baseline, {}, {}, {}, {})
@@ -76,6 +84,7 @@ def evidence(group: Group) -> Evidence:
         _leaders(group, baseline, runs, against, scored),
         _needed(group, baseline, runs, estimates),
         scored.left_out,
+        with_fewer_steps(headroom(group, baseline), group, fewer_steps),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from atso_bench.benchmark.spec import LabelFraction
 from atso_bench.reports.data.frame import Group
 from atso_bench.reports.data.means import mean
-from atso_bench.reports.words import count, plain
+from atso_bench.reports.words import count, plain, shared
 
 FEWEST_METHODS, FEWEST_DATASETS = 3, 5
 
@@ -57,7 +57,7 @@ def fields_of(groups: Sequence[Group], blocks: dict[str, str]) -> Iterator[Field
         for fraction in sorted({text for group in same for text in group.fractions}, key=_amount):
             title, slug = _head(fraction), f"critical-difference-{fraction}"
             if len(kinds) > 1:
-                title += f", budget {budget} {'in total' if parity == 'total' else 'for each training'}"
+                title += f", budget {budget} {shared(parity)}"
                 slug += f"-{budget}-{parity}"
             found = _field(same, fraction, blocks, title, re.sub(r"[^A-Za-z0-9.]+", "-", slug))
             if found is not None:

@@ -133,6 +133,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "protocol": _protocol(record),
         "cases": len(record.cases),
         "spent": record.spent_steps,
+        "line": record.line_steps,
         "teacher_patches": record.teacher_patches,
         "title": spec.title,
         "split": str(record.split.get("hash", "")),

@@ -11,7 +11,7 @@ from atso_bench.reports.data import frame
 from atso_bench.reports.data.frame import Group
 from atso_bench.reports.figures import label_efficiency
 from atso_bench.reports.figures.overlays import Overlays
-from atso_bench.reports.pages import answers, cases, natural, provenance, published, tables
+from atso_bench.reports.pages import answers, cases, limits, natural, provenance, published, tables
 from atso_bench.reports.pages.page import Picture, Section, Strip, Table
 from atso_bench.reports.words import decimals
 
@@ -39,6 +39,7 @@ def comparison(group: Group, known: Evidence, title: str, anchor: str, art: Art)
     """All that the runs of one comparison say."""
     sections = [
         *([answers.tests(group, known)] if known.against else []),
+        *([limits.section(group, known)] if known.headroom else []),
         _efficiency(group, known, art),
         _by_class(group),
         _by_case(group, art),
@@ -47,7 +48,12 @@ def comparison(group: Group, known: Evidence, title: str, anchor: str, art: Art)
         *([_mimicking(group, art)] if len(group.diagnostics) else []),
         *_published(group),
     ]
-    words = [*answers.leaders(group, known), _how_to_read(group, known), *tables.cautions(group)]
+    words = [
+        *answers.leaders(group, known),
+        *limits.warnings(group, known),
+        _how_to_read(group, known),
+        *tables.cautions(group),
+    ]
     words += [f"About the data: {text}." for text in provenance.said_by_all(group.runs)]
     return Section(title, anchor, words, [tables.scores(group, known.estimates)], sections)
 

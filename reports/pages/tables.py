@@ -18,7 +18,7 @@ from atso_bench.reports.data.frame import Group, headline
 from atso_bench.reports.data.means import mean
 from atso_bench.reports.data.rows import BASELINE, BY_CLASS, LEARNING, RATES
 from atso_bench.reports.pages.page import Cell, Table
-from atso_bench.reports.words import ALIKE, NONE, decimals, gibibytes, plain, ranges, seconds
+from atso_bench.reports.words import ALIKE, NONE, decimals, gibibytes, plain, ranges, seconds, shared
 
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
 
@@ -146,7 +146,7 @@ def costs(group: Group) -> Table:
     machines = group.runs["machine"].nunique() > 1
     energy, processor = has_energy(group), has_processor(group)
     place = ["fraction", "label", "machine"]
-    runs = group.runs.groupby(place)[["spent", "teacher_patches"]].mean().to_dict("index")
+    runs = group.runs.groupby(place)[["line", "spent", "teacher_patches"]].mean().to_dict("index")
     amount = group.runs.groupby(place).size()
     phases = group.phases.merge(group.runs[["key", "machine"]], on="key")
     largest = phases.groupby(place)[["process_bytes", "device_bytes"]].max().to_dict("index")
@@ -177,6 +177,7 @@ def costs(group: Group) -> Table:
             row += [Cell(decimals(rate, 1)) for rate in rates]
             memory = largest.get(at, {})
             row += [Cell(gibibytes(float(memory.get(name, math.nan)))) for name in ("process_bytes", "device_bytes")]
+            row += [Cell(decimals(runs[at]["line"] or math.nan, 0))]  # older records do not say
             row += [Cell(decimals(runs[at][name], 0)) for name in ("spent", "teacher_patches")]
             row += [Cell(decimals(by_kind["predict"]["samples"] / each, 0))]
             reused = shared.get(at, {"sum": 0, "size": 0})
@@ -191,7 +192,7 @@ def costs(group: Group) -> Table:
         *(["train and label (kJ)"] if energy else []),
     ]
     times += ["steps/s", "samples/s"]
-    rest = ["process (GiB)", "device (GiB)", "steps spent", "teacher patches"]
+    rest = ["process (GiB)", "device (GiB)", "steps of the result", "steps spent", "teacher patches"]
     rest += [f"pseudo-labelled {group.case}s", "shared phases"]
     return Table("Time and memory of a run, mean over seeds", [*words, *times, *rest], rows, words=len(words))
 
@@ -281,7 +282,7 @@ def _case_lists(group: Group) -> str:
 def summary(group: Group) -> dict[str, Cell]:
     """What the runs of a comparison have in common, and what varies."""
     facts, runs = group.facts, group.runs
-    share = "shared by all trainings of a method" if facts["parity"] == "total" else "for each training of a method"
+    parity = facts["parity"]
     recipe = "; ".join(f"{name} {plain(value)}" for name, value in sorted(facts["recipe"].items()))
     said = {
         "dataset": facts["dataset"],
@@ -289,7 +290,7 @@ def summary(group: Group) -> dict[str, Cell]:
         "label fractions": ", ".join(group.fractions.values()),
         "seeds": ranges(runs["seed"].tolist()),
         "runs": f"{len(runs):,}",
-        "budget": f"{facts['steps']:,} steps, {share} (parity: {facts['parity']}; budget: {facts['budget']})",
+        "budget": f"{facts['steps']:,} steps {shared(parity)} (parity: {parity}; budget: {facts['budget']})",
         "configuration": facts["configuration"],
         "recipe": recipe or NONE,
         "score": f"{headline(group)}, classes: {', '.join(facts['classes'])} (definitions: version {facts['metrics']})",

@@ -266,7 +266,7 @@ def test_scores_on_v_full_supervision_and_other_budgets_are_not_mixed_in(tmp_pat
     assert ranking.drawing.name == "critical-difference-10-1200-total"
     assert "mean-teacher has the best mean rank, 1.00, of 3 methods" in ranking.words[0]
     assert found.words[-1].endswith(
-        "there are 1 method on 5 datasets at 10 % of the labels, budget 1200 for each training."
+        "there are 1 method on 5 datasets at 10 % of the labels, budget 1200 in each training."
     )
 
 
