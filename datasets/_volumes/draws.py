@@ -40,7 +40,7 @@ class BatchDraw(PatchDraw):
         places = list(self.places())
         if self.store is not None:
             return {
-                **chances(self.size, self.store.parts["image"].layers, self.geometry),
+                **chances(self.size, self.store.channels, self.geometry),
                 **self.store.numbered(places),
             }
         image, label = self.case(places[0][0])
