@@ -33,6 +33,8 @@ _LETTERS = "In the descriptions above, S means the labelled cases and R the unla
 _RECIPE = """recipe           Training constants, the same for all methods; defaults depend on configuration and budget.
     recipe.patch=[48,48]  size of a training patch: voxels (or pixels) along each axis
     recipe.batch=8  patches in an optimiser step, labelled and unlabelled together
+    recipe.labelled_share=0.5  share of the labelled patches in a batch that has others too
+    recipe.extra_unlabelled=false  true: labelled patches fill the batch, and unlabelled ones come on top
     recipe.lr, recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.clip  of stochastic gradient descent
     recipe.mirror  average predictions of the test set over mirrored inputs
     recipe.mirror_pseudo  the same when pseudo labels are written

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.spec import RunSpec, digest
-from atso_bench.benchmark.store.record import NewerError, Record
+from atso_bench.benchmark.store.record import Record
+from atso_bench.benchmark.store.schema import NewerError
 from atso_bench.benchmark.training import origin
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,18 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         execution=bench.execution,
         method=method,
         together=bench.together,
+        averaging=bool(split.validation),
     )
 
     model = method.fit(trainer, data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
+    examine = Examination(spec, dataset, split, bench, profile)
     pictures = Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture)
     with in_phase("evaluation"), pictures as album:
-        cases, summary, evaluation = score(model, spec, dataset, split, bench, album, profile)
+        cases, summary, evaluation = examine.score(model, scored_cases(spec, split), album)
     phases = [*trainer.phases, evaluation]
+    with in_phase("student and average on the validation set"):
+        beside = examine.on_validation(trainer.student_and_average(model), task.metric.name)
     if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
         trainer.warn(
             f"torch has no deterministic algorithm here for {', '.join(unsure)}: the same run may give other weights"
@@ -116,6 +120,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         spent_steps=trainer.spent,
         line_steps=steps_behind(model),
         teacher_patches=trainer.teacher_patches,
+        on_validation=beside,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         code=origin.code(type(method)),
@@ -155,45 +160,62 @@ def scored_cases(spec: RunSpec, split: Split) -> tuple[str, ...]:
     return split.test if spec.scored == "test" else split.validation
 
 
-def score(
-    model: nn.Module, spec: RunSpec, dataset: Dataset, split: Split, bench: Bench, album: Album, profile: Profile
-) -> tuple[dict[str, Any], dict[str, Any], Phase]:
-    """Predict T in its original geometry, once, and compare with the true labels: scores by case and their summary."""
-    part, device = scored_cases(spec, split), torch.device(bench.device)
-    with profile.part("set-up"):
-        exam = open_task(spec, dataset, split, part)
-    clock, times = Stopwatch(device), profile.timeline(device)
-    scores = exam.metric.scorer(exam.classes)
-    with noticing() as unsure, bench.progress.phase("evaluation", len(part), exam.metric.cases) as bar:
-        for case_id in part:
-            with clock.running():
-                with times.part("prediction"):
-                    image = exam.images[case_id]
-                    slabs = exam.slabs(model, image, device, mirror=exam.recipe.mirror)
-                with times.part("restoring"):
-                    prediction = exam.restore(image, finite(in_part(times, "prediction", slabs), case_id))
+@dataclass(frozen=True)
+class Examination:
+    """Opens true labels: nothing else of a run may, but the diagnostics. Predictions are in the original geometry."""
+
+    spec: RunSpec
+    dataset: Dataset
+    split: Split
+    bench: Bench
+    profile: Profile
+
+    def score(
+        self, model: nn.Module, part: Sequence[str], album: Album | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any], Phase]:
+        """Predict the cases of ``part``, once, and compare with the true labels: scores by case and their summary."""
+        dataset, bench, profile = self.dataset, self.bench, self.profile
+        device = torch.device(bench.device)
+        with profile.part("set-up"):
+            exam = open_task(self.spec, dataset, self.split, part)
+        clock, times = Stopwatch(device), profile.timeline(device)
+        scores = exam.metric.scorer(exam.classes)
+        with noticing() as unsure, bench.progress.phase("evaluation", len(part), exam.metric.cases) as bar:
+            for case_id in part:
+                with clock.running():
+                    with times.part("prediction"):
+                        image = exam.images[case_id]
+                        slabs = exam.slabs(model, image, device, mirror=exam.recipe.mirror)
+                    with times.part("restoring"):
+                        prediction = exam.restore(image, finite(in_part(times, "prediction", slabs), case_id))
+                with times.part("scoring"):
+                    reference = dataset.reference(case_id)
+                    scores.add(case_id, prediction, reference)
+                if album is not None:
+                    with times.part("pictures"):
+                        album.add(case_id, prediction, reference)
+                bar.advance(1)
             with times.part("scoring"):
-                reference = dataset.reference(case_id)
-                scores.add(case_id, prediction, reference)
-            with times.part("pictures"):
-                album.add(case_id, prediction, reference)
-            bar.advance(1)
-        with times.part("scoring"):
-            summary = scores.summary()
-        parts = times.close()
-    phase = Phase(
-        "evaluation",
-        "evaluate",
-        clock.seconds,
-        samples=len(part),
-        device_bytes=clock.device_bytes,
-        process_bytes=process_bytes(),
-        joules=clock.joules,
-        cpu_seconds=clock.cpu_seconds,
-        nondeterministic=unsure,
-    )
-    profile.add(phase, parts)
-    return scores.cases, summary, phase
+                summary = scores.summary()
+            parts = times.close()
+        phase = Phase(
+            "evaluation",
+            "evaluate",
+            clock.seconds,
+            samples=len(part),
+            device_bytes=clock.device_bytes,
+            process_bytes=process_bytes(),
+            joules=clock.joules,
+            cpu_seconds=clock.cpu_seconds,
+            nondeterministic=unsure,
+        )
+        profile.add(phase, parts)
+        return scores.cases, summary, phase
+
+    def on_validation(self, models: Mapping[str, nn.Module], metric: str) -> dict[str, float]:
+        """The headline of each model on the validation set."""
+        scored = {name: self.score(model, self.split.validation)[1] for name, model in models.items()}
+        return {name: summary["metrics"][metric]["mean"] for name, summary in scored.items()}
 
 
 def model_file(results: Path, spec: RunSpec) -> Path:

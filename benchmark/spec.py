@@ -152,8 +152,8 @@ class RunSpec:
         configuration: one of the dataset's ``configurations``: nnU-Net's ``2d`` or ``3d_fullres``, or a protocol.
         options: the method's options that differ from its defaults.
         recipe: the recipe's fields that differ from the budget's recipe.
-        validation: percent of the training pool that is set apart as V; 0 for none.
-        scored: the part that the final model is scored on; V is for tuning, T for results.
+        validation: percent of the training pool that is set apart as validation set; 0 for none.
+        scored: the part that the final model is scored on; validation is for tuning, test for results.
         lists: published case lists by part (``pool``, ``labelled``, ``validation``, ``test``), in order.
         split_by: one of the dataset's ``groupings``, which a split keeps whole; empty for its first.
     """

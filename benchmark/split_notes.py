@@ -22,7 +22,7 @@ def of_grid(specs: Sequence[RunSpec], splits: Sequence[Split], pool: Sequence[st
     Args:
         specs: the runs.
         splits: of each of them.
-        pool: the dataset's cases that may be labelled, T's among them or not.
+        pool: the dataset's cases that may be labelled, with the test set or without.
     """
     said = [note for spec, split in zip(specs, splits, strict=True) for note in of_fraction(spec, split, pool)]
     if any(spec.scored == "test" for spec in specs):

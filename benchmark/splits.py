@@ -12,13 +12,14 @@ from itertools import accumulate, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.benchmark.spec import RunSpec, digest
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Dataset
 
 PARTS = ("pool", "labelled", "validation", "test")
-"""What a published list may be: the training pool, S, V or T."""
+"""What a published list may be: the training pool, or the labelled, validation or test cases."""
 _CITYSCAPES = "_leftImg8bit.png"
 _SHOWN, _LONGEST = 120, 255
 """Characters of a case id in a message, and of a file's name."""
@@ -29,10 +30,10 @@ class Split:
     """The four parts of a run's cases. `make_split` sorts them, so that one ``hash`` stands for one value.
 
     Attributes:
-        labelled: S, never empty.
-        unlabelled: R; empty at 100 % of a dataset without unlabelled images.
-        validation: V; may be empty.
-        test: T, never empty.
+        labelled: never empty.
+        unlabelled: empty at 100 % of a dataset without unlabelled images.
+        validation: may be empty.
+        test: never empty.
     """
 
     labelled: tuple[str, ...]
@@ -72,15 +73,16 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     - No two parts hold the same image, whatever its names.
 
     Published lists (``spec.lists``) overrule these rules, each for its part and without a shuffle: ``pool`` is the
-    training pool and S its first cases, as many as the target (peers label the first n of their lists, by case);
-    ``labelled`` is exactly S; ``validation`` is V; ``test`` is T, and all other labelled cases are the pool. A list of
-    ``labelled`` sets the fraction aside. As the fraction names the run in every table, it still must be true of the
-    list: the same number of cases, or a percentage within 2 % of it (relative) or half a case.
+    training pool and its first cases are labelled, as many as the target (peers label the first n of their lists, by
+    case); ``labelled``, ``validation`` and ``test`` are exactly these parts, and without ``pool`` all other cases with
+    a label are the pool. A list of ``labelled`` sets the fraction aside. As the fraction names the run in every table,
+    it still must be true of the list: the same number of cases, or a percentage within 2 % of it (relative) or half a
+    case.
 
     Raises:
         ValueError: if a list names an unknown case, one twice or one in two parts; if more cases are to be labelled
-            than there are; if nothing is left to label; if a group of V or T is also in the training pool; or if two
-            parts hold the same image under two names.
+            than there are; if nothing is left to label; if a group of validation or test is also in the training
+            pool; or if two parts hold the same image under two names.
     """
     if spec.split_by not in ("", *dataset.groupings):
         raise ValueError(f"{dataset.name} can be split by {' or '.join(dataset.groupings)}, got {spec.split_by!r}")
@@ -279,7 +281,7 @@ def _without(cases: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
 def _named(names: Iterable[str]) -> str:
     """Up to five of them, and how many there are."""
     ordered = sorted(names)
-    return ", ".join(map(_short, ordered[:5])) + (f" ... ({len(ordered)} in all)" if len(ordered) > 5 else "")
+    return few([*map(_short, ordered)], counted=True)
 
 
 def _short(text: str) -> str:

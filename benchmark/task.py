@@ -64,7 +64,7 @@ class Recipe:
         nesterov: whether the momentum follows Nesterov's rule.
         weight_decay: L2 penalty.
         clip: largest norm of the gradient; None for any.
-        mirror: average over mirrored inputs on T.
+        mirror: average over mirrored inputs on the test set.
         mirror_pseudo: the same when pseudo labels are written.
     """
 
@@ -106,7 +106,7 @@ class Pool:
 
     Attributes:
         ids: case ids.
-        images: the images of these cases (and perhaps of more, never of T).
+        images: the images of these cases (and perhaps of more, never of the test set).
         labels: true labels, pseudo labels, or None.
         pseudo: whether a model wrote the labels.
     """
@@ -127,7 +127,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class TrainData:
-    """What a method learns from: S with its labels and R without."""
+    """What a method learns from: the labelled cases with their labels, and the unlabelled ones without."""
 
     labelled: Pool
     unlabelled: Pool
@@ -174,7 +174,7 @@ class Draw(ABC):
 class Task(Protocol):
     """A dataset made ready to be learnt from one labelled set.
 
-    What it knows of labels is S alone: normalisation, class locations and the labels that it hands out.
+    It knows the labels of the labelled cases alone: for normalisation, class locations and what it hands out.
     """
 
     @property
@@ -215,7 +215,7 @@ class Task(Protocol):
 
     @property
     def labels(self) -> Labels:
-        """True labels of S in the images' geometry, and of no other case."""
+        """True labels of the labelled cases in the images' geometry, and of no other case."""
         ...
 
     def network(self, *, start: bool = True) -> nn.Module:
@@ -312,12 +312,12 @@ class Dataset(Protocol):
 
     @property
     def pool(self) -> tuple[str, ...]:
-        """Labelled cases that are not in T, from which S is drawn."""
+        """Cases with labels that are not in the test set; the labelled cases are drawn from them."""
         ...
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
-        """Cases without any label; they join R."""
+        """Cases without any label; they join the unlabelled ones."""
         ...
 
     @property
@@ -369,10 +369,10 @@ class Dataset(Protocol):
     def task(
         self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
     ) -> Task:
-        """Make the task that S = ``labelled`` allows, opened for the images of ``visible``.
+        """Make the task that these labels allow, opened for the images of ``visible``.
 
         Args:
-            labelled: S; what is derived from labels comes from these cases alone.
+            labelled: the labelled cases; what is derived from labels comes from these alone.
             visible: cases whose images the task hands out.
             budget: picks the recipe.
             overrides: fields of the recipe (or of the network's plan) that differ from the budget's.

@@ -20,11 +20,13 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
 from atso_bench.benchmark.task import Pool, Task, TrainData
+from atso_bench.benchmark.training.average import averaged
 from atso_bench.benchmark.training.descent import add_steps, steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution
 from atso_bench.benchmark.training.imitation import Imitation
 from atso_bench.benchmark.training.keys import Keys
 from atso_bench.benchmark.training.labelling import Labelling, only_class
+from atso_bench.benchmark.training.labels import Style
 from atso_bench.benchmark.training.loop import Job, Means, Step, Training, nothing
 from atso_bench.benchmark.training.profiling import Profile
 
@@ -110,6 +112,7 @@ class Trainer:
         method: Method | None = None,
         weights: Callable[..., str] = weights_digest,
         together: int = 1,
+        averaging: bool = False,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
         self.device = torch.device(device)
@@ -123,6 +126,8 @@ class Trainer:
         self.observations: list[Observation] = []
         self.warnings: list[str] = []
         self.teacher_patches = 0
+        self.averaging = averaging
+        self.last: Job | None = None
         self.trainings = 0
         self.keys = Keys(task, budget, seed, self.device, execution, method, weights)
 
@@ -185,6 +190,7 @@ class Trainer:
         after: Callable[[int], None] = nothing,
         also: Sequence[nn.Module] = (),
         teacher_patches: int = 0,
+        rate: float = 1.0,
     ) -> nn.Module:
         """Minimise ``step`` for ``steps`` optimiser steps and return ``model``, changed in place.
 
@@ -199,6 +205,7 @@ class Trainer:
             after: called after each optimiser step with the number of steps done.
             also: modules that ``after`` changes, such as a teacher; they are stored with the model.
             teacher_patches: patches that ``step`` passes through a teacher at each step.
+            rate: the learning rate as a multiple of the recipe's.
 
         Raises:
             RuntimeError: if the budget has not as many steps left.
@@ -206,13 +213,27 @@ class Trainer:
         """
         self._spend(steps, phase, model)
         pools = {name: pool for name, pool in pools.items() if pool.ids}
-        job = Job(model, step, pools, steps, phase, after, also)
+        average = averaged(model) if self.averaging else None
+        job = self.last = Job(model, step, pools, steps, phase, after, also, average, rate)
         key, ordinal = self.keys.train(job, self.trainings), self.trainings
         self.trainings += 1
         self.teacher_patches += steps * teacher_patches
         self.carry_out(job, key, ordinal)
         add_steps(job.models, steps)
         return model
+
+    def student_and_average(self, result: nn.Module) -> dict[str, nn.Module]:
+        """The network that the last training changed and the moving average of it, one of which is ``result``.
+
+        Empty where no average was kept, or where ``result`` was made of several trainings.
+        """
+        job = self.last
+        if job is None or job.average is None or not job.average.known:
+            return {}
+        if any(result is teacher for teacher in job.also):
+            return {"student": job.model, "average": result}
+        place = next((name for name, part in job.model.named_modules() if part is result), None)
+        return {} if place is None else {"student": result, "average": job.average.teacher.get_submodule(place)}
 
     def imitate(
         self,
@@ -222,25 +243,27 @@ class Trainer:
         steps: int,
         phase: str,
         strong: bool = False,
+        weight: float = 1.0,
+        rate: float = 1.0,
         after: Callable[[int], None] = nothing,
         also: Sequence[nn.Module] = (),
     ) -> nn.Module:
         """Train ``model`` on the labels, true or pseudo, of ``pools``: supervised training, and all that follows it.
 
-        Each batch is shared evenly between the pools, and each pool's loss weighs by its share. With ``strong`` the
-        images that have pseudo labels are shown in strong views. The rest is as ``train`` has it.
+        Each pool's loss weighs by its share of the batch, those with pseudo labels by ``weight`` too. With ``strong``
+        the images that have pseudo labels are shown in strong views. The rest is as ``train`` has it.
 
         The loss is the trainer's, so that no method's code is in it: where weights, pools and steps are the same, this
         is one phase for all methods, as M0 is. It is the method's own where ``model`` is not the planned network as it
         was made, where images are not the task's, and with ``after`` or ``also``.
         """
-        step = Imitation(self.task, model, pools, strong)
-        return self.train(model, step, pools, steps=steps, phase=phase, after=after, also=also)
+        step = Imitation(self.task, model, pools, strong, weight)
+        return self.train(model, step, pools, steps=steps, phase=phase, after=after, also=also, rate=rate)
 
     def carry_out(self, job: Job, key: str, ordinal: int) -> None:
         """Do the run's ``ordinal``-th training: train, or take the weights from the store."""
         with self._claim(key, job.phase) as folder:
-            done = self._found(folder, job.phase, lambda: self.stages.load_models(folder, job.models))
+            done = self._found(folder, job.phase, lambda: job.load(self.stages.learnt(folder)))
             if done is None:
                 with self.profile.part("set-up"):
                     training = Training(self.means, job, ordinal)
@@ -268,6 +291,7 @@ class Trainer:
         phase: str,
         soft: bool = False,
         mirror: bool = False,
+        largest: bool = False,
         kind: str = "predict",
     ) -> PseudoLabels:
         """Label every case of ``pool`` with the model.
@@ -278,19 +302,24 @@ class Trainer:
             phase: a name for people.
             soft: write class probabilities ``(K, *spatial)`` float16 instead of classes ``(*spatial)``.
             mirror: average over mirrored inputs, whatever the recipe says of pseudo labels.
+            largest: keep of each class its largest connected component, the rest is background; for hard labels of
+                volumes, where a class is one organ.
             kind: ``predict``, or ``diagnose`` for labels that no training will see.
-        """
-        mirror = mirror or self.task.recipe.mirror_pseudo
-        key = self.keys.predict(model, pool, soft, mirror)
-        return self.label(
-            model, pool, Phase(phase, kind, 0.0, samples=len(pool.ids), key=key), soft=soft, mirror=mirror
-        )
 
-    def label(self, model: nn.Module, pool: Pool, begun: Phase, *, soft: bool, mirror: bool) -> PseudoLabels:
+        Raises:
+            ValueError: for the largest component of probabilities, or of frames, where a class has many objects.
+        """
+        if largest and (soft or self.task.metric.case != "case"):
+            raise ValueError("largest_component is for hard pseudo labels of volumes; leave it off here")
+        style = Style(soft, mirror or self.task.recipe.mirror_pseudo, largest)
+        key = self.keys.predict(model, pool, style)
+        return self.label(model, pool, Phase(phase, kind, 0.0, samples=len(pool.ids), key=key), style)
+
+    def label(self, model: nn.Module, pool: Pool, begun: Phase, style: Style) -> PseudoLabels:
         """Do the pseudo-labelling that ``begun`` names: predict, or take the labels from the store."""
         phase = begun.name
         with self._claim(begun.key, phase) as folder:
-            labelling = Labelling(self.means, self.stages, model, pool, soft, mirror)
+            labelling = Labelling(self.means, self.stages, model, pool, style)
             labels: dict[str, StoredLabel] = {}
             done = self._found(folder, phase, lambda: labels.update(labelling.finished(folder)))
             if done is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from atso_bench.datasets._volumes.dataset import NnunetDataset, write_description
+from atso_bench.datasets._volumes.dataset import NnunetDataset
+from atso_bench.datasets._volumes.incoming import write_description
 
 
 class Acdc(NnunetDataset):

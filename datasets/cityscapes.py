@@ -4,7 +4,7 @@ from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 
 
 class Cityscapes(CityscapesDataset):
-    """Cityscapes, fine labels: train is the pool, val is T."""
+    """Cityscapes, fine labels: train is the pool, val the test set."""
 
     name = "cityscapes"
     summary = "Cityscapes: street scenes, 19 classes, 2,975 training frames, the 500 frames of val as test set"

@@ -4,7 +4,7 @@ from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 
 
 class CityscapesExtra(CityscapesDataset):
-    """Cityscapes whose train_extra images join R without labels."""
+    """Cityscapes whose train_extra images join the unlabelled frames."""
 
     name = "cityscapes-extra"
     summary = "Cityscapes and the 19,998 images of train_extra without labels"

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from atso_bench.datasets._shared.archive import unpack
-from atso_bench.datasets._volumes.dataset import NnunetDataset, write_description
+from atso_bench.datasets._volumes.dataset import NnunetDataset
+from atso_bench.datasets._volumes.incoming import write_description
 
 
 class PancreasCt(NnunetDataset):

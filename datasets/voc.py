@@ -25,7 +25,7 @@ _TRAINING = ("trainaug.txt", "train_aug.txt")
 
 
 class Voc(FramesDataset):
-    """PASCAL VOC 2012: the masks of SBD (or else those of VOC alone) but for val's are the pool, val is T.
+    """PASCAL VOC 2012: the masks of SBD (or else those of VOC alone) but for val's are the pool, val the test set.
 
     Attributes:
         release: frames by part, of the data that the literature has.

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from atso_bench.benchmark.task import TrainData
 from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.average import RunningAverage
 from atso_bench.benchmark.training.heads import rows
 from atso_bench.benchmark.training.loop import Batch, Labelled, batch_shares
-from atso_bench.methods._losses import MovingAverage
 
 Terms = Mapping[str, Tensor]
 Step = Callable[[Labelled, Tensor, float], Terms]
@@ -82,8 +82,7 @@ def averaged(trainer: Trainer, decay: float) -> tuple[nn.Module, nn.Module, Call
     """
     network, average = trainer.new_model(), trainer.new_model()
     average.requires_grad_(False).eval()
-    moving = MovingAverage(average, network)
-    return network, average, lambda done: moving.update(min(1 - 1 / (done + 1), decay))
+    return network, average, RunningAverage(average, network, decay).after
 
 
 def together(model: nn.Module, *images: Tensor) -> list[Any]:

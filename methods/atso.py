@@ -29,24 +29,21 @@ from torch import nn
 from atso_bench.benchmark.task import Pool, TrainData
 from atso_bench.benchmark.trainer import Trainer
 from atso_bench.methods._pseudo import mean_of
-from atso_bench.methods._settings import Settings
+from atso_bench.methods._students import Students
 
 
-class ATSO(Settings):
+class ATSO(Students):
     """Each student learns from one part of the unlabelled cases and relabels the others."""
 
     groups = ("generations",)
 
     subsets: int = Field(2, ge=1, description="K: parts of R; 2 in the paper, 1 is self-learning")
-    generations: int = Field(3, ge=1, description="G: rounds over all subsets; ours")
     restart: Literal["m0", "previous", "scratch"] = Field("m0", description="where a student starts; ours among these")
     schedule: Literal["alternate", "parallel"] = Field(
         "alternate", description="students see labels that this generation wrote, or only the last one's; ours"
     )
     final: Literal["last", "union", "ensemble"] = Field("last", description="which model is the result; ours")
     pseudo_labels: Literal["hard", "soft"] = Field("hard", description="classes, as in the paper, or probabilities")
-    strong: bool = Field(False, description="students see strong views of R; ours")
-    initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0; ours")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the model that ``final`` names."""
@@ -58,7 +55,7 @@ class ATSO(Settings):
         m0 = trainer.imitate(trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
         if not parts:
             return m0
-        labels = trainer.predict(m0, r, phase="M0 labels R", soft=soft)
+        labels = self.write(trainer, m0, r, "M0 labels R", soft=soft)
         students = [m0] * len(parts)
         for g in range(1, self.generations + 1):
             given = labels
@@ -69,12 +66,12 @@ class ATSO(Settings):
                 previous = students[k] if self.schedule == "parallel" else students[k - 1]
                 pools = {"labelled": s, "pseudo": part.labelled_by(given)}
                 start = self.start(trainer, m0, previous)
-                student = trainer.imitate(start, pools, steps=steps.pop(0), phase=phase, strong=self.strong)
+                student = self.teach(trainer, start, pools, steps.pop(0), phase)
                 own = set(part.ids)
                 others = r if len(parts) == 1 else r.only([i for i in r.ids if i not in own])
                 last = g == self.generations and (self.schedule == "parallel" or k == len(parts) - 1)
                 kind = "diagnose" if last and self.final != "union" else "predict"
-                new = trainer.predict(student, others, phase=f"{phase} labels the others", soft=soft, kind=kind)
+                new = self.write(trainer, student, others, f"{phase} labels the others", soft=soft, kind=kind)
                 trainer.observe(
                     student, r, phase=phase, generation=g, subset=k + 1, inside=part.ids, before=given, after=new
                 )
@@ -84,7 +81,7 @@ class ATSO(Settings):
         if self.final == "union":
             pools = {"labelled": s, "pseudo": r.labelled_by(labels)}
             start = self.start(trainer, m0, students[-1])
-            return trainer.imitate(start, pools, steps=steps.pop(0), phase="union", strong=self.strong)
+            return self.teach(trainer, start, pools, steps.pop(0), "union")
         return students[-1]
 
     def depths(self, subsets: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from atso_bench.benchmark.scoring.headline import Metric
 from atso_bench.benchmark.spec import digest
 from atso_bench.reports.data import frame
 from atso_bench.reports.data.columns import spelled
@@ -57,7 +58,7 @@ def compare(baseline: Path, candidate: Path, *, tolerance: float = TOLERANCE) ->
     for group in groups:
         for name, labels, runs in _cells(group, pairs[pairs["comparison"] == group.name]):
             differences.append(_difference(group, titles[group.name], name, labels, runs, tolerance))
-            notes += _remarks(differences[-1], runs, tolerance)
+            notes += _remarks(differences[-1], runs, tolerance, group.metric)
     for group in groups:
         notes += _times(titles[group.name], pairs[pairs["comparison"] == group.name], old, new)
     notes += [*_only_now(all_pairs), *_changes(pairs)]
@@ -169,22 +170,22 @@ def _difference(group: Group, title: str, method: str, labels: str, runs: pd.Dat
     elif lost.any():
         word = "worse"
     else:
-        word = _word(new - old, noise, tolerance, gained=bool(gained.any()))
+        word = _word(group.metric.gain(new - old), noise, tolerance, gained=bool(gained.any()))
     seeds = tuple(int(seed) for seed in runs["seed"])
     return Difference(title, frame.headline(group), method, labels, seeds, old, new, noise, word)
 
 
-def _word(change: float, noise: float, tolerance: float, *, gained: bool) -> str:
-    if math.isnan(change):
+def _word(gain: float, noise: float, tolerance: float, *, gained: bool) -> str:
+    if math.isnan(gain):
         return "better" if gained else "undefined"
-    if abs(change) <= tolerance + ROUNDING:
+    if abs(gain) <= tolerance + ROUNDING:
         return "better" if gained else "alike"
-    if abs(change) <= noise + ROUNDING:  # False where the noise is unknown
+    if abs(gain) <= noise + ROUNDING:  # False where the noise is unknown
         return "noise"
-    return "worse" if change < 0 else "better"
+    return "worse" if gain < 0 else "better"
 
 
-def _remarks(cell: Difference, runs: pd.DataFrame, tolerance: float) -> Iterator[str]:
+def _remarks(cell: Difference, runs: pd.DataFrame, tolerance: float, metric: Metric) -> Iterator[str]:
     """What the means do not tell: scores that came or went, and a fall that only the noise excuses."""
     here = f"{cell.method} at {cell.labels}"
     changes = runs["score_new"] - runs["score_old"]
@@ -192,9 +193,10 @@ def _remarks(cell: Difference, runs: pd.DataFrame, tolerance: float) -> Iterator
         before, after = (_score(score) for score in (run["score_old"], run["score_new"]))
         if "undefined" in (before, after) and before != after:
             yield f"{here}, seed {run['seed']}: {after}, was {before}"
-    if cell.word == "noise" and (changes < -tolerance - ROUNDING).all():
+    if cell.word == "noise" and (metric.gain(changes) < -tolerance - ROUNDING).all():
         fell = ", ".join(f"{change:+.4f}" for change in changes)
-        yield f"{here}: every seed fell by more than the tolerance ({fell}), yet the change is within the noise"
+        went = "fell" if metric.higher else "rose"
+        yield f"{here}: every seed {went} by more than the tolerance ({fell}), yet the change is within the noise"
 
 
 def _score(value: float) -> str:

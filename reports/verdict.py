@@ -14,8 +14,8 @@ WORDS = {
     "equal": "all scores of all cases are identical, bit for bit",
     "alike": "the difference is within the tolerance",
     "noise": "beyond the tolerance, but within the spread over seeds",
-    "worse": "lower by more than tolerance and noise, or no longer defined",
-    "better": "higher by more than tolerance and noise, or newly defined",
+    "worse": "worse by more than tolerance and noise, or no longer defined",
+    "better": "better by more than tolerance and noise, or newly defined",
     "undefined": "no score on either side",
 }
 WIDTH = 100
@@ -30,7 +30,7 @@ class Difference:
 
     Attributes:
         comparison: dataset, configuration and budget.
-        metric: ``Dice`` or ``mIoU``; higher is better.
+        metric: ``Dice`` or ``mIoU``.
         method: with the options that were asked for.
         labels: the label fraction in words.
         seeds: those that both folders have.

@@ -28,6 +28,7 @@ from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages
 from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer
 from atso_bench.benchmark.training import loop
+from atso_bench.benchmark.training.labels import Style
 from atso_bench.benchmark.training.loop import Job, Training
 
 
@@ -164,7 +165,7 @@ class _Rehearsal(Trainer):
         folder = self.store.root / key
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
-                self.store.load_models(folder, job.models)
+                job.load(self.store.learnt(folder))
                 self.stored[key] = found.seconds
                 return
         whose = self.keys.whose(job)
@@ -177,7 +178,7 @@ class _Rehearsal(Trainer):
         self.seconds[key] = cost.of(job.steps - self.store.steps_done(folder))
         _name(key, *job.models)
 
-    def label(self, model: nn.Module, pool: Pool, begun: Phase, *, soft: bool, mirror: bool) -> PseudoLabels:
+    def label(self, model: nn.Module, pool: Pool, begun: Phase, style: Style) -> PseudoLabels:
         key = begun.key
         self.cases += len(pool.ids)
         folder = self.store.root / key
@@ -186,16 +187,16 @@ class _Rehearsal(Trainer):
             if (found := self.store.finished(folder)) and set(pool.ids) <= set(labels):
                 self.stored[key] = found.seconds
                 return PseudoLabels(labels)
-        probe = [*self.kind, _size(model), soft, mirror]
+        probe = [*self.kind, _size(model), style.facts]
         case = self.measured.once(
             [*probe, "label"],
-            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, soft=soft, mirror=mirror),
+            lambda: probes.labelling(self.measured, self.task, model, pool, self.device, style),
         )
         case += self.measured.once(
-            [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=soft)
+            [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=style.soft)
         )
         self.seconds[key] = (len(pool.ids) - len(labels)) * case
-        return _Blank(pool.ids, pool.images, len(self.task.classes) if soft else 0, key)
+        return _Blank(pool.ids, pool.images, len(self.task.classes) if style.soft else 0, key)
 
     @property
     def compared(self) -> int:

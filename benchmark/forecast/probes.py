@@ -21,7 +21,7 @@ from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.store.stages import Stages, read_label
 from atso_bench.benchmark.task import IGNORE, Dataset, Image, Pool, Task
 from atso_bench.benchmark.trainer import Observation
-from atso_bench.benchmark.training.labels import as_label
+from atso_bench.benchmark.training.labels import Style, styled
 from atso_bench.benchmark.training.loop import CHECKPOINT_SECONDS, Training
 
 CASES = 5
@@ -90,15 +90,13 @@ def training(measured: Probes, make: Callable[[], Training], folder: Path) -> Tr
     return TrainingCost(step, beside, checkpoint)
 
 
-def labelling(
-    measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, *, soft: bool, mirror: bool
-) -> float:
+def labelling(measured: Probes, task: Task, model: nn.Module, pool: Pool, device: torch.device, style: Style) -> float:
     """Seconds to predict one case of ``pool``, as pseudo labels."""
 
     def once(case_id: str) -> None:
         image = pool.images[case_id]
-        slabs = task.slabs(model, image, device, mirror=mirror)
-        as_label(slabs, image.array.shape[1:], len(task.classes), soft)
+        slabs = task.slabs(model, image, device, mirror=style.mirror)
+        styled(slabs, image.array.shape[1:], len(task.classes), style)
 
     return _mean(measured, once, pool.images, pool.ids, device)
 
@@ -119,7 +117,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
 def evaluation(
     measured: Probes, task: Task, dataset: Dataset, model: nn.Module, exam: Task, device: torch.device
 ) -> float:
-    """Seconds to predict a case of ``exam``, restore and score it; the true labels that are scored are those of S."""
+    """Seconds to predict a case of ``exam``, restore and score it; the true labels are labelled cases'."""
 
     def once(case_id: str) -> None:
         image = exam.images[case_id]

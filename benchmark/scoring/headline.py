@@ -6,9 +6,10 @@ reports read this without torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.scoring.frame_scores import FrameScores
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """A headline metric, from 0 to 1; higher is better.
+    """A headline metric.
 
     Attributes:
         name: what records call it, and its own entry among the metrics of a summary.
@@ -28,6 +29,9 @@ class Metric:
             are left out; otherwise it is the mean over classes of each class's mean over cases.
         case: what a case is called.
         of_case: the score of a single case, in words.
+        higher: whether a higher score is better.
+        unit: what it is measured in; empty for a share.
+        most: the highest score that there can be; the lowest is 0.
     """
 
     name: str
@@ -37,6 +41,27 @@ class Metric:
     pooled: bool
     case: str
     of_case: str
+    higher: bool = True
+    unit: str = ""
+    most: float = 1.0
+
+    @property
+    def heading(self) -> str:
+        """What tables and axes are headed with: its title, and the unit if there is one."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    def gain(self, change: Any) -> Any:
+        """How much better a score has become that has changed by so much, of numbers, arrays and columns."""
+        return change if self.higher else -change
+
+    def best(self, scores: Iterable[float]) -> float:
+        """NaN where there is no score; undefined ones do not count."""
+        defined = (score for score in scores if not math.isnan(score))
+        return (max if self.higher else min)(defined, default=math.nan)
+
+    def held(self, end: float) -> float:
+        """The end of an interval, within what is possible: Student's t does not know the scale."""
+        return min(self.most, max(0.0, end))
 
     @property
     def cases(self) -> str:
@@ -64,5 +89,5 @@ METRICS = {metric.name: metric for metric in (DICE, MIOU)}
 
 
 def named(name: str) -> Metric:
-    """The metric that a record names; one that is not known here is shown by its name, as a mean over cases."""
+    """The metric that a record names; one that is not known here is shown by its name, in all else like Dice."""
     return METRICS.get(name) or replace(DICE, name=name, title=name, of_case=f"mean {name} over classes")

@@ -187,18 +187,18 @@ class Kept:
             raise FileNotFoundError(f"{path} is no file")
         try:
             self._file = zipfile.ZipFile(path)
-            self._places = {str(case): place for place, case in enumerate(self._read("cases"))}
+            self._places = {str(case): place for place, case in enumerate(self._read_array("cases"))}
         except _DAMAGED as error:
             raise ValueError(f"{path} is damaged") from error
 
     def array(self, what: str, case_id: str) -> NDArray:
         """``image``, ``reference``, ``spacing`` or ``prediction`` of a case."""
         try:
-            return self._read(f"{what} {self._places[case_id]}")
+            return self._read_array(f"{what} {self._places[case_id]}")
         except (*_DAMAGED, OSError) as error:
             raise ValueError(f"{self._path} is damaged: it has no {what} of {case_id}") from error
 
-    def _read(self, name: str) -> NDArray:
+    def _read_array(self, name: str) -> NDArray:
         member = self._file.getinfo(f"{name}.npy")
         if member.file_size > MOST_BYTES:
             raise ValueError(f"{name} would take {member.file_size} bytes")

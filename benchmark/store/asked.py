@@ -14,7 +14,7 @@ import orjson
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.store.environment import current
 from atso_bench.benchmark.store.files import write_json
-from atso_bench.benchmark.store.record import NewerError
+from atso_bench.benchmark.store.schema import NewerError, check_schema
 
 SCHEMA = 1
 FOLDER = "asked"
@@ -93,16 +93,14 @@ def read(path: Path) -> Asked:
     """
     try:
         raw = orjson.loads(path.read_bytes())
-        if raw["schema"] != SCHEMA:
-            newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
-            raise (NewerError if newer else ValueError)(f"it has schema {raw['schema']}, this version reads {SCHEMA}")
+        check_schema(raw, SCHEMA)
         time = datetime.fromisoformat(raw["time"])
         if time.tzinfo is None:
             raise ValueError(f"its time needs a time zone, got {raw['time']}")
         runs = [_wanted({**raw["shared"], **run}, raw["lists"]) for run in raw["runs"]]
         return Asked([str(word) for word in raw["command"]], time, runs)
     except NewerError as error:
-        raise NewerError(f"{path} was written by a newer version of atso-bench; read it with that: {error}") from error
+        raise NewerError(f"{path} is not a readable list of requested runs: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable list of requested runs: {error}") from error
 

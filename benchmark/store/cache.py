@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
-class ByteCache(Generic[Kept]):
+class ByteCache(Generic[Value]):
     """The values used last, up to ``budget`` bytes by ``size``; a value larger than that is not kept.
 
     >>> cache = ByteCache(budget=2, size=len)
@@ -17,12 +17,12 @@ class ByteCache(Generic[Kept]):
     True
     """
 
-    def __init__(self, budget: int, size: Callable[[Kept], int]) -> None:
+    def __init__(self, budget: int, size: Callable[[Value], int]) -> None:
         self.budget, self.size = budget, size
         self.bytes = 0
-        self._values: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of ``key``, made anew if it is not here."""
         if key in self._values:
             self._values.move_to_end(key)

@@ -15,12 +15,9 @@ from atso_bench.benchmark.remedies import message
 from atso_bench.benchmark.spec import RunSpec, digest
 from atso_bench.benchmark.store.environment import current, discreet
 from atso_bench.benchmark.store.files import write_json
+from atso_bench.benchmark.store.schema import NewerError, check_schema
 
 SCHEMA = 1
-
-
-class NewerError(ValueError):
-    """A record was written by a newer version, which reads it; nothing is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,8 @@ class Record:
         line_steps: optimiser steps between the initial weights and the model that was scored; 0 in records from before.
         teacher_patches: patches that a teacher saw inside trainings, without a gradient; they are not steps.
         recipe: the task's training constants.
+        on_validation: headline on the validation set of the trained network (``student``) and of the moving average
+            of its weights (``average``), one of which is the result; empty without a validation set.
         options: all options of the method with their values.
         diagnostics: one entry for each pseudo-labelling (see ``diagnostics.py``).
         warnings: what a reader must know before trusting the score.
@@ -113,6 +112,7 @@ class Record:
     code: str = ""
     palette: dict[str, list[int]] = field(default_factory=dict)
     line_steps: int = 0
+    on_validation: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -145,12 +145,7 @@ class Record:
         """
         try:
             raw = orjson.loads(path.read_bytes())
-            if raw["schema"] != SCHEMA:
-                newer = isinstance(raw["schema"], int) and raw["schema"] > SCHEMA
-                told = f"it has schema {raw['schema']}, this version reads {SCHEMA}"
-                if newer:
-                    raise NewerError(f"{told}; a newer atso-bench wrote it; read it with that")
-                raise ValueError(f"{told}; run it again")
+            check_schema(raw, SCHEMA)
             phases = [Phase(**phase) for phase in raw["phases"]]
             score = math.nan if raw["score"] is None else raw["score"]
             return cls(**{**raw, "score": score, "spec": RunSpec.from_json(raw["spec"]), "phases": phases})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, cat, nn
 
@@ -16,13 +17,19 @@ from atso_bench.benchmark.training.heads import rows
 class Imitation:
     """The planned loss of ``model`` on the labels of ``pools``, each pool's by its share of the batch.
 
-    With ``strong`` the images that have pseudo labels are shown in strong views.
+    With ``strong`` the images that have pseudo labels are shown in strong views; ``weight`` is that of their loss.
     """
 
     task: Task
     model: nn.Module
     pools: Mapping[str, Pool]
     strong: bool
+    weight: float = 1.0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its phases depend on beside pools and model; what came later counts where it differs."""
+        return {"strong": self.strong, **({"weight": self.weight} if self.weight != 1 else {})}
 
     def __call__(self, batch: Batch, progress: float) -> Mapping[str, Tensor]:
         output = self.model(cat([self._seen(name, part.image) for name, part in batch.items()]))
@@ -31,7 +38,8 @@ class Imitation:
         for name, part in batch.items():
             stop = start + len(part.image)
             loss = self.task.loss(rows(output, start, stop), part.label, pseudo=self.pools[name].pseudo)
-            terms[name] = loss * (len(part.image) / total)
+            share = len(part.image) / total
+            terms[name] = loss * (share * self.weight if self.pools[name].pseudo else share)
             start = stop
         return terms
 

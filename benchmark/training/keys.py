@@ -16,6 +16,7 @@ from atso_bench.benchmark.task import Pool, Task
 from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.execution import Execution
 from atso_bench.benchmark.training.imitation import Imitation
+from atso_bench.benchmark.training.labels import Style
 from atso_bench.benchmark.training.loop import Job, nothing
 from atso_bench.benchmark.training.precision import EXACT, precision
 
@@ -68,18 +69,18 @@ class Keys:
             origin=self.whose(job),
             pools=[[name, self._pool(pool)] for name, pool in job.pools.items()],
             weights=self.weights(*job.models),
+            **({"rate": job.rate} if job.rate != 1 else {}),
         )
 
-    def predict(self, model: nn.Module, pool: Pool, soft: bool, mirror: bool) -> str:
+    def predict(self, model: nn.Module, pool: Pool, style: Style) -> str:
         """The key of a pseudo-labelling."""
         return self._key(
             kind="predict",
             ids=pool.ids,
-            soft=soft,
-            mirror=mirror,
             inference=self.task.details.get("evaluation"),
             origin={} if self.as_planned(model, [pool], learning=False) else self.own(),
             weights=self.weights(model),
+            **style.facts,
         )
 
     def whose(self, job: Job) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class Keys:
             and job.after is nothing
             and self.as_planned(job.model, job.pools.values(), learning=True)
         )
-        return {"imitate": {"strong": step.strong}} if everybodys else self.own()
+        return {"imitate": step.facts} if everybodys else self.own()
 
     def own(self) -> dict[str, Any]:
         """What a phase depends on in which a method's own code has a part: the method, and all that it has seen so far.

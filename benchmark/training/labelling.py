@@ -18,7 +18,7 @@ from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages
 from atso_bench.benchmark.task import Pool
 from atso_bench.benchmark.training import loop
 from atso_bench.benchmark.training.execution import noticing
-from atso_bench.benchmark.training.labels import as_label, finite
+from atso_bench.benchmark.training.labels import Style, finite, styled
 from atso_bench.benchmark.training.loop import Means
 from atso_bench.benchmark.training.profiling import Parts, Timeline, Unmeasured, in_part
 
@@ -34,8 +34,7 @@ class Labelling:
     stages: Stages
     model: nn.Module
     pool: Pool
-    soft: bool
-    mirror: bool
+    style: Style
 
     def finished(self, folder: Path) -> dict[str, StoredLabel]:
         """The labels of a finished phase, each file looked at once.
@@ -99,14 +98,14 @@ class Labelling:
     def _label(self, case_id: str, times: Timeline | Unmeasured) -> np.ndarray:
         image, task = self.pool.images[case_id], self.means.task
         with times.part("prediction"):
-            slabs = task.slabs(self.model, image, self.means.device, mirror=self.mirror)
+            slabs = task.slabs(self.model, image, self.means.device, mirror=self.style.mirror)
         with times.part("writing"):
             slabs = finite(in_part(times, "prediction", slabs), case_id)
-            return as_label(slabs, image.array.shape[1:], len(task.classes), self.soft)
+            return styled(slabs, image.array.shape[1:], len(task.classes), self.style)
 
     def _check_room(self, written: int) -> None:
         """Refuse before the first case what would fill the disk; hard labels compress too well to be asked about."""
-        if not self.soft:
+        if not self.style.soft:
             return
         voxels = np.prod(self.pool.images[self.pool.ids[0]].array.shape[1:])
         needed = 2 * len(self.means.task.classes) * int(voxels) * (len(self.pool.ids) - written)

@@ -4,12 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atso_bench.benchmark.machine import memory
+
+
+@dataclass(frozen=True)
+class Style:
+    """How pseudo labels are written.
+
+    Attributes:
+        soft: class probabilities instead of classes.
+        mirror: predictions are averaged over mirrored inputs.
+        largest: of each class the largest connected component stays, the rest becomes background.
+    """
+
+    soft: bool
+    mirror: bool
+    largest: bool = False
+
+    @property
+    def facts(self) -> dict[str, bool]:
+        """What labels depend on; what came later counts where it differs."""
+        return {"soft": self.soft, "mirror": self.mirror, **({"largest": True} if self.largest else {})}
+
+
+def largest_components(label: np.ndarray) -> np.ndarray:
+    """Classes ``(*spatial)`` of which each but 0 keeps its largest connected component; corners connect.
+
+    Of components of equal size all stay, as in nnU-Net's post-processing, whose function this is.
+    """
+    from acvl_utils.morphology.morphology_helper import remove_all_but_largest_component
+
+    kept = np.zeros_like(label)
+    for number in np.unique(label[label > 0]):
+        kept[remove_all_but_largest_component(label == number)] = number
+    return kept
 
 
 def as_label(slabs: Iterable[Tensor], shape: Sequence[int], classes: int, soft: bool) -> np.ndarray:
@@ -38,6 +72,12 @@ def as_label(slabs: Iterable[Tensor], shape: Sequence[int], classes: int, soft: 
     for place, slab in placed(slabs):
         chances[:, place] = slab.float().softmax(0).half().cpu().numpy()
     return chances
+
+
+def styled(slabs: Iterable[Tensor], shape: Sequence[int], classes: int, style: Style) -> np.ndarray:
+    """As ``as_label``, with the largest components alone where ``style`` says so."""
+    label = as_label(slabs, shape, classes, style.soft)
+    return largest_components(label) if style.largest else label
 
 
 def placed(slabs: Iterable[Tensor]) -> Iterator[tuple[slice, Tensor]]:

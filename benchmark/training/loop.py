@@ -19,6 +19,7 @@ from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes, second
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Pool, Task
+from atso_bench.benchmark.training.average import RunningAverage
 from atso_bench.benchmark.training.batches import Batch, Batches, Labelled, Unlabelled, batch_shares, seed_everything
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.loaders import loading
@@ -44,7 +45,7 @@ def nothing(step: int) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What to train; see ``Trainer.train``."""
+    """What to train; see ``Trainer.train``. An ``average`` follows ``model`` and changes nothing."""
 
     model: nn.Module
     step: Step
@@ -53,11 +54,27 @@ class Job:
     phase: str
     after: Callable[[int], None] = nothing
     also: Sequence[nn.Module] = ()
+    average: RunningAverage | None = None
+    rate: float = 1.0
 
     @property
     def models(self) -> list[nn.Module]:
         """All modules whose weights the training changes."""
         return [self.model, *self.also]
+
+    def state(self) -> dict[str, Any]:
+        """The weights."""
+        models = {"models": [module.state_dict() for module in self.models]}
+        return models if self.average is None else {**models, "average": self.average.teacher.state_dict()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take the weights of ``state``; what was learnt before there were averages has none."""
+        for module, weights in zip(self.models, state["models"], strict=True):
+            module.load_state_dict(weights)
+        if self.average is not None:
+            self.average.known = "average" in state
+            if self.average.known:
+                self.average.teacher.load_state_dict(state["average"])
 
     @property
     def learners(self) -> list[nn.Module]:
@@ -97,7 +114,7 @@ class Training:
         self.draws, self.workers = (self.draws, means.workers) if resident is None else (resident, 0)
         self.optimizer = torch.optim.SGD(
             job.model.parameters(),
-            recipe.lr,
+            recipe.lr * job.rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov and recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
@@ -147,7 +164,7 @@ class Training:
                     stop.check(f"in phase {job.phase!r} at step {self.done} of {job.steps}")
         with times.part("checkpoints"):
             self._check_finite()
-            Stages.save(folder / "model.pt", {"models": [module.state_dict() for module in job.models]})
+            Stages.save(folder / "model.pt", job.state())
         phase = Phase(
             job.phase,
             "train",
@@ -201,7 +218,7 @@ class Training:
     def _one_step(self, drawn: Mapping[str, Any]) -> None:
         progress = self.done / self.job.steps
         seed_everything(self.means.seed, self.ordinal, self.done, stream=1)
-        self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * (1 - progress) ** 0.9
+        self.optimizer.param_groups[0]["lr"] = self.means.task.recipe.lr * self.job.rate * (1 - progress) ** 0.9
         part = self.times.part
         with part("transfer"):
             batch = self.receive(drawn)
@@ -216,6 +233,8 @@ class Training:
         self.done += 1
         with part("teacher" if self.job.also else "other"):
             self.job.after(self.done)
+            if self.job.average is not None:
+                self.job.average.after(self.done)
         self.losses.add(self.done, terms, self.job.phase, last=self.done == self.job.steps)
 
     def receive(self, drawn: Mapping[str, Any]) -> Batch:
@@ -257,7 +276,7 @@ class Training:
             "seconds": seconds,
             "joules": joules,
             "cpu_seconds": cpu_seconds,
-            "models": [module.state_dict() for module in self.job.models],
+            **self.job.state(),
             "optimizer": self.optimizer.state_dict(),
             **({"scaler": scaler.state_dict()} if (scaler := self.update.scaler).is_enabled() else {}),
             "losses": self.losses.state(),
@@ -268,8 +287,7 @@ class Training:
         """Go back to the last checkpoint, if there is one; returns what a `Stopwatch` goes on from."""
         if state is None:
             return 0.0, 0.0, 0.0
-        for module, weights in zip(self.job.models, state["models"], strict=True):
-            module.load_state_dict(weights)
+        self.job.load(state)
         self.optimizer.load_state_dict(state["optimizer"])
         self.update.scaler.load_state_dict(state.get("scaler", {}))
         self.losses.restore(state["losses"])

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atso_bench.benchmark.reading.image_files import file_problem
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.benchmark.reading.masks import PICTURES, TIFFS, read_mask
 from atso_bench.benchmark.reading.user_files import legible
 from atso_bench.benchmark.task import IGNORE
 from atso_bench.datasets._frames.on_disk import Frame
 from atso_bench.datasets._frames.png import header
 from atso_bench.datasets._shared.hidden import hidden
-from atso_bench.datasets._shared.listed import few
 
 MASKS = (*PICTURES, *TIFFS)
 IMAGES = (*MASKS, ".jpg", ".jpeg")

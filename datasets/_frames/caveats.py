@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.benchmark.scoring.label_tables import CLASSES, TRAIN_IDS
-from atso_bench.datasets._shared.listed import few
 
 SIZE = (1024, 2048)
 """Height and width of an official frame, pixels."""

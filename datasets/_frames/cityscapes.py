@@ -29,7 +29,7 @@ class CityscapesDataset(FramesDataset):
     configurations = ("512x1024", "unimatch-801", "cps-800")
     groupings = ("frame", "city")
     release: ClassVar[Mapping[str, int] | None] = None  # frames by part of the official release; None: any number
-    extra: ClassVar[bool] = False  # whether the images of train_extra join R
+    extra: ClassVar[bool] = False  # whether the images of train_extra join the unlabelled
 
     def find(self) -> Path | None:
         """The folder of the data: ``CITYSCAPES_DATASET``, else what ``prepare --from`` was given last."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atso_bench.benchmark.reading.image_files import PACKED
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.benchmark.scoring.label_tables import TRAIN_IDS, UNKNOWN, expected, train_ids
 from atso_bench.datasets._frames.caveats import looks_like_train_ids
 from atso_bench.datasets._frames.on_disk import Frame
@@ -42,7 +43,7 @@ class CityscapesReader:
         table = train_ids(path.name)
         unknown = found[table[found] == UNKNOWN].tolist()
         if unknown:
-            shown = ", ".join(map(str, unknown[:6])) + (" ..." if len(unknown) > 6 else "")
+            shown = few([*map(str, unknown)], 6)
             return f"values {shown} are not in cityscapesscripts' table ({expected(path.name)}); export the label again"
         labels: NDArray[np.uint8] = table[mask].astype(np.uint8)
         return labels

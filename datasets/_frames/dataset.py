@@ -16,8 +16,9 @@ from atso_bench.datasets._frames.caveats import empty
 from atso_bench.datasets._frames.classes import FrameClasses
 from atso_bench.datasets._frames.decoded import Decoded
 from atso_bench.datasets._frames.on_disk import Listing, role
+from atso_bench.datasets._shared.candidates import check_candidates
 from atso_bench.datasets._shared.noted import read_prepared
-from atso_bench.datasets._shared.storage import storage, told
+from atso_bench.datasets._shared.storage import announced, storage
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
@@ -94,15 +95,15 @@ class FramesDataset(ABC):
 
     @property
     def pool(self) -> tuple[str, ...]:
-        return self._parts["pool"]
+        return self._by_part["pool"]
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
-        return self._parts["unlabelled"]
+        return self._by_part["unlabelled"]
 
     @property
     def test(self) -> tuple[str, ...]:
-        return self._parts["test"]
+        return self._by_part["test"]
 
     @cached_property
     def identity(self) -> str:
@@ -182,7 +183,7 @@ class FramesDataset(ABC):
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
         if self._found is not None:
             return []
-        return told(self.prepare(say=say), say)
+        return announced(self.prepare(say=say), say)
 
     def _list(self, source: Path) -> Listing:
         """The frames in ``source``.
@@ -218,20 +219,20 @@ class FramesDataset(ABC):
     def task(
         self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
     ) -> FramesTask:
-        """Make the task that S allows; see ``Dataset.task``."""
-        from atso_bench.datasets._frames.opened import FrameLabels, Frames
+        """Make the task that the labelled frames allow; see ``Dataset.task``."""
+        from atso_bench.datasets._frames.opened import FrameImages, FrameLabels
         from atso_bench.datasets._frames.task import FramesTask
 
         self.ready()
-        self._known(labelled, (*self.pool, *self.test), "labelled")
-        self._known(visible, self._frames, "visible")
+        check_candidates("labelled frame(s)", labelled, (*self.pool, *self.test), self.name)
+        check_candidates("visible frame(s)", visible, self._frames, self.name)
         visible, labelled = sorted(visible), sorted(labelled)
         return FramesTask(
             classes=self.classes,
             configuration=self.configuration,
             budget=budget,
             overrides=overrides,
-            images=Frames(self._folder / "images", tuple(visible), self.name),
+            images=FrameImages(self._folder / "images", tuple(visible), self.name),
             labels=FrameLabels(self._folder / "labels", tuple(labelled), self.name),
             visible={name: self._frames[name]["image"] for name in visible},
             labelled={name: self._frames[name]["label"] for name in labelled},
@@ -251,9 +252,9 @@ class FramesDataset(ABC):
 
     def picture(self, case_id: str) -> np.ndarray:
         """The frame; see ``Dataset.picture``."""
-        from atso_bench.datasets._frames.opened import Frames
+        from atso_bench.datasets._frames.opened import FrameImages
 
-        frame: np.ndarray = Frames(self._folder / "images", (case_id,), self.name)[case_id].array
+        frame: np.ndarray = FrameImages(self._folder / "images", (case_id,), self.name)[case_id].array
         return frame.transpose(1, 2, 0)
 
     def hidden_label(self, case_id: str) -> np.ndarray:
@@ -271,7 +272,7 @@ class FramesDataset(ABC):
         return Decoded(self.name, storage())
 
     def _forget(self) -> None:
-        for cached in ("_found", "_content", "_parts", "identity", "caveats"):
+        for cached in ("_found", "_content", "_by_part", "identity", "caveats"):
             self.__dict__.pop(cached, None)
 
     @cached_property
@@ -303,7 +304,7 @@ class FramesDataset(ABC):
         return frames
 
     @cached_property
-    def _parts(self) -> dict[str, tuple[str, ...]]:
+    def _by_part(self) -> dict[str, tuple[str, ...]]:
         """Frame ids by what they are for, from the prepared data or, before that, from the names of the files."""
         if self._found is not None:
             pairs = [(name, fact["part"]) for name, fact in self._frames.items()]
@@ -316,9 +317,3 @@ class FramesDataset(ABC):
         for name, part in pairs:
             parts[role(part)].append(name)
         return {part: tuple(sorted(names)) for part, names in parts.items()}
-
-    def _known(self, names: Sequence[str], among: Iterable[str], what: str) -> None:
-        candidates = set(among)
-        if unknown := sorted(set(names) - candidates):
-            shown = ", ".join(unknown[:8])
-            raise ValueError(f"{what} frame(s) {shown} are not among {self.name}'s {len(candidates)} candidates")

@@ -47,7 +47,7 @@ class Decoded:
         """What ``source.json`` says; the data root's and, before it, the one where new files go."""
         memory: dict[str, Any] = {"source": None, "prepared": {}}
         for folder in (*(root / self.name for root in self.storage.prepared), self.home):
-            kept = _read(folder / "source.json")
+            kept = _read_facts(folder / "source.json")
             memory["source"] = kept.get("source") or memory["source"]
             entries = kept.get("prepared", {}).items()
             memory["prepared"].update(
@@ -194,7 +194,7 @@ def _group(frames: dict[str, dict[str, Any]], name: str) -> str:
     return str(frames[name].get("group", name))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_facts(path: Path) -> dict[str, Any]:
     """What was remembered; nothing if the file is gone or broken, for it can be found out again."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ class _Arrays(Opened):
         return array
 
 
-class Frames(_Arrays):
+class FrameImages(_Arrays):
     """Images by frame id: uint8 RGB ``(3, H, W)``, read-only memory maps of ``(H, W, 3)`` seen colours first."""
 
     def __getitem__(self, case_id: str) -> Image:
@@ -33,7 +33,7 @@ class Frames(_Arrays):
 
 
 class FrameLabels(_Arrays):
-    """Labels of S by frame id, uint8 train ids ``(H, W)`` with 255 where nothing counts; read-only memory maps."""
+    """Labels of the labelled frames by id, uint8 train ids ``(H, W)``, 255 where nothing counts; read-only maps."""
 
     def __getitem__(self, case_id: str) -> np.ndarray:
         return self._array(case_id)

@@ -41,7 +41,7 @@ def published_list(name: str, fraction: str) -> tuple[str, ...]:
     for count in LISTS[name]:
         percent = float(PERCENT[count])
         if wanted.cases == count or (wanted.percent and abs(wanted.percent - percent) <= 0.01 * percent):
-            return _read(count)
+            return _frame_list(count)
     known = ", ".join(f"{PERCENT[count]} % ({count}cases)" for count in LISTS[name])
     raise LookupError(f"{name} publishes no list for {fraction}; there are: {known}")
 
@@ -49,10 +49,10 @@ def published_list(name: str, fraction: str) -> tuple[str, ...]:
 def is_published(frames: Iterable[str]) -> bool:
     """Whether these are the frames that one of the lists labels, in whatever order."""
     given = set(frames)
-    return len(given) in SHA256 and given == set(_read(len(given)))
+    return len(given) in SHA256 and given == set(_frame_list(len(given)))
 
 
-def _read(count: int) -> tuple[str, ...]:
+def _frame_list(count: int) -> tuple[str, ...]:
     path = FOLDER / f"cityscapes-unimatch-{count}.txt"
     ids = read_list(path)
     found = hashlib.sha256("".join(f"{name}\n" for name in ids).encode()).hexdigest()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from annotated_types import Len
+from pydantic import AfterValidator, Field
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import Recipe
-from atso_bench.datasets._shared.recipe import Rule, between, check, one_of, whole
+from atso_bench.datasets._shared.recipe import Overrides, Whole, check_overrides
 
 
 @dataclass(frozen=True)
@@ -160,32 +163,38 @@ _CPU = {"encoder": "resnet18", "decoder": 64, "weights": "none", "patch": [128, 
 RECIPES: dict[str, Mapping[str, Any]] = {"smoke": {**_CPU, "patch": [64, 64]}, "small": {**_CPU, "lr": 0.02}}
 """What a budget changes in the configuration's recipe; other budgets change nothing."""
 
-ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-RULES: dict[str, Rule] = {
-    "encoder": one_of(*ENCODERS),
-    "weights": ((lambda value: isinstance(value, str) and bool(value)), "none, imagenet or a file"),
-    "weights_sha256": ((lambda value: isinstance(value, str)), "the SHA-256 of the file of weights"),
-    "output_stride": one_of(8, 16),
-    "decoder": (whole, "a whole number, at least 1"),
-    "scales": (
-        lambda value: (
-            isinstance(value, list | tuple)
-            and len(value) > 1
-            and all(map(between(0.09, 11), value))
-            and (len(value) > 2 or value[0] <= value[1])
-        ),
-        "two numbers like [0.5,2], the smaller first, or more of which one is drawn, from 0.1 to 10",
-    ),
-    "ohem_threshold": (
-        lambda value: value is None or between(0, 1)(value),
-        "a probability, or null to train on all pixels",
-    ),
-    "ohem_kept": (between(0, 1 + 1e-9), "a share above 0 and at most 1"),
-    "evaluation": one_of("whole", "sliding"),
-    "window": (whole, "a whole number of pixels"),
-    "stride": (whole, "a whole number of pixels"),
-    "shift": ((lambda value: isinstance(value, bool)), "true or false"),
-}
+Encoder = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+ENCODERS: tuple[str, ...] = get_args(Encoder)
+
+
+def _rising(scales: Sequence[float]) -> Sequence[float]:
+    if len(scales) == 2 and scales[0] > scales[1]:
+        raise ValueError("the smaller one is first")
+    return scales
+
+
+class StreetOverrides(Overrides, total=False):
+    """Of the fields of ``Recipe`` and ``Street``."""
+
+    encoder: Annotated[Encoder, Field(description=" or ".join(ENCODERS))]
+    weights: Annotated[str, Len(1), Field(description="none, imagenet or a file")]
+    weights_sha256: Annotated[str, Field(description="the SHA-256 of the file of weights")]
+    output_stride: Annotated[int, Field(ge=8, le=16, multiple_of=8, description="8 or 16")]
+    decoder: Annotated[Whole, Field(description="a whole number, at least 1")]
+    scales: Annotated[
+        Sequence[Annotated[float, Field(ge=0.1, le=10)]],
+        Len(2),
+        AfterValidator(_rising),
+        Field(description="two numbers like [0.5,2], the smaller first, or more of which one is drawn, from 0.1 to 10"),
+    ]
+    ohem_threshold: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | None, Field(description="a probability, or null to train on all pixels")
+    ]
+    ohem_kept: Annotated[float, Field(gt=0, le=1, description="a share above 0 and at most 1")]
+    evaluation: Annotated[Literal["whole", "sliding"], Field(description="whole or sliding")]
+    window: Annotated[Whole, Field(description="a whole number of pixels")]
+    stride: Annotated[Whole, Field(description="a whole number of pixels")]
+    shift: Annotated[bool, Field(description="true or false")]
 
 
 def recipes(configuration: str, budget: Budget, overrides: Mapping[str, Any]) -> tuple[Recipe, Street]:
@@ -194,7 +203,7 @@ def recipes(configuration: str, budget: Budget, overrides: Mapping[str, Any]) ->
     Raises:
         ValueError: for an override that is unknown or wrong.
     """
-    check(overrides, RULES)
+    check_overrides(overrides, StreetOverrides)
     chosen = {**CONFIGURATIONS[configuration], **RECIPES.get(budget.name, {}), **overrides}
     own = {field.name for field in fields(Street)}
     patch = tuple(int(size) for size in chosen.pop("patch"))
@@ -226,7 +235,7 @@ def differences(
         budget: what is used.
         labelled: number of labelled frames.
         unlabelled: number of unlabelled frames.
-        listed: whether S is a published list.
+        listed: whether the labelled frames are a published list.
     """
     protocol = PROTOCOLS.get(configuration)
     if protocol is None:

@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-Rule = tuple[Callable[[Any], bool], str]
-"""Whether a value is allowed, and what is wanted in words."""
+from annotated_types import Len
+from pydantic import Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
+from atso_bench.benchmark.reading.typed import STRICT, wrongs
 
-def whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def between(low: float, high: float, *, closed: bool = False) -> Callable[[Any], bool]:
-    """Numbers above ``low`` (or equal to it, if closed) and below ``high``."""
-    return lambda value: (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and (low < value < high or (closed and value == low))
-    )
+Whole = Annotated[int, Field(ge=1)]
 
 
-def one_of(*words: Any) -> Rule:
-    return (lambda value: any(value == word and type(value) is type(word) for word in words)), " or ".join(
-        map(str, words)
-    )
+@with_config(STRICT)
+class Overrides(TypedDict, total=False):
+    """Of the fields of ``Recipe``; a description says in words what is wanted. A track adds its own."""
+
+    patch: Annotated[Sequence[Whole], Len(1), Field(description="a list like [48,48]")]
+    batch: Annotated[Whole, Field(description="a whole number, at least 1")]
+    lr: Annotated[float, Field(gt=0, description="a number above 0")]
+    momentum: Annotated[float, Field(gt=0, lt=1, description="a number above 0 and below 1")]
+    nesterov: Annotated[bool, Field(description="true or false")]
+    weight_decay: Annotated[float, Field(ge=0, description="a number, at least 0")]
+    clip: Annotated[Annotated[float, Field(gt=0)] | None, Field(description="a number above 0, or null for none")]
+    mirror: Annotated[bool, Field(description="true or false")]
+    mirror_pseudo: Annotated[bool, Field(description="true or false")]
+    labelled_share: Annotated[float, Field(gt=0, lt=1, description="a share above 0 and below 1")]
+    extra_unlabelled: Annotated[bool, Field(description="true or false")]
 
 
-TRUTH: Rule = ((lambda value: isinstance(value, bool)), "true or false")
-COMMON: dict[str, Rule] = {
-    "patch": (
-        (lambda value: isinstance(value, list | tuple) and bool(value) and all(map(whole, value))),
-        "a list like [48,48]",
-    ),
-    "batch": (whole, "a whole number, at least 1"),
-    "lr": (between(0, math.inf), "a number above 0"),
-    "momentum": (between(0, 1), "a number above 0 and below 1"),
-    "nesterov": TRUTH,
-    "weight_decay": (between(0, math.inf, closed=True), "a number, at least 0"),
-    "clip": ((lambda value: value is None or between(0, math.inf)(value)), "a number above 0, or null for none"),
-    "mirror": TRUTH,
-    "mirror_pseudo": TRUTH,
-    "labelled_share": (between(0, 1), "a share above 0 and below 1"),
-    "extra_unlabelled": TRUTH,
-}
-"""The rules of the fields of ``Recipe``."""
-
-
-def check(overrides: Mapping[str, Any], more: Mapping[str, Rule]) -> None:
+def check_overrides(overrides: Mapping[str, Any], kind: type[Overrides]) -> None:
     """Refuse an override that is unknown, of the wrong type or out of range; the value itself is left as it is.
 
     Args:
         overrides: fields by name.
-        more: rules of the track's own fields, beside ``COMMON``.
+        kind: the track's fields.
 
     Raises:
         ValueError: naming the field.
     """
-    rules = {**COMMON, **more}
-    if unknown := sorted(set(overrides) - set(rules)):
-        raise ValueError(f"unknown recipe field(s) {', '.join(unknown)}; known: {', '.join(rules)}")
-    for name, value in overrides.items():
-        good, wanted = rules[name]
-        if not good(value):
-            raise ValueError(f"recipe.{name} must be {wanted}, got {value!r}")
+    adapter = TypeAdapter(kind)
+    found = list(wrongs(adapter, dict(overrides)))
+    if not found:
+        return
+    fields = adapter.json_schema()["properties"]
+    if unknown := sorted(wrong.place for wrong in found if wrong.kind == "extra_forbidden"):
+        raise ValueError(f"unknown recipe field(s) {', '.join(unknown)}; known: {', '.join(fields)}")
+    name = found[0].place
+    raise ValueError(f"recipe.{name} must be {fields[name]['description']}, got {overrides[name]!r}")

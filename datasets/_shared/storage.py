@@ -139,7 +139,7 @@ def vacant(folder: Path) -> Path:
     return folder
 
 
-def told(notes: list[str], say: Callable[[str], object] | None) -> list[str]:
+def announced(notes: list[str], say: Callable[[str], object] | None) -> list[str]:
     """The same notes, each passed to ``say`` if there is one."""
     if say is not None:
         for note in notes:

@@ -36,9 +36,9 @@ def divisible(part: Callable[[str], str], group: Callable[[str], str]) -> Callab
 
 
 def _can_be_divided(one: str, other: str, together: bool) -> bool:
-    """Whether two parts can hold them. Two in T stay there, unless lists of the user's part them: make_split sees."""
+    """Whether two parts can hold them. Two test cases stay so, unless a list parts them: make_split sees."""
     if one == other:
         return one == "pool" and not together
     if "test" in (one, other):
-        return not together  # R leaves out the images of T's groups
-    return True  # S takes the labelled one, R the other
+        return not together  # the unlabelled cases leave out the test set's groups
+    return True  # one is labelled, the other unlabelled

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from atso_bench.datasets._shared.each import Say
 
 
-def check(raw: RawDataset, say: Say | None = None) -> tuple[dict[str, Look], list[str]]:
+def check_cases(raw: RawDataset, say: Say | None = None) -> tuple[dict[str, Look], list[str]]:
     """Read every case once.
 
     Returns:

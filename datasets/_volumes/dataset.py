@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from atso_bench.benchmark.reading.user_files import check_name, read_object
+from atso_bench.benchmark.reading.user_files import check_name
 from atso_bench.benchmark.spec import Budget, digest
+from atso_bench.datasets._shared.candidates import check_candidates
 from atso_bench.datasets._shared.hidden import hidden
 from atso_bench.datasets._shared.noted import read_noted, read_prepared, sha256, write_noted
 from atso_bench.datasets._shared.storage import (
     Storage,
+    announced,
     locked,
     new_folder,
-    quiet,
     storage,
-    told,
     unused_plans,
     user_plans,
 )
-from atso_bench.datasets._volumes.flat import is_flat
+from atso_bench.datasets._volumes.incoming import copy_raw, is_raw
+from atso_bench.datasets._volumes.original import first_channel, true_labels
 from atso_bench.datasets._volumes.raw import Case, RawDataset
 
 if TYPE_CHECKING:
@@ -173,19 +172,20 @@ class NnunetDataset:
         """Prepare if that has not been done; a run begins with this. Returns what was done, line by line."""
         if self._find_prepared() is not None:
             return []
-        return told(self.prepare(say=say), say)
+        return announced(self.prepare(say=say), say)
 
     def _make(self, target: Path, say: Say | None) -> list[str]:
         """Check all cases, plan and preprocess, unless another process has just done so."""
         from atso_bench.datasets._volumes import plan
-        from atso_bench.datasets._volumes.check import check
+        from atso_bench.datasets._volumes.check import check_cases
+        from atso_bench.datasets._volumes.made import made_of
 
         with locked(target.parent / ".lock"):
             if read_noted(target / "prepared.json") is not None:
                 return [f"prepared in {target}"]
             for leftover in target.rglob(".*.partial"):
                 leftover.unlink()
-            looks, notes = check(self.raw, say)
+            looks, notes = check_cases(self.raw, say)
             own = user_plans(self.folder)
             visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
             plans = plan.read_plans(own, self.raw, self.configuration) if own else plan.make_plans(self.raw, visible)
@@ -202,24 +202,8 @@ class NnunetDataset:
             f"{len(self.unlabelled)} without labels",
             f"{'plans from ' + str(own) if own else 'planned by nnU-Net'}: {self.configuration}, "
             f"patch {'x'.join(map(str, configuration['patch_size']))}, batch {configuration['batch_size']}",
-            self._told(target, plans),
+            made_of(plans, self.configuration, target),
         ]
-
-    def _told(self, target: Path, plans: dict[str, Any]) -> str:
-        """What was preprocessed."""
-        from atso_bench.datasets._volumes import plan
-
-        if not plan.needs_intensities(plans, self.configuration):
-            return f"preprocessed into {target}"
-        if plan.scales_late(plans, self.configuration):
-            return (
-                f"preprocessed into {target}, once for every labelled set: CT is kept before intensity scaling, which "
-                "follows when an image is read"
-            )
-        return (
-            f"preprocessed the labels into {target}; the images follow for each labelled set, as their normalisation "
-            "depends on it and these plans resample in a way of their own"
-        )
 
     def _made(self, folder: Path, plans: dict[str, Any]) -> Made:
         from atso_bench.datasets._volumes.made import Made
@@ -245,8 +229,8 @@ class NnunetDataset:
             if not source.exists():
                 raise FileNotFoundError(f"{source} does not exist; {self.name} comes from {self.source}")
             with new_folder(target) as partial_folder:
-                if source.is_dir() and _is_raw(source):
-                    _copy(source, partial_folder)
+                if source.is_dir() and is_raw(source):
+                    copy_raw(source, partial_folder)
                 else:
                     self.convert(source, partial_folder)
         self._forget()
@@ -265,13 +249,13 @@ class NnunetDataset:
     def task(
         self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
     ) -> NnunetTask:
-        """Make the task that S allows; see ``Dataset.task``."""
+        """Make the task that the labelled cases allow; see ``Dataset.task``."""
         from atso_bench.datasets._volumes import plan
         from atso_bench.datasets._volumes.task import NnunetTask
         from atso_bench.datasets._volumes.unscaled import Scaling, scalings
 
-        self._known(labelled, {**self.raw.labelled, **self.raw.own_test}, "labelled")
-        self._known(visible, self.raw.cases, "visible")
+        check_candidates("labelled case(s)", labelled, {**self.raw.labelled, **self.raw.own_test}, self.folder)
+        check_candidates("visible case(s)", visible, self.raw.cases, self.folder)
         self.ready()
         folder = self._prepared
         plans, images = self._plans, folder / "images"
@@ -284,7 +268,7 @@ class NnunetDataset:
                 key = digest(plans["foreground_intensity_properties_per_channel"])
                 images = self._storage.new_prepared / self.folder / f"{folder.name}-ct-{key}"
                 self._made(folder, plans).complete(images, visible)
-        else:  # the user's own plans hold those below all labels, of R and T too
+        else:  # the user's own plans hold those below all labels, unlabelled and test cases' too
             plans = plan.with_intensities(plans, plan.no_intensities(len(self.raw.json["channel_names"])))
         return NnunetTask(
             dataset=self.name,
@@ -304,27 +288,11 @@ class NnunetDataset:
 
     def reference(self, case_id: str) -> Reference:
         """True labels in the original geometry; see ``Dataset.reference``."""
-        from atso_bench.benchmark.task import IGNORE, Reference
-
-        case = self._labelled_case(case_id)
-        reader = self._preprocessing(self._plans).reader
-        with _readable(case_id):
-            (label,), properties = reader.read_seg(str(case.label))
-        classes = label.astype(np.uint8)
-        if self.raw.ignore is not None:
-            classes[label == self.raw.ignore] = IGNORE
-        spacing = tuple(float(value) for value in properties["spacing"])
-        flat = is_flat(properties, type(reader).__name__)
-        return Reference(classes[0], spacing[1:]) if flat else Reference(classes, spacing)
+        return true_labels(self._labelled_case(case_id), self._preprocessing(self._plans).reader, self.raw.ignore)
 
     def picture(self, case_id: str) -> np.ndarray:
         """The first channel in the original geometry; see ``Dataset.picture``."""
-        images = [str(path) for path in self.raw.cases[case_id].images]
-        reader = self._preprocessing(self._plans).reader
-        with _readable(case_id):
-            channels, properties = reader.read_images(images)
-        first: np.ndarray = channels[0]
-        return first[0] if is_flat(properties, type(reader).__name__) else first
+        return first_channel(self.raw.cases[case_id], self._preprocessing(self._plans).reader)
 
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry; see ``Dataset.hidden_label``."""
@@ -383,7 +351,7 @@ class NnunetDataset:
         return Preprocessing(plans, self.configuration, self._dataset_json)
 
     def _intensities(self, labelled: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Intensity properties of S, kept beside the prepared data."""
+        """Intensity properties of the labelled cases, kept beside the prepared data."""
         from atso_bench.datasets._volumes.plan import intensities
 
         key = digest([[name, self.hashes[name]] for name in sorted(labelled)])
@@ -400,49 +368,3 @@ class NnunetDataset:
         if case is None or case.label is None:
             raise KeyError(f"{self.folder} has no labelled case {case_id!r}")
         return case
-
-    def _known(self, names: Sequence[str], among: Sequence[str] | Mapping[str, Any], what: str) -> None:
-        unknown = sorted(set(names) - set(among))
-        if unknown:
-            raise ValueError(
-                f"{what} case(s) {', '.join(unknown[:8])} are not in {self.folder}'s {len(among)} candidates"
-            )
-
-
-@contextlib.contextmanager
-def _readable(case_id: str) -> Iterator[None]:
-    """What a reader says of a raw file that was there when the data was prepared, and is not any more."""
-    try:
-        with quiet():
-            yield
-    except (RuntimeError, OSError, ValueError) as error:
-        told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise OSError(f"{case_id} cannot be read ({told[-1]}); have its raw data been moved or changed?") from error
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        shutil.copytree(source, target, dirs_exist_ok=True)
-    except shutil.Error as error:  # it holds a list of what failed
-        file, _, why = error.args[0][0]
-        raise ValueError(f"{source} cannot be copied: {why} ({file}); remove or repair the file") from error
-
-
-def _is_raw(folder: Path) -> bool:
-    """Whether the folder is in nnU-Net's raw layout, not MSD's."""
-    description = folder / "dataset.json"
-    return description.is_file() and "file_ending" in read_object(description)
-
-
-def write_description(
-    folder: Path, name: str, channels: Mapping[str, str], labels: Mapping[str, int], cases: int
-) -> None:
-    """Write nnU-Net's ``dataset.json``."""
-    description = {
-        "name": name,
-        "channel_names": dict(channels),
-        "labels": dict(labels),
-        "numTraining": cases,
-        "file_ending": ".nii.gz",
-    }
-    (folder / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")

@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from atso_bench.benchmark.reading.label_names import has_regions, label_values
+from atso_bench.benchmark.reading.typed import wrongs
 from atso_bench.benchmark.reading.user_files import is_printable, read_object
 
-READERS = (
-    "SimpleITKIO",
-    "SimpleITKIOWithReorient",
-    "NibabelIO",
-    "NibabelIOWithReorient",
-    "Tiff3DIO",
-    "NaturalImage2DIO",
-)
+Reader = Literal[
+    "SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient", "Tiff3DIO", "NaturalImage2DIO"
+]
 MOST_CLASSES = 254
 """Labels are kept in a byte, and 255 is what does not count."""
+
+
+def _printable(name: str) -> str:
+    if not is_printable(name):
+        raise ValueError("a name needs letters that can be displayed")
+    return name
+
+
+@with_config(ConfigDict(strict=True))
+class _Files(TypedDict):
+    """Of a case; nnU-Net passes over what else stands there."""
+
+    images: Annotated[list[str], Field(min_length=1)]
+    label: str
+
+
+@with_config(ConfigDict(strict=True))
+class _Description(TypedDict, total=False):
+    """What is read of it, beside much that others may write there."""
+
+    labels: dict[str, Any]
+    channel_names: dict[str, Annotated[str, AfterValidator(_printable)]]
+    file_ending: Annotated[str, Field(pattern=r"^(\.[A-Za-z0-9]+)+$")]
+    overwrite_image_reader_writer: Literal["None"] | Reader
+    ignore_origin: bool
+
+
+_DESCRIPTION = TypeAdapter(_Description)
+_LISTED = TypeAdapter(dict[str, _Files])
+_WANTED = {
+    "labels": 'look like {"background": 0, "organ": 1}',
+    "channel_names": 'look like {"0": "T1", "1": "T2"}',
+    "file_ending": 'look like ".nii.gz"',
+    "overwrite_image_reader_writer": f"be one of {', '.join(get_args(Reader))}",
+    "ignore_origin": "be true or false",
+}
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -34,24 +68,12 @@ def read_description(path: Path) -> dict[str, Any]:
     missing = [key for key in ("labels", "channel_names", "file_ending") if not content.get(key)]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; nnU-Net's documentation/dataset_format.md describes them")
-    for key, kind, example in (
-        ("labels", dict, '{"background": 0, "organ": 1}'),
-        ("channel_names", dict, '{"0": "MRI"}'),
-        ("file_ending", str, '".nii.gz"'),
-    ):
-        if not isinstance(content[key], kind):
-            raise ValueError(f"{path}: {key} must look like {example}, got {content[key]!r}")
+    wrong = [each.place.partition(".")[0] for each in wrongs(_DESCRIPTION, content)]
     channels = content["channel_names"]
-    if list(channels) != [str(number) for number in range(len(channels))] or not all(
-        map(is_printable, channels.values())
-    ):
-        raise ValueError(f'{path}: channel_names must look like {{"0": "T1", "1": "T2"}}, got {channels}')
-    if not re.fullmatch(r"(\.[A-Za-z0-9]+)+", content["file_ending"]):
-        raise ValueError(f'{path}: file_ending must look like ".nii.gz", got {content["file_ending"]!r}')
-    if (reader := content.get("overwrite_image_reader_writer", "None")) not in ("None", *READERS):
-        raise ValueError(f"{path}: overwrite_image_reader_writer must be one of {', '.join(READERS)}, got {reader!r}")
-    if not isinstance(content.get("ignore_origin", False), bool):
-        raise ValueError(f"{path}: ignore_origin must be true or false, got {content['ignore_origin']!r}")
+    if not wrong and list(channels) != [str(number) for number in range(len(channels))]:
+        wrong = ["channel_names"]
+    for key in wrong:
+        raise ValueError(f"{path}: {key} must {_WANTED[key]}, got {content[key]!r}")
     return content
 
 
@@ -90,18 +112,12 @@ def listed_files(listed: Any, folder: Path) -> dict[str, tuple[tuple[Path, ...],
         ValueError: if the list has another form, or names files outside of the folder; nnU-Net would follow it.
     """
     path = folder / "dataset.json"
-    wrong = ValueError(f'{path}: dataset must look like {{"CASE": {{"images": [FILE, ...], "label": FILE}}, ...}}')
-    if not isinstance(listed, dict):
-        raise wrong
+    if any(wrongs(_LISTED, listed)):
+        raise ValueError(f'{path}: dataset must look like {{"CASE": {{"images": [FILE, ...], "label": FILE}}, ...}}')
     found, outside = {}, []
     for name, files in sorted(listed.items()):
-        images, label = (files.get("images"), files.get("label")) if isinstance(files, dict) else (None, None)
-        if not isinstance(images, list) or not all(isinstance(file, str) for file in images):
-            raise wrong
-        if not images or not isinstance(label, str):
-            raise wrong
-        outside += [f"{name!a}: {file!a}" for file in [*images, label] if _leads_out(file)]
-        found[name] = (tuple(folder / image for image in images), folder / label)
+        outside += [f"{name!a}: {file!a}" for file in [*files["images"], files["label"]] if _leads_out(file)]
+        found[name] = (tuple(folder / image for image in files["images"]), folder / files["label"])
     if outside:
         listing = "\n  ".join(outside)
         raise ValueError(

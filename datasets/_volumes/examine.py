@@ -14,9 +14,9 @@ import numpy as np
 
 from atso_bench.benchmark.reading.geometry import Numbers, differences
 from atso_bench.benchmark.reading.image_files import file_problem
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.benchmark.reading.masks import spacing_file
 from atso_bench.benchmark.splits import same_images
-from atso_bench.datasets._shared.listed import few
 from atso_bench.datasets._shared.near import Small, thumbnail
 from atso_bench.datasets._shared.storage import quiet
 from atso_bench.datasets._volumes.placement import is_sheared, orientation, placement

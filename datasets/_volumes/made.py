@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.datasets._shared.each import Say, each
 from atso_bench.datasets._shared.noted import damaged, note_files, noted
 from atso_bench.datasets._shared.storage import locked
@@ -18,9 +19,9 @@ from atso_bench.datasets._volumes.raw import Case
 
 @dataclass(frozen=True)
 class Made:
-    """``FOLDER/images`` and ``FOLDER/labels``, which serve every S; CT is kept there as it is before intensity scaling.
+    """``FOLDER/images`` and ``FOLDER/labels``, for every labelled set; CT is kept as it is before intensity scaling.
 
-    Where a plan's resampling cannot be done when an image is read, CT has ``FOLDER-ct-KEY`` for each S instead.
+    Where a plan's resampling cannot be done when an image is read, CT has ``FOLDER-ct-KEY`` for each of them instead.
 
     Attributes:
         ignore: nnU-Net's ignore label in the raw files.
@@ -54,12 +55,14 @@ class Made:
             if bad := damaged(folder, names):
                 with locked(self.folder.parent / ".lock"):
                     self._write(folder, bad, say)
-                notes.append(f"made again, as it was damaged or missing: {folder.name} of {_named(bad)}")
+                notes.append(f"made again, as it was damaged or missing: {folder.name} of {few(bad, counted=True)}")
         for folder in sorted(self.folder.parent.glob(f"{self.folder.name}-ct-*/")):
             if bad := damaged(folder, noted(folder)):
                 with locked(folder.with_name(f".{folder.name}.lock")):
                     note_files(folder, dict.fromkeys(bad, None))
-                notes.append(f"damaged or missing, the next run makes it again: {folder.name} of {_named(bad)}")
+                notes.append(
+                    f"damaged or missing, the next run makes it again: {folder.name} of {few(bad, counted=True)}"
+                )
         return notes
 
     @property
@@ -83,5 +86,16 @@ class Made:
         note_files(folder, dict(zip(names, sums, strict=True)))
 
 
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" ... ({len(names)} in all)" if len(names) > 5 else "")
+def made_of(plans: plan.Plans, configuration: str, target: Path) -> str:
+    """What was preprocessed into the folder, in words."""
+    if not plan.needs_intensities(plans, configuration):
+        return f"preprocessed into {target}"
+    if plan.scales_late(plans, configuration):
+        return (
+            f"preprocessed into {target}, once for every labelled set: CT is kept before intensity scaling, which "
+            "follows when an image is read"
+        )
+    return (
+        f"preprocessed the labels into {target}; the images follow for each labelled set, as their normalisation "
+        "depends on it and these plans resample in a way of their own"
+    )

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from atso_bench.benchmark.reading.user_files import read_object
 from atso_bench.datasets._shared.archive import unpack
 from atso_bench.datasets._shared.storage import PREPROCESSED, RAW, RESULTS, quiet, variables
-from atso_bench.datasets._volumes.dataset import NnunetDataset, write_description
+from atso_bench.datasets._volumes.dataset import NnunetDataset
+from atso_bench.datasets._volumes.incoming import write_description
 
 CITATION = "M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022)"
 

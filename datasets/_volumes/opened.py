@@ -17,7 +17,7 @@ from atso_bench.datasets._volumes.arrays import open_array
 from atso_bench.datasets._volumes.unscaled import UNSCALED, Facts, Scaled, Scaling
 
 CACHE_BYTES = 4 << 30
-"""Of images that a process keeps, and as many of labels of S; what does not fit is read from its file by the slice."""
+"""Of images that a process keeps, and as many of labels; what does not fit is read from its file by the slice."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MaskedImage(Image):
     outside: Any = None
 
 
-class Kept(Opened):
+class InMemory(Opened):
     """Base of what is read when it is first asked for, and kept in memory while that has room."""
 
     def __init__(self, folder: Path, ids: tuple[str, ...], dataset: str) -> None:
@@ -64,7 +64,7 @@ class Kept(Opened):
         return whole
 
 
-class Images(Kept):
+class Images(InMemory):
     """Preprocessed images by case id; those that were kept unscaled are scaled by ``scaling``, channel by channel."""
 
     def __init__(
@@ -82,8 +82,8 @@ class Images(Kept):
         return MaskedImage(array, properties, self._array(outside)) if outside.is_file() else Image(array, properties)
 
 
-class TrueLabels(Kept):
-    """Labels of S by case id, and of no other case."""
+class TrueLabels(InMemory):
+    """Labels of the labelled cases by id, and of no other case."""
 
     what = "labelled cases of this task"
 

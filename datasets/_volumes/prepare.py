@@ -40,7 +40,7 @@ class Preprocessing:
 
         Where the plan's scaling waits for a labelled set, the image is neither scaled nor resampled (``unscaled.py``).
         """
-        image, properties = self._read(case)
+        image, properties = self._read_case(case)
         if scales_late(self.plans, self.configuration):
             image, outside, properties = self._run(image, None, properties, self._for_unscaled)
             spacing = [properties["spacing"][axis] for axis in self.plans["transpose_forward"]]
@@ -63,7 +63,7 @@ class Preprocessing:
         """
         from atso_bench.benchmark.task import IGNORE
 
-        image, properties = self._read(case)
+        image, properties = self._read_case(case)
         label = self.reader.read_seg(str(case.label))[0]
         label = self._run(image, label, properties, self._for_labels)[1][0]
         classes = np.maximum(label, 0).astype(np.uint8)  # nnU-Net writes -1 outside the nonzero region
@@ -105,7 +105,7 @@ class Preprocessing:
     def _patch(self) -> tuple[int, ...]:
         return tuple(configuration_of(self.plans, self.configuration)["patch_size"])
 
-    def _read(self, case: Case) -> tuple[np.ndarray, dict[str, Any]]:
+    def _read_case(self, case: Case) -> tuple[np.ndarray, dict[str, Any]]:
         with quiet():
             image, properties = self.reader.read_images([str(path) for path in case.images])
         return image, properties

@@ -51,7 +51,7 @@ class Resampling:
             kept = torch.cat([kept, self._in_plane(piece)]) if len(kept) else self._in_plane(piece)
             last = first + len(kept)
             ready = int(np.searchsorted(above, last))  # before it, planes have both neighbours
-            for begin, end in _parts(done, ready, len(piece[0])):
+            for begin, end in _pieces(done, ready, len(piece[0])):
                 low, high = (torch.from_numpy(side[begin:end] - first) for side in (below, above))
                 mixed = kept[low]
                 if share[begin:end].any():
@@ -87,7 +87,7 @@ class Resampling:
     def _thin(self, slabs: Iterable[Tensor]) -> Iterator[Tensor]:
         for slab in slabs:
             step = max(1, PIECE // (8 * slab.shape[0] * math.prod(self.after[1:])))
-            yield from (slab[:, begin:end] for begin, end in _parts(0, slab.shape[1], step))
+            yield from (slab[:, begin:end] for begin, end in _pieces(0, slab.shape[1], step))
 
 
 Restorer = Callable[[Iterable[Tensor], np.ndarray], None]
@@ -158,5 +158,5 @@ def nearest(before: int, after: int) -> np.ndarray:
     return np.floor(at + 0.5).clip(0, before - 1).astype(np.int64)
 
 
-def _parts(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
+def _pieces(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
     return ((low, min(low + most, end)) for low in range(begin, end, most))

@@ -9,19 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from pydantic import Field
 from torch import Tensor, nn
 
 from atso_bench.benchmark.machine import memory
 from atso_bench.benchmark.scoring.headline import DICE
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.task import Draw, Image, Labels, Pool, Recipe
-from atso_bench.datasets._shared.recipe import check, one_of, whole
+from atso_bench.datasets._shared.recipe import Overrides, Whole, check_overrides
 from atso_bench.datasets._shared.storage import new_folder, vacant
 from atso_bench.datasets._volumes.flat import is_flat
 from atso_bench.datasets._volumes.loss import DeepSupervisedLoss
@@ -44,11 +45,16 @@ RECIPES: dict[str, dict[int, dict[str, Any]]] = {
 ``width`` is the number of features in the network's first stage.
 """
 
-AUGMENTATIONS = ("batched", "nnunet")
+Augmentation = Literal["batched", "nnunet"]
 """nnU-Net's transforms for whole batches where the network is, or its own pipeline, sample by sample on the CPU."""
 
-OWN = {"width": (whole, "a whole number, at least 1"), "augmentation": one_of(*AUGMENTATIONS)}
-"""The rules of the recipe's fields that this track adds."""
+
+class VolumeOverrides(Overrides, total=False):
+    """Of the fields of ``Recipe``, and those that this track adds."""
+
+    width: Annotated[Whole, Field(description="a whole number, at least 1")]
+    augmentation: Annotated[Augmentation, Field(description=" or ".join(get_args(Augmentation)))]
+
 
 _MOST_FEATURES = {2: 512, 3: 320}  # nnU-Net's UNet_max_features_2d and _3d
 
@@ -57,7 +63,7 @@ class NnunetTask:
     """See ``Task``; the arguments come from ``NnunetDataset.task``.
 
     Attributes:
-        plans: nnU-Net's plans with S's intensities, and with the patch, batch and width that are used here.
+        plans: nnU-Net's plans with the labelled cases' intensities, and the patch, batch and width that are used here.
         details: what the recipe does not say about network and preprocessing, for the record.
     """
 
@@ -249,10 +255,10 @@ def _recipe(plan: Mapping[str, Any], budget: Budget, overrides: Mapping[str, Any
     Raises:
         ValueError: for an override that is unknown or does not fit the network.
     """
-    check(overrides, OWN)
+    check_overrides(overrides, VolumeOverrides)
     planned = {"patch": plan["patch_size"], "batch": plan["batch_size"]}
     chosen = {**planned, **RECIPES.get(budget.name, {}).get(len(plan["patch_size"]), {}), **overrides}
-    own = {"augmentation": chosen.pop("augmentation", AUGMENTATIONS[0]), "width": chosen.pop("width", None)}
+    own = {"augmentation": chosen.pop("augmentation", "batched"), "width": chosen.pop("width", None)}
     patch = tuple(int(size) for size in chosen.pop("patch"))
     strides = np.prod(plan["architecture"]["arch_kwargs"]["strides"], axis=0).astype(int).tolist()
     if len(patch) != len(strides) or any(

@@ -132,12 +132,14 @@ class Scaled:
     def _part(self, bounds: Sequence[tuple[int, int]]) -> np.ndarray:
         before = tuple(int(size) for size in self._stored.shape[1:])
         if before == self._facts.shape:
-            return self._scaled(self._read([slice(*bound) for bound in bounds]))
+            return self._scaled(self._read_windows([slice(*bound) for bound in bounds]))
         axes = [
             self._axis(axis, *sizes, *bounds[axis])
             for axis, sizes in enumerate(zip(before, self.shape[1:], strict=True))
         ]
-        part = self._rounded(torch.from_numpy(self._scaled(self._read([window for window, _ in axes]))).double())
+        part = self._rounded(
+            torch.from_numpy(self._scaled(self._read_windows([window for window, _ in axes]))).double()
+        )
         for axis, (_, weights) in enumerate(axes):
             part = self._rounded(_along(part, axis + 1, weights))
         lower, upper = (self._within(side, axes) for side in self._range)
@@ -167,7 +169,7 @@ class Scaled:
             side, shape[coarse] = side[:, window][:, places], len(places)
         return side.reshape(len(side), *shape)
 
-    def _read(self, windows: Sequence[slice]) -> np.ndarray:
+    def _read_windows(self, windows: Sequence[slice]) -> np.ndarray:
         read: np.ndarray = np.asarray(self._stored[(slice(None), *windows)]).astype(np.float32)
         return read
 

@@ -41,7 +41,8 @@ class Evidence:
         against: every other method against the baseline, adjusted over all of them; a test that could not be made has
             the reason. Empty where the baseline was not run.
         leaders: of every label fraction at which something but the upper bound was run.
-        needed: per method, how many labelled cases 95 % of full supervision take; empty without an upper bound.
+        needed: per method, how many labelled cases 95 % of full supervision take; empty without an upper bound, and
+            where a lower score is better, of which 95 % would be more than full supervision has.
         headroom: by label fraction, what there is to win and which differences can be shown.
         left_out: cases that some record lacks; they are in no test and no interval.
     """
@@ -105,11 +106,11 @@ def _leaders(
         if group.runs.loc[group.runs.fraction == fraction, "upper"].all():
             continue
         tests = {label: test for (place, label), test in against.items() if place == fraction}
-        first = leader(each, baseline, tests, {})
+        first = leader(each, baseline, tests, {}, group.metric)
         top = (first.method, first.runner_up)
         if not first.reason and first.over_runner_up is None:
             test = scored.test(runs, (fraction, top[0]), (fraction, top[1]))
-            first = leader(each, baseline, tests, {top: adjust_one(test, pairs)})
+            first = leader(each, baseline, tests, {top: adjust_one(test, pairs)}, group.metric)
         found[fraction] = first
     return found
 
@@ -118,7 +119,7 @@ def _needed(
     group: Group, baseline: str, runs: dict[Place, pd.DataFrame], estimates: dict[Place, Estimate]
 ) -> dict[str, LabelsNeeded]:
     upper = [place for place, part in runs.items() if place[1] == baseline and part["upper"].all()]
-    if not upper:
+    if not upper or not group.metric.higher:
         return {}
     found = {}
     for label in group.labels:
@@ -166,7 +167,7 @@ class _Scored:
         return self._said(estimate_drawn(*self._draws(known), self._by_case.shape[1]))
 
     def _said(self, found: Estimate) -> Estimate:
-        """Without an interval where T is too small for one, however narrow it came out."""
+        """Without an interval where the test set is too small for one, however narrow it came out."""
         cases = self._by_case.shape[1]
         if found.reason or cases >= FEWEST_TEST:
             return found

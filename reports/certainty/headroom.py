@@ -94,7 +94,7 @@ def power(effect: float, seeds: int) -> float:
 
 def headroom(group: Group, baseline: str) -> dict[str, Headroom]:
     """By label fraction but full supervision's; empty where the baseline was not run."""
-    scores = {place: _by_seed(runs) for place, runs in group.cells.items()}
+    scores = {place: group.metric.gain(_by_seed(runs)) for place, runs in group.cells.items()}
     whole = next((scores[place] for place, runs in group.cells.items() if runs["upper"].all()), None)
     found = {}
     for fraction in group.fractions:
@@ -117,7 +117,7 @@ def with_fewer_steps(known: Mapping[str, Headroom], group: Group, shorter: Group
         return dict(known)
     found = {}
     for fraction, each in known.items():
-        long, short = (_by_seed(_plain(part.runs, fraction)) for part in (group, shorter))
+        long, short = (group.metric.gain(_by_seed(_plain(part.runs, fraction))) for part in (group, shorter))
         gain = float((long - short).mean())
         steps = 0 if math.isnan(gain) else int(shorter.facts["steps"])
         found[fraction] = replace(each, fewer_steps=steps, from_steps=gain)
@@ -134,6 +134,14 @@ def shorter(group: Group, groups: Sequence[Group]) -> Group | None:
         and (each.facts["budget"] == group.facts["budget"] or (_bare(each) and _bare(group)))
     ]
     return max(same, key=lambda each: each.facts["steps"], default=None)
+
+
+def compared(groups: Sequence[Group]) -> list[Group]:
+    """The comparisons without those that only say what fewer steps give: the baseline alone, beside a longer one."""
+    beside = [found for group in groups if (found := shorter(group, groups)) is not None]
+    return [
+        group for group in groups if set(group.runs.method) != {BASELINE} or not any(group is each for each in beside)
+    ]
 
 
 def _bare(group: Group) -> bool:

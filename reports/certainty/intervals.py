@@ -111,7 +111,7 @@ def estimate_miou(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Mean over seeds of the mIoU of summed counts over the classes that occur in T; frames are resampled.
+    """Mean over seeds of the mIoU of summed counts over the classes that occur in the test set; frames are resampled.
 
     A class that occurs in no frame of a resampling is left out of that one.
 
@@ -250,7 +250,7 @@ def labels_needed(
 ) -> LabelsNeeded:
     """Where a method first reaches a share of full supervision, linear in log2 of the labelled cases between points.
 
-    The interval resamples the cases of T, the same for every point and for full supervision, and draws each point's
+    The interval resamples the test cases, the same for every point and for full supervision, and draws each point's
     seeds by Student's t; points with one seed add nothing for seeds.
 
     Args:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from atso_bench.benchmark.scoring.headline import DICE, Metric
 from atso_bench.reports.certainty.significance import PairedTest
 from atso_bench.reports.words import ALIKE, signed
 
@@ -42,6 +43,7 @@ def leader(
     baseline: str,
     against: Mapping[str, PairedTest],
     pairs: Mapping[tuple[str, str], PairedTest],
+    metric: Metric = DICE,
 ) -> Leader:
     """The best mean of a label fraction.
 
@@ -51,8 +53,10 @@ def leader(
         against: each method against the baseline, adjusted over the whole table.
         pairs: the leader against the runner-up, in either order, adjusted over *all pairs* of the whole table:
             which two are at the top is known only after looking.
+        metric: what the means are of.
     """
-    order = sorted((name for name, mean in means.items() if not math.isnan(mean)), key=lambda name: -means[name])
+    scored = (name for name, mean in means.items() if not math.isnan(mean))
+    order = sorted(scored, key=lambda name: metric.gain(means[name]), reverse=True)
     base = means.get(baseline, math.nan)
     if not order:
         return Leader("", math.nan, baseline, base, reason="no method has a score")
@@ -71,33 +75,34 @@ def leader(
     return Leader(first, means[first], baseline, base, second, means[second], over_base, over_second)
 
 
-def say(found: Leader, where: str, score: str = "Dice", case: str = "case") -> str:
+def say(found: Leader, where: str, metric: Metric = DICE) -> str:
     """What can be said of a leader, as a paragraph.
 
     Args:
         found: the leader.
         where: the label fraction, as it stands in the head of a column: ``10 % (4 cases)``.
-        score: what the headline is called.
-        case: what a case is called.
+        metric: what the means are of.
     """
+    score, case = metric.heading, metric.case
+    top, above, lower = ("highest", "above", "lower") if metric.higher else ("lowest", "below", "higher")
     if found.reason:
         return f"At {where}, {found.reason}."
     if found.mean == found.runner_up_mean:
         return f"At {where}, {found.method} and {found.runner_up} tie with a mean {score} of {found.mean:.3f}."
-    said = [f"At {where}, {_role(found.method, found)} has the highest mean {score}, {found.mean:.3f}"]
+    said = [f"At {where}, {_role(found.method, found)} has the {top} mean {score}, {found.mean:.3f}"]
     if found.method == found.baseline:
         said[0] += "."
     elif math.isnan(found.baseline_mean):
         said[0] += f". Without a run of {found.baseline}, the gain from the unlabelled {case}s is unknown."
     else:
-        gain = found.mean - found.baseline_mean
-        said[0] += f", {gain:.3f} above {found.baseline} ({found.baseline_mean:.3f})."
-        said.append(_certainty(found.over_baseline, found.baseline, case))
+        gain = metric.gain(found.mean - found.baseline_mean)
+        said[0] += f", {gain:.3f} {above} {found.baseline} ({found.baseline_mean:.3f})."
+        said.append(_certainty(found.over_baseline, found.baseline, metric))
     if found.runner_up != found.baseline or found.method == found.baseline:
-        lead = found.mean - found.runner_up_mean
+        lead = metric.gain(found.mean - found.runner_up_mean)
         less = f"{lead:.3f}" if lead >= ALIKE else "less than 0.001"
-        said.append(f"Next is {found.runner_up} with {found.runner_up_mean:.3f}, {less} lower.")
-        said.append(_certainty(found.over_runner_up, found.runner_up, case))
+        said.append(f"Next is {found.runner_up} with {found.runner_up_mean:.3f}, {less} {lower}.")
+        said.append(_certainty(found.over_runner_up, found.runner_up, metric))
     return " ".join(said)
 
 
@@ -105,8 +110,9 @@ def _role(method: str, found: Leader) -> str:
     return f"the baseline {method}" if method == found.baseline else method
 
 
-def _certainty(test: PairedTest | None, other: str, case: str) -> str:
+def _certainty(test: PairedTest | None, other: str, metric: Metric) -> str:
     """Whether the lead holds for the methods, only for these trainings of them, or for neither."""
+    case = metric.case
     lead = f"The lead over {other} is"
     if test is None:
         return f"{lead} not tested."
@@ -114,14 +120,14 @@ def _certainty(test: PairedTest | None, other: str, case: str) -> str:
         return f"{lead} not testable: {test.reason}."
     cases = test.n + test.zeros
     if test.seeds < 2:
-        better = test.these_differ and test.difference > 0
+        better = test.these_differ and metric.gain(test.difference) > 0
         seen = "this training was better" if better else "there is no significant difference"
         return f"{lead} not testable with one seed. On {cases:,} {case}s {seen} ({_p(test.adjusted)})."
     basis = f"{cases:,} {case}s and {test.seeds} seeds"
     ends = f"95 % interval of the difference {signed(test.low)} to {signed(test.high)}"
-    if test.certain and test.difference > 0:
+    if test.certain and metric.gain(test.difference) > 0:
         return f"{lead} statistically certain: {ends}, {_p(test.adjusted_both)}, on {basis}."
-    if test.these_differ and test.effect > 0:
+    if test.these_differ and metric.gain(test.effect) > 0:
         return (
             f"{lead} not statistically certain. These trainings were better ({_p(test.adjusted)} over {case}s), but "
             f"other seeds may not be ({_p(test.adjusted_both)} over seeds too; {ends}, on {basis})."

@@ -24,6 +24,7 @@ class Field:
         title: the label fraction, and the budget where there are several.
         slug: the same as the stem of a file's name.
         scores: mean over seeds, a row per method, a column per dataset; no gap.
+        lower: the datasets whose metric is the better the lower it is.
         left_out: sentences on methods and datasets that are not in it.
         chosen: whether some dataset had several comparisons to choose from.
     """
@@ -33,6 +34,7 @@ class Field:
     scores: pd.DataFrame
     left_out: list[str]
     chosen: bool
+    lower: frozenset[str] = frozenset()
 
     @property
     def enough(self) -> bool:
@@ -76,12 +78,14 @@ def _field(groups: Sequence[Group], fraction: str, blocks: dict[str, str], title
             columns.setdefault(blocks[group.facts["dataset"]], []).append((means, len(runs), group))
     if len(columns) < 2:
         return None
-    taken = {}
+    taken, lower = {}, set()
     for choices in columns.values():
         means, _, group = max(choices, key=lambda choice: (len(choice[0]), choice[1]))
         facts = group.facts
         exact = f", {plain(facts['configuration'])}, {facts['steps']:,} steps" if len(choices) > 1 else ""
-        taken[f"{facts['dataset']}{exact}"] = means
+        name = f"{facts['dataset']}{exact}"
+        taken[name] = means
+        lower |= set() if group.metric.higher else {name}
     labels = list(dict.fromkeys(label for group in groups for label in group.labels))
     table = pd.DataFrame(taken).reindex(labels).dropna(how="all")
     whole = _without_gaps(table)
@@ -91,7 +95,7 @@ def _field(groups: Sequence[Group], fraction: str, blocks: dict[str, str], title
         "methods with different splits": list(unequal),
     }
     left_out = [f"Left out ({why}): {', '.join(names)}." for why, names in reasons.items() if names]
-    return Field(title, slug, whole, left_out, any(len(choices) > 1 for choices in columns.values()))
+    return Field(title, slug, whole, left_out, any(len(choices) > 1 for choices in columns.values()), frozenset(lower))
 
 
 def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:
@@ -102,9 +106,9 @@ def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def blocks_of(groups: Sequence[Group]) -> dict[str, str]:
-    """The block of each dataset: its own, or an earlier one's with the same T, for such two are not independent.
+    """The block of each dataset: its own, or an earlier one's with the same test set, for such two are not independent.
 
-    T is the same if it has the same cases, by name, and the same true labels: as many elements of each class in each
+    It is the same if it has the same cases, by name, and the same true labels: as many elements of each class in each
     case. Names alone may be as good as none: ``case_001`` is in many datasets.
     """
     blocks: dict[str, str] = {}
@@ -118,7 +122,7 @@ def blocks_of(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def _references(group: Group) -> list[tuple[str, str, float]]:
-    """Size of each class in each case of T, voxels or pixels; empty where a record does not say them."""
+    """Size of each class in each test case, voxels or pixels; empty where a record does not say them."""
     one = group.bare[group.bare["key"] == group.runs["key"].iloc[0]]  # they are the same for all runs
     sizes = one["tp"] + one["fn"]
     if sizes.isna().any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,19 +52,21 @@ class Ranks:
         return [int(np.flatnonzero((means - mean).round(SAME) < round(reach, SAME))[-1]) for mean in means]
 
 
-def ranks(scores: pd.DataFrame, level: float = ALPHA) -> Ranks:
+def ranks(scores: pd.DataFrame, level: float = ALPHA, lower: Collection[str] = ()) -> Ranks:
     """Mean ranks, Friedman's p and the critical difference at ``level``.
 
     Friedman's p is found by reshuffling within datasets. The textbook's chi-squared is an approximation for many
     datasets, and Iman and Davenport's F raises false alarms with few: docs/statistics.md.
 
     Args:
-        scores: a row per method, a column per dataset, without NaN; a higher score is better.
+        scores: a row per method, a column per dataset, without NaN.
         level: of the critical difference.
+        lower: the datasets where a lower score is better; elsewhere a higher one is.
     """
     from scipy import stats
 
-    each = scores.round(SAME).rank(axis="index", ascending=False)
+    signs = [1 if name in lower else -1 for name in scores.columns]
+    each = (scores.round(SAME) * signs).rank(axis="index")
     order = each.mean(axis="columns").sort_values(kind="stable").index
     each = each.loc[order]
     methods, datasets = each.shape

@@ -29,7 +29,7 @@ class PairedTest:
             trainings.
         n: pairs with a difference, on which the test was made.
         zeros: pairs without one, which the test leaves out.
-        effect: matched-pairs rank-biserial correlation, from -1 (every case worse) to 1 (every case better).
+        effect: matched-pairs rank-biserial correlation, from -1 (every case lower) to 1 (every case higher).
         difference: mean of the differences, method minus baseline.
         low: lower end of its interval.
         high: upper end.

@@ -26,7 +26,7 @@ from atso_bench.reports.words import count, plain
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may stand in one table: same data, same T, same budget, same recipe, same metrics.
+    """Runs that may stand in one table: same data, test set, budget, recipe and metrics.
 
     Attributes:
         name: digest of ``facts``.
@@ -278,7 +278,7 @@ def _warned_of_code(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _place(facts: dict[str, Any], name: str) -> tuple:
-    """Results before scores on V, equal budgets before equal phases."""
+    """Results before scores on the validation set, equal budgets before equal phases."""
     parity = facts["parity"] != "total"
     return facts["scored"] != "test", facts["dataset"], facts["configuration"], parity, facts["steps"], name
 
@@ -296,7 +296,7 @@ def _fraction_head(text: str, runs: pd.DataFrame, noun: str) -> str:
 
 
 def headline(group: Group) -> str:
-    return group.metric.title
+    return group.metric.heading
 
 
 def case_scores(group: Group) -> pd.DataFrame:

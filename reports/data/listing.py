@@ -16,7 +16,7 @@ def named(file: Path, results: Path) -> str:
     return os.fsencode(file.relative_to(results).as_posix()).decode("utf-8", "replace")
 
 
-def check(file: Path, results: Path) -> None:
+def check_file(file: Path, results: Path) -> None:
     """Refuse what is no plain file below the results folder: a pipe never ends, and a link may lead anywhere.
 
     Raises:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from atso_bench.benchmark.store.asked import FOLDER, Asked, Wanted
 from atso_bench.benchmark.store.asked import read as read_asked
-from atso_bench.benchmark.store.record import NewerError
+from atso_bench.benchmark.store.schema import NewerError
 from atso_bench.reports.data.frame import Frames
-from atso_bench.reports.data.listing import check, named
+from atso_bench.reports.data.listing import check_file, named
 from atso_bench.reports.data.rows import KEEP, Failure, shell
 
 AFRESH = (
@@ -51,7 +51,7 @@ def missing(results: Path, frames: Frames) -> tuple[list[Missing], list[Failure]
     Returns:
         The runs, and the files that cannot be read.
     """
-    found, failures = _read(results)
+    found, failures = _read_asked(results)
     newest: dict[str, str] = {}
     last: dict[str, tuple[Wanted, str]] = {}
     for path, each in found.items():
@@ -91,13 +91,13 @@ def _made(file: Path) -> float:
         return -math.inf
 
 
-def _read(results: Path) -> tuple[dict[str, Asked], list[Failure]]:
+def _read_asked(results: Path) -> tuple[dict[str, Asked], list[Failure]]:
     """What was asked for, by file, the oldest first."""
     found, failures = {}, []
     for file in sorted((results / FOLDER).glob("*.json")):
         path = named(file, results)
         try:
-            check(file, results)
+            check_file(file, results)
             found[path] = read_asked(file)
         except ValueError as error:
             message = str(error).replace(str(file), path)

@@ -9,10 +9,11 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from atso_bench.benchmark.store.record import NewerError, Record
+from atso_bench.benchmark.store.record import Record
+from atso_bench.benchmark.store.schema import NewerError
 from atso_bench.reports.data import rows
 from atso_bench.reports.data.columns import Columns
-from atso_bench.reports.data.listing import check, named, size
+from atso_bench.reports.data.listing import check_file, named, size
 from atso_bench.reports.data.rows import Failure
 from atso_bench.reports.data.workers import Map
 
@@ -98,7 +99,7 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
             found.failures[path] = rows.read_failure(file, path, results)
             continue
         try:
-            check(file, results)
+            check_file(file, results)
             record = Record.read(file)
             run = rows.run_row(record, path)
             key = run["key"]

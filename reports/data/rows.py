@@ -8,15 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import orjson
+from pydantic import Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
+from atso_bench.benchmark.reading.typed import STRICT, wrongs
 from atso_bench.benchmark.spec import LATER_RECIPE, LabelFraction, RunSpec, digest
 from atso_bench.benchmark.store.record import Record
 from atso_bench.reports.data.columns import VALUE, WORD, typed
-from atso_bench.reports.data.listing import check
+from atso_bench.reports.data.listing import check_file
 
 COUNTS = ("tp", "fp", "fn")
 METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd")
@@ -59,6 +62,31 @@ MOST = 1e15
 """No score, second, joule or byte of a run comes near; larger numbers make sums infinite and axes without end."""
 TOO_LARGE = f"a number is beyond {MOST:.0e}"
 _PLAIN = {int, float, type(None)}
+_Count = Annotated[int, Field(ge=-MOST, le=MOST)]
+
+
+@with_config(STRICT)
+class _Run(TypedDict):
+    metric: str
+    track: str
+    budget: str
+    parity: str
+    seed: _Count
+    steps: _Count
+    spent_steps: _Count
+
+
+@with_config(STRICT)
+class _Phase(TypedDict):
+    name: str
+    kind: str
+    key: str
+    steps: _Count
+    samples: _Count
+    process_bytes: _Count
+
+
+_RUN, _PHASE, _NAMES = TypeAdapter(_Run), TypeAdapter(_Phase), tuple(_Phase.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -82,10 +110,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
     spec, environment = record.spec, record.environment
     words = {"metric": record.metric, "track": record.track, "budget": spec.budget.name, "parity": spec.budget.parity}
     wholes = {"seed": spec.seed, "steps": spec.budget.steps, "spent_steps": record.spent_steps}
-    _expect(path, **{name: (word, str) for name, word in words.items()})
-    _expect(path, **{name: (whole, int) for name, whole in wholes.items()})
-    if max(map(abs, wholes.values())) > MOST:
-        raise ValueError(f"{path} has a seed or steps beyond {MOST:.0e}")
+    _expect(path, {**words, **wholes}, _RUN)
     facts = {
         "dataset": str(spec.dataset),
         "track": record.track,
@@ -134,6 +159,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "cases": len(record.cases),
         "spent": record.spent_steps,
         "line": record.line_steps,
+        **{name: number(record.on_validation.get(name)) for name in ("student", "average")},
         "teacher_patches": record.teacher_patches,
         "title": spec.title,
         "split": str(record.split.get("hash", "")),
@@ -156,7 +182,7 @@ def _key(spec: RunSpec, path: str) -> str:
 
 
 def _lists(spec: RunSpec) -> str:
-    """The parts that follow a published list, and their content; S's list is its column's, for it varies with it."""
+    """The parts that follow a published list, and their content; the labelled cases' varies with their number."""
     fixed = {name: ids for name, ids in spec.lists.items() if name != "labelled"}
     return f"{', '.join(sorted(fixed))} ({digest(fixed)})" if fixed else ""
 
@@ -210,22 +236,17 @@ def score_columns(record: Record) -> tuple[int, list[Any]]:
     return len(entries), [cases, classes, *numbers.T, [str(each.get("empty") or "") for each in entries]]
 
 
-def _expect(path: str, **values: tuple[Any, type]) -> None:
+def _expect(path: str, values: dict[str, Any], kind: TypeAdapter[Any]) -> None:
     """What stands in a record under these names is of these types."""
-    for name, (value, kind) in values.items():
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise ValueError(f"{path} has {value!r} for {name}, which is to be of type {kind.__name__}")
+    for wrong in wrongs(kind, values):
+        raise ValueError(f"{path} has {wrong.value!r} for {wrong.place}: {wrong.words}")
 
 
 def phase_columns(record: Record) -> tuple[int, list[Any]]:
     """How many rows, one per phase, and their columns, see ``PHASES``."""
     found = []
     for phase in record.phases:
-        counts = {name: (getattr(phase, name), int) for name in ("steps", "samples", "process_bytes")}
-        words = {name: (getattr(phase, name), str) for name in ("name", "kind", "key")}
-        _expect(f"phase {phase.name!r}", **words, **counts)
-        for count, _ in counts.values():
-            number(count)
+        _expect(f"phase {phase.name!r}", {name: getattr(phase, name) for name in _NAMES}, _PHASE)
         times = (number(phase.seconds), number(phase.cpu_seconds), number(phase.joules))
         memory = (number(phase.device_bytes), phase.process_bytes)
         row = (phase.name, phase.kind, *times, phase.steps, phase.samples, *memory, bool(phase.reused), phase.key)
@@ -264,7 +285,7 @@ def _measured(record: Record, rate: str) -> str:
 def read_failure(file: Path, path: str, results: Path) -> Failure:
     again = "Run the same command again; finished phases are kept."
     try:
-        check(file, results)
+        check_file(file, results)
         raw = orjson.loads(file.read_bytes())  # json would let half a character through, which no file can hold
         command = shell(raw["environment"].get("command") or [])
         cause = f"{raw['error']}: {raw['message']}"

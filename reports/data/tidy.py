@@ -48,7 +48,7 @@ def write_tidy(frames: Frames, folder: Path) -> None:
         _write_parquet(partial, runs, run, frames.scores)
 
 
-def _parts(rows: int, most: int) -> list[slice]:
+def _stretches(rows: int, most: int) -> list[slice]:
     return [slice(start, start + most) for start in range(0, max(1, rows), most)]
 
 
@@ -60,7 +60,7 @@ def _write_csv(path: Path, runs: pd.DataFrame, run: NDArray[np.integer[Any]], sc
     heads = [",".join(map(_cell, row)).encode() for row in runs.itertuples(index=False, name=None)]
     with path.open("wb") as file:
         file.write(",".join(_COLUMNS).encode() + b"\n")
-        for rows in _parts(len(run), _LINES):
+        for rows in _stretches(len(run), _LINES):
             part = scores.iloc[rows]
             columns = (_words(part["case"]), _words(part["class"]), _counts(part), _ratios(part), _words(part["empty"]))
             head = (heads[place] for place in run[rows])
@@ -118,7 +118,7 @@ def _write_parquet(path: Path, runs: pd.DataFrame, run: NDArray[np.integer[Any]]
         return pyarrow.DictionaryArray.from_arrays(places[these], known)
 
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for rows in _parts(len(run), _ROWS):
+        for rows in _stretches(len(run), _ROWS):
             writer.write_table(pyarrow.table([column(name, rows) for name in _COLUMNS], schema=schema))
     pyarrow.default_memory_pool().release_unused()  # about 30 MB, which it would keep for its own next use
 

@@ -45,7 +45,7 @@ REUSED = "////"
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of ``(seconds, score)`` no other beats: none is as fast and as good, and better in one of the two."""
+    """Which of ``(seconds, score)`` no other beats: none is as fast and as high, and better in one of the two."""
     defined = [place for place, point in enumerate(points) if not any(map(math.isnan, point))]
     return [place for place in defined if not any(_beats(points[other], points[place]) for other in defined)]
 
@@ -114,7 +114,8 @@ def _front(axes: Axes, group: Group, runs: pd.DataFrame) -> list[str]:
     colours = [looks["palette"][label] for label in single["label"]]
     axes.scatter(single["seconds"], single["score"], edgecolors=colours, alpha=0.7, zorder=2, **SINGLE)
     means = runs.groupby("label")[["seconds", "score"]].agg(mean)
-    front = means.iloc[pareto(list(means.itertuples(index=False, name=None)))].sort_values("seconds")
+    gains = group.metric.gain(means["score"])
+    front = means.iloc[pareto(list(zip(means["seconds"], gains, strict=True)))].sort_values("seconds")
     ahead = means.index.isin(front.index)
     sns.scatterplot(
         means.reset_index(),

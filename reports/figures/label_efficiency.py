@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from atso_bench.benchmark.scoring.headline import Metric
 from atso_bench.reports.certainty.evidence import Evidence
 from atso_bench.reports.certainty.intervals import Estimate, LabelsNeeded
 from atso_bench.reports.data.frame import Group, headline
@@ -118,15 +119,15 @@ def _means(group: Group, known: Evidence) -> pd.DataFrame:
     means = scored.groupby(["fraction", "label"]).agg(x=("labelled", "mean"), y=("score", mean), upper=("upper", "all"))
     means = means.reset_index()
     places = zip(means["fraction"], means["label"], means["y"], strict=True)
-    ends = [_ends(known.estimates.get((fraction, label)), value) for fraction, label, value in places]
+    ends = [_ends(known.estimates.get((fraction, label)), value, group.metric) for fraction, label, value in places]
     return means.assign(low=[low for low, _ in ends], high=[high for _, high in ends]).sort_values("x")
 
 
-def _ends(known: Estimate | None, value: float) -> tuple[float, float]:
-    """As the table of scores shows them: a share is never outside 0 to 1, and with undefined cases there is none."""
+def _ends(known: Estimate | None, value: float, metric: Metric) -> tuple[float, float]:
+    """As the table of scores shows them; with undefined cases there is none."""
     if known is None or known.reason or abs(known.mean - value) >= ALIKE:
         return math.nan, math.nan
-    return max(0.0, known.low), min(1.0, known.high)
+    return metric.held(known.low), metric.held(known.high)
 
 
 def _together(curves: _Curves) -> Figure:

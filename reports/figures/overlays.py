@@ -100,7 +100,7 @@ def overlays(group: Group, results: Path) -> Overlays | None:
     scores = scores.loc[list(kept)]
     sheets = [
         Sheet(rank, case, float(scores[case].mean()), tiles)
-        for rank, case in _ranks(scores.mean()).items()
+        for rank, case in _ranks(group.metric.gain(scores.mean())).items()
         if (tiles := _seen(group, case, ground, kept, scores[case], damaged))
     ]
     damaged = [text.replace(f"{results}/", "") for text in damaged]
@@ -135,7 +135,7 @@ def _open(path: Path, damaged: list[str]) -> Kept | None:
 
 
 def _ranks(means: pd.Series) -> dict[str, str]:
-    """``best``, ``median`` and ``worst`` to a case each; fewer where there are fewer cases."""
+    """``best``, ``median`` and ``worst`` to a case each, the higher the better; fewer where there are fewer cases."""
     order = means.dropna().round(SAME).sort_values(ascending=False, kind="stable").index.tolist()
     places = {"best": 0, "median": len(order) // 2, "worst": len(order) - 1}
     found: dict[str, str] = {}

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from atso_bench.benchmark.scoring.headline import Metric
 from atso_bench.reports.certainty.evidence import Evidence
 from atso_bench.reports.certainty.intervals import LabelsNeeded
 from atso_bench.reports.certainty.leader import Leader, say
@@ -22,7 +23,7 @@ def leaders(group: Group, known: Evidence) -> list[str]:
         return ["These are validation scores, for tuning. Methods are neither ranked nor tested on them."]
     said = []
     for fraction, found in known.leaders.items():
-        told = [say(found, group.fractions[fraction], headline(group), group.case)]
+        told = [say(found, group.fractions[fraction], group.metric)]
         runs = group.runs[group.runs.fraction == fraction]
         rivals = [runs[runs.label == label] for label in (found.method, found.baseline, found.runner_up)]
         if len({ranges(part["seed"].tolist()) for part in rivals if len(part)}) > 1:
@@ -58,6 +59,7 @@ def tests(group: Group, known: Evidence) -> Section:
     score = group.metric.of_case
     pooled = f" Difference and interval refer to the pooled {headline(group)}." if group.metric.pooled else ""
     seeds = max((test.seeds for test in made), default=0)
+    least, most = ("worse", "better") if group.metric.higher else ("better", "worse")
     about = (
         f"The p over seeds and {group.case}s covers the methods, and so does the interval. Better or worse: this p is "
         "below 0.05 and the interval excludes 0. In these trainings: only Wilcoxon's p is below 0.05, and other seeds "
@@ -69,8 +71,8 @@ def tests(group: Group, known: Evidence) -> Section:
     words = [
         f"Each method against {known.baseline} at the same label fraction: {basis}"
         f"A pair is one test {group.case}: its {score} with each of the two methods, averaged over their shared seeds."
-        f"{pooled} The effect size is the matched-pairs rank-biserial correlation, from −1 (every {group.case} worse) "
-        f"to 1 (every {group.case} better).",
+        f"{pooled} The effect size is the matched-pairs rank-biserial correlation, from −1 (every {group.case} "
+        f"{least}) to 1 (every {group.case} {most}).",
         f"Wilcoxon's signed-rank test holds the seeds fixed: it covers these trainings only. {about} p is adjusted for "
         "the number of tests, the interval is not. Details: docs/statistics.md.",
     ]
@@ -82,17 +84,18 @@ def tests(group: Group, known: Evidence) -> Section:
     heads = ["label fraction", "method", "verdict", "difference", "95 % interval", "effect size", "pairs", "seeds"]
     heads += ["p, Wilcoxon (Holm)", f"p over seeds and {group.case}s (Holm)"]
     rows = [
-        [Cell(group.fractions[fraction]), Cell(label), *_row(test)] for (fraction, label), test in known.against.items()
+        [Cell(group.fractions[fraction]), Cell(label), *_of_test(test, group.metric)]
+        for (fraction, label), test in known.against.items()
     ]
     table = Table(f"{headline(group)}, difference from {known.baseline}", heads, rows, words=3)
     return Section(f"Paired tests against {known.baseline}", words=words, parts=[table])
 
 
-def _row(test: PairedTest) -> list[Cell]:
+def _of_test(test: PairedTest, metric: Metric) -> list[Cell]:
     ends = NONE if math.isnan(test.low) else f"{signed(test.low)} to {signed(test.high)}"
     alike = f"{test.zeros:,} tied" if test.zeros else ""
     return [
-        _verdict(test),
+        _verdict(test, metric),
         Cell(signed(test.difference)),
         Cell(ends),
         Cell(signed(test.effect, 2)),
@@ -103,14 +106,14 @@ def _row(test: PairedTest) -> list[Cell]:
     ]
 
 
-def _verdict(test: PairedTest) -> Cell:
+def _verdict(test: PairedTest, metric: Metric) -> Cell:
     if test.reason:
         return Cell("not tested", test.reason)
     if test.certain:
-        return Cell("better" if test.difference > 0 else "worse")
+        return Cell("better" if metric.gain(test.difference) > 0 else "worse")
     if test.these_differ:
         trainings = "these trainings" if test.seeds > 1 else "this training"
-        return Cell(f"{'better' if test.effect > 0 else 'worse'} in {trainings}")
+        return Cell(f"{'better' if metric.gain(test.effect) > 0 else 'worse'} in {trainings}")
     return Cell("not significant")
 
 

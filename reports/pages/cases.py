@@ -14,15 +14,16 @@ HARDEST = 5
 
 
 def hardest(group: Group) -> Table:
-    """The cases with the lowest mean over methods at each label fraction, by name."""
+    """The cases with the worst mean over methods at each label fraction, by name."""
     rows = []
     scores = case_scores(group)
     for fraction, head in group.fractions.items():
         if fraction not in scores.columns.get_level_values("fraction"):
             continue
         at = pd.DataFrame(scores[fraction]).dropna(how="all").reindex(columns=group.labels)
-        lowest = at.mean(axis=1).round(SAME).sort_values(kind="stable").index[:HARDEST]
-        for case, values in at.loc[lowest].iterrows():
+        worst = group.metric.gain(at.mean(axis=1)).round(SAME).sort_values(kind="stable").index[:HARDEST]
+        for case, values in at.loc[worst].iterrows():
             rows.append([Cell(head), Cell(str(case)), *(Cell(decimals(value)) for value in values)])
-    caption = f"The {HARDEST} {group.case}s with the lowest scores, by mean over methods"
+    least = "lowest" if group.metric.higher else "highest"
+    caption = f"The {HARDEST} {group.case}s with the {least} scores, by mean over methods"
     return Table(caption, ["label fraction", group.case, *group.labels], rows, words=2)

@@ -40,6 +40,7 @@ def comparison(group: Group, known: Evidence, title: str, anchor: str, art: Art)
     sections = [
         *([answers.tests(group, known)] if known.against else []),
         *([limits.section(group, known)] if known.headroom else []),
+        *([limits.averages(group)] if group.runs["average"].notna().any() else []),
         _efficiency(group, known, art),
         _by_class(group),
         _by_case(group, art),
@@ -106,12 +107,13 @@ def _no_bound(group: Group) -> list[str]:
     label, all_labels = upper["label"].iloc[0], upper["fraction"].iloc[0]
     means = {text: value for (text, each), value in group.means.items() if each == label and not math.isnan(value)}
     full = means.get(all_labels, math.nan)
-    if not any(value > full for value in means.values()):
+    if not any(group.metric.gain(value - full) > 0 for value in means.values()):
         return []
+    best = group.fractions[max(means, key=lambda text: group.metric.gain(means[text]))]
+    less = "less" if group.metric.higher else "more"
     return [
-        f"With all labels, {label} has {frame.headline(group)} {decimals(full)}, less than with "
-        f"{group.fractions[max(means, key=means.__getitem__)]}. It is not an upper bound here, and 95 % of it means "
-        "little."
+        f"With all labels, {label} has {frame.headline(group)} {decimals(full)}, {less} than with {best}. It is not an "
+        "upper bound here, and 95 % of it means little."
     ]
 
 

@@ -60,6 +60,24 @@ def section(group: Group, known: Evidence) -> Section:
     return Section("What this comparison can show", words=words, parts=[Table(f"Headroom, {score}", heads, rows)])
 
 
+def averages(group: Group) -> Section:
+    """What the moving average of the weights gains, by method: no gain of the unlabelled cases."""
+    words = [
+        "The network that was trained, and the moving average of its weights. One of them is the method's result. What "
+        "the average gains belongs to no method: compare students with students, and averages with averages."
+    ]
+    rows = []
+    for (fraction, label), runs in group.cells.items():
+        known = runs.dropna(subset=["student", "average"])
+        if len(known):
+            student, average = known["student"].mean(), known["average"].mean()
+            scores = [Cell(decimals(student)), Cell(decimals(average)), Cell(signed(average - student))]
+            rows.append([Cell(group.fractions[fraction]), Cell(label), *scores, Cell(str(len(known)))])
+    heads = ["label fraction", "method", "student", "average", "gain of the average", "seeds"]
+    table = Table(f"{headline(group)} on the validation set, mean over seeds", heads, rows, words=2)
+    return Section("Student and average", words=words, parts=[table])
+
+
 def at_hand(results: Path, specs: Sequence[RunSpec]) -> list[str]:
     """What the records in a results folder say of the headroom of planned runs, a line for each label fraction."""
     if not (results / "records").is_dir():

@@ -45,14 +45,14 @@ class OverDatasets:
 
 
 def ranks_by_fraction(groups: Sequence[Group]) -> OverDatasets | None:
-    """Ranks over datasets by the mean scores on T; None with fewer than two datasets."""
+    """Ranks over datasets by the mean test scores; None with fewer than two datasets."""
     tested = [group for group in groups if group.facts["scored"] == "test"]
     blocks = blocks_of(tested)
     if len(blocks) < 2:
         return None
     fields = list(fields_of(tested, blocks))
     enough = [field for field in fields if field.enough]
-    found = [ranks(field.scores, ALPHA / len(enough)) for field in enough]
+    found = [ranks(field.scores, ALPHA / len(enough), field.lower) for field in enough]
     adjusted = holm([each.p for each in found])
     words = _method(enough) if enough else []
     words += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from atso_bench.benchmark.scoring.headline import Metric
 from atso_bench.benchmark.split_notes import of_test
 from atso_bench.reports.certainty.evidence import Evidence
 from atso_bench.reports.certainty.leader import Leader
@@ -34,7 +35,7 @@ def short(
         words += [f"{title}: {told}" if several else told for told in _in_a_line(group, evident)]
         for fraction, found in evident.leaders.items():
             head = [Cell(title, link=f"#{anchor}")] if several else []
-            rows.append([*head, Cell(group.fractions[fraction]), *_row(group, found, fraction)])
+            rows.append([*head, Cell(group.fractions[fraction]), *_of_leader(group, found, fraction)])
     if any(group.facts["scored"] != "test" for group in groups):
         words.append("Validation scores are for tuning and are not ranked here.")
     elif not rows:
@@ -71,32 +72,33 @@ def _in_a_line(group: Group, known: Evidence) -> list[str]:
     led = [found for found in known.leaders.values() if not found.reason and not math.isnan(found.baseline_mean)]
     if not led:
         return []
-    better = [found for found in led if found.mean > found.baseline_mean]
-    sure = [found for found in better if found.over_baseline is not None and _sure(found.over_baseline) == CERTAIN]
+    better = [found for found in led if group.metric.gain(found.mean - found.baseline_mean) > 0]
+    sure = [found for found in better if _sure(found.over_baseline, group.metric) == CERTAIN]
+    higher, highest = ("higher", "highest") if group.metric.higher else ("lower", "lowest")
     if not better:
-        return [f"No method scored higher than {known.baseline}{' at any label fraction' if len(led) > 1 else ''}."]
+        return [f"No method scored {higher} than {known.baseline}{' at any label fraction' if len(led) > 1 else ''}."]
     names = ", ".join(dict.fromkeys(found.method for found in better))
     if len(led) == 1:
         certain = "and its lead over {} is" if sure else "but its lead over {} is not"
-        return [f"{names} scored highest, {certain.format(known.baseline)} statistically certain."]
+        return [f"{names} scored {highest}, {certain.format(known.baseline)} statistically certain."]
     certain = {0: "at none of them", len(better): "at all of them"}.get(len(sure), f"at {len(sure)} of them")
-    higher = f"At {len(better)} of {len(led)} label fractions, a method scored higher than {known.baseline} ({names})."
-    return [f"{higher} The lead is statistically certain {certain}."]
+    words = f"At {len(better)} of {len(led)} label fractions, a method scored {higher} than {known.baseline} ({names})."
+    return [f"{words} The lead is statistically certain {certain}."]
 
 
-def _row(group: Group, found: Leader, fraction: str) -> list[Cell]:
+def _of_leader(group: Group, found: Leader, fraction: str) -> list[Cell]:
     if found.reason:
         return [Cell(NONE, found.reason), *[Cell(NONE)] * 4]
     means = group.means_at(fraction)
     best = [label for label in group.labels if means.get(label) == found.mean]
     alone = found.baseline in best or math.isnan(found.baseline_mean)
-    over = f"{found.baseline} {decimals(found.baseline_mean)}; {_sure(found.over_baseline)}"
-    following = f"{found.runner_up} {decimals(found.runner_up_mean)}; {_sure(found.over_runner_up)}"
+    over = f"{found.baseline} {decimals(found.baseline_mean)}; {_sure(found.over_baseline, group.metric)}"
+    following = f"{found.runner_up} {decimals(found.runner_up_mean)}; {_sure(found.over_runner_up, group.metric)}"
     return [
         Cell(" and ".join(best), "tied" if len(best) > 1 else "", strong=len(best) == 1),
         Cell(decimals(found.mean)),
-        Cell(NONE) if alone else Cell(signed(found.mean - found.baseline_mean), over),
-        Cell(NONE) if len(best) > 1 else Cell(signed(found.mean - found.runner_up_mean), following),
+        Cell(NONE) if alone else Cell(signed(group.metric.gain(found.mean - found.baseline_mean)), over),
+        Cell(NONE) if len(best) > 1 else Cell(signed(group.metric.gain(found.mean - found.runner_up_mean)), following),
         _time(group, fraction, found),
     ]
 
@@ -115,11 +117,11 @@ def _time(group: Group, fraction: str, found: Leader) -> Cell:
     return Cell(own or ("1 ×" if found.method == found.baseline and others else NONE), withheld or others)
 
 
-def _sure(test: PairedTest | None) -> str:
+def _sure(test: PairedTest | None, metric: Metric) -> str:
     if test is None or test.reason:
         return "not tested"
     if test.seeds < 2:
         return "one seed: not testable"
-    if test.certain and test.difference > 0:
+    if test.certain and metric.gain(test.difference) > 0:
         return CERTAIN
-    return "these trainings only" if test.these_differ and test.effect > 0 else "not certain"
+    return "these trainings only" if test.these_differ and metric.gain(test.effect) > 0 else "not certain"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atso_bench.benchmark.scoring.headline import DICE, Metric
 from atso_bench.benchmark.spec import LabelFraction, digest
 from atso_bench.reports.certainty.intervals import Estimate
 from atso_bench.reports.data.frame import Group, headline
@@ -46,14 +47,14 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
     best = {}
     for fraction in group.fractions:
         column = [mean for mean in group.means_at(fraction).values() if not math.isnan(mean)]
-        best[fraction] = max(column) if len(column) > 1 else math.nan
+        best[fraction] = group.metric.best(column) if len(column) > 1 else math.nan
     found = {(label, fraction): runs["score"] for (fraction, label), runs in group.cells.items()}
     rows = []
     for label in group.labels:
         row = [Cell(label)]
         for fraction in group.fractions:
             if (label, fraction) in found:
-                cell = spread(found[label, fraction], best[fraction], known.get((fraction, label)))
+                cell = spread(found[label, fraction], best[fraction], known.get((fraction, label)), group.metric)
                 row.append(replace(cell, link=f"#{records_of(group.name, fraction, label)}"))
             else:
                 row.append(Cell(NONE))
@@ -63,7 +64,7 @@ def scores(group: Group, estimates: Mapping[tuple[str, str], Estimate] | None = 
     return Table(f"{headline(group)} on {part(group)}, mean ± standard deviation over seeds", ["method", *heads], rows)
 
 
-def spread(values: pd.Series, best: float = math.nan, known: Estimate | None = None) -> Cell:
+def spread(values: pd.Series, best: float = math.nan, known: Estimate | None = None, metric: Metric = DICE) -> Cell:
     """Mean and sample standard deviation over runs; what is undefined is left out and counted."""
     defined = values.dropna()
     middle, spread = mean(defined), defined.std(ddof=1)
@@ -71,8 +72,7 @@ def spread(values: pd.Series, best: float = math.nan, known: Estimate | None = N
     undefined = len(values) - len(defined)
     note = f"n = {len(defined)}" + (f", {undefined} undefined" if undefined else "")
     if known is not None and not known.reason and abs(known.mean - middle) < ALIKE:
-        # a share is never outside 0 to 1, though Student's t does not know that
-        note += f", {decimals(max(0.0, known.low))} to {decimals(min(1.0, known.high))}"
+        note += f", {decimals(metric.held(known.low))} to {decimals(metric.held(known.high))}"
     return Cell(text, note, strong=middle == best)
 
 

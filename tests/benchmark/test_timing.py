@@ -23,7 +23,7 @@ from atso_bench.benchmark.machine.doctor import checks
 from atso_bench.benchmark.machine.energy import Meter, UnmeasuredError, meter
 from atso_bench.benchmark.machine.progress import silent
 from atso_bench.benchmark.machine.timing import Stopwatch
-from atso_bench.benchmark.run import Bench, score
+from atso_bench.benchmark.run import Bench, Examination
 from atso_bench.benchmark.scoring.pictures import Album
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.splits import make_split
@@ -473,7 +473,8 @@ def test_an_evaluation_says_what_it_drew(counted: SimpleNamespace, tmp_path: Pat
     split = make_split(SMALL, spec)
     model = SMALL.task(split.labelled, split.test, spec.budget, {}).network()
     with Album(tmp_path, spec.key, SMALL.identity, split.test, SMALL.picture) as album:
-        phase = score(model, spec, SMALL, split, Bench(tmp_path, "cpu", 0, silent()), album, Profile())[2]
+        bench = Bench(tmp_path, "cpu", 0, silent())
+        phase = Examination(spec, SMALL, split, bench, Profile()).score(model, split.test, album)[2]
     assert phase.joules == len(split.test)
 
 

@@ -13,10 +13,11 @@ from racing import faster, sized
 
 pytestmark = pytest.mark.benchmark(group="pseudo labels")
 VOLUMES = sized(2, 1)
+NETWORKS = sized([("2d", 8), ("2d", 32), ("3d_fullres", 8), ("3d_fullres", 16)], [("2d", 4), ("3d_fullres", 4)])
 
 
 @pytest.mark.parametrize("mirror", [True, False])
-@pytest.mark.parametrize(("configuration", "width"), [("2d", 8), ("2d", 32), ("3d_fullres", 8), ("3d_fullres", 16)])
+@pytest.mark.parametrize(("configuration", "width"), NETWORKS)
 def test_a_volume(
     race: Callable[..., Any],
     device: torch.device,

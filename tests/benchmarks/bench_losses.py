@@ -11,7 +11,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from racing import Action, Goal, faster, often, overhead, sized
 from torch import nn
 
-from atso_bench.methods._losses import MovingAverage
+from atso_bench.benchmark.training.average import MovingAverage
 
 pytestmark = pytest.mark.benchmark(group="moving average")
 WIDTHS = {"30 M parameters": sized([32, 64, 128, 256, 512, 512, 512], [8, 16]), "0.1 M parameters": [8, 16, 32, 64]}

@@ -96,7 +96,7 @@ def by_histograms(prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
 @pytest.mark.benchmark(group="confusion")
 def test_confusion(race: Callable[..., Any]) -> None:
     rng = np.random.default_rng(0)
-    blocks = np.kron(rng.integers(0, 19, (32, 64)), np.ones((32, 32))).astype(np.uint8)
+    blocks = np.kron(rng.integers(0, 19, sized((32, 64), (4, 8))), np.ones((32, 32))).astype(np.uint8)
     reference = np.where(blocks == 18, metrics.IGNORE, blocks).astype(np.uint8)
     prediction = np.where(rng.random(blocks.shape) < 0.9, blocks, rng.integers(0, 19, blocks.shape)).astype(np.uint8)
 

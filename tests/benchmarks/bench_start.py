@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from racing import within
+from racing import sized, within
 
 pytestmark = pytest.mark.benchmark(group="start")
 
@@ -18,4 +18,5 @@ def test_help_answers_at_once(race: Callable[..., Any]) -> None:
         return lambda: subprocess.run([sys.executable, "-c", code, "--help"], check=True, stdout=subprocess.DEVNULL)
 
     ours = answer("from atso_bench.benchmark.cli import app; app()")
-    race("atso-bench --help", ours, answer("import torch"), opponent="import torch", goal=within(0.4), rounds=9)
+    theirs = sized(answer("import torch"), None)
+    race("atso-bench --help", ours, theirs, opponent="import torch", goal=within(0.4), rounds=9)

@@ -120,6 +120,6 @@ def nnunets(task: Any, folder: Path, device: torch.device) -> Action:
         trainer.initialize()
     trainer.network.train()
     np.random.seed(0)
-    for _ in range(5):  # its blur first measures which of two algorithms is faster
+    for _ in range(sized(5, 0)):  # its blur first measures which of two algorithms is faster
         loader.generate_train_batch()
     return lambda: trainer.train_step(loader.generate_train_batch())

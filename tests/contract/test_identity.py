@@ -80,6 +80,9 @@ def asked(monkeypatch):
     return keys
 
 
+FEW = ToyDataset(cases=12)  # with 2 labelled and 8 unlabelled ones
+
+
 @pytest.fixture(scope="module")
 def stores():
     """By method a store that several runs use, and the keys of the default's own phases."""
@@ -93,13 +96,13 @@ OPTIONS = [(name, option) for name in METHODS for option in registry.load("metho
 def test_another_option_takes_no_phase_of_the_methods_own(name, option, asked, stores, tmp_path):
     """With a store that others used the result is the one without; own phases that are alike are declared so."""
     if name not in stores:
-        stores[name] = tmp_path / "used", set(fit(name, tmp_path / "used") and asked[True])
+        stores[name] = tmp_path / "used", set(fit(name, tmp_path / "used", FEW, "2cases") and asked[True])
         asked[True].clear()
     (store, default), changed = stores[name], {option: another(name, option)}
-    used = fit(name, store, **changed)
+    used = fit(name, store, FEW, "2cases", **changed)
     declared = option in registry.load("methods", name).after_training
     assert bool(default & set(asked[True])) == declared
-    assert used[0] == fit(name, tmp_path / "fresh", **changed)[0]
+    assert used[0] == fit(name, tmp_path / "fresh", FEW, "2cases", **changed)[0]
 
 
 LATE = [(name, option) for name in METHODS for option in registry.load("methods", name).after_training]

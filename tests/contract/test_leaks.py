@@ -243,22 +243,22 @@ def trainer_with(task: Any, secret: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_no_phase_of_a_run_that_knew_more_labels_is_taken(name: str, tmp_path: Path) -> None:
+def test_no_phase_of_a_run_that_knew_more_labels_is_taken(name: str, usual: Any, tmp_path: Path) -> None:
     """The store is shared: half of the cases were labelled in the first run, and are in R in the second."""
     _, more, knowing = fit(name, tmp_path / "shared", fraction="50")
     shared, trainer, split = fit(name, tmp_path / "shared", fraction="10")
     assert set(split.labelled) < set(knowing.labelled)
     assert not any(phase.reused for phase in trainer.phases)
     assert not {phase.key for phase in more.phases} & {phase.key for phase in trainer.phases}
-    assert shared == fit(name, tmp_path / "alone", fraction="10")[0]
+    assert shared == usual(name)[0]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_no_phase_of_another_seed_is_taken(name: str, tmp_path: Path) -> None:
+def test_no_phase_of_another_seed_is_taken(name: str, usual: Any, tmp_path: Path) -> None:
     fit(name, tmp_path / "shared")
     shared, trainer, _ = fit(name, tmp_path / "shared", seed=1)
     assert not any(phase.reused for phase in trainer.phases)
-    assert shared == fit(name, tmp_path / "alone", seed=1)[0]
+    assert shared == usual(name, seed=1)[0]
 
 
 # what a task is made from

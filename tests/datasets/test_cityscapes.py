@@ -23,7 +23,7 @@ from atso_bench.benchmark.splits import read_list
 from atso_bench.benchmark.task import IGNORE
 from atso_bench.datasets._frames import cityscapes_reader
 from atso_bench.datasets._frames.cityscapes import CityscapesDataset
-from atso_bench.datasets._frames.opened import FrameLabels, Frames
+from atso_bench.datasets._frames.opened import FrameImages, FrameLabels
 from atso_bench.datasets._frames.published import FOLDER, PERCENT, is_published, published_list
 from atso_bench.datasets.cityscapes import Cityscapes
 from atso_bench.datasets.cityscapes_extra import CityscapesExtra
@@ -114,7 +114,7 @@ def test_images_and_labels_arrive_unchanged(source):
     values = np.arange(48).reshape(SIZE) % 34
     write_label(source, "train", TRAIN[0], values)
     dataset = prepared(source)
-    image = Frames(dataset._folder / "images", TRAIN, "tiny-streets")[TRAIN[0]]
+    image = FrameImages(dataset._folder / "images", TRAIN, "tiny-streets")[TRAIN[0]]
     np.testing.assert_array_equal(image.array, expected.transpose(2, 0, 1))
     assert image.properties == {"size": list(SIZE)}
     by_hand = {7: 0, 8: 1, 11: 2, 33: 18, 0: 255, 9: 255, 30: 255}
@@ -233,7 +233,7 @@ def test_a_missing_part_is_named(source):
 def test_frames_that_were_not_opened_cannot_be_looked_at(source):
     folder = prepared(source)._folder
     images, labels = (
-        Frames(folder / "images", TRAIN[:2], "tiny-streets"),
+        FrameImages(folder / "images", TRAIN[:2], "tiny-streets"),
         FrameLabels(folder / "labels", TRAIN[:1], "tiny-streets"),
     )
     assert (list(images), len(labels), TRAIN[2] in images) == (list(TRAIN[:2]), 1, False)
@@ -245,7 +245,7 @@ def test_frames_that_were_not_opened_cannot_be_looked_at(source):
 
 def test_frames_are_read_only_memory_maps_that_pickle_small(source):
     folder = prepared(source)._folder
-    images = pickle.loads(pickle.dumps(Frames(folder / "images", TRAIN, "tiny-streets")))
+    images = pickle.loads(pickle.dumps(FrameImages(folder / "images", TRAIN, "tiny-streets")))
     array = images[TRAIN[0]].array
     assert isinstance(array, np.memmap)
     assert array.shape == (3, *SIZE)
@@ -499,7 +499,7 @@ def test_camvid_in_the_layout_of_cityscapes_is_prepared(real_data):
     assert dataset.caveats[0].endswith("120 + 40 frames of 480x360 instead of 2,975 + 500 of 2048x1024")
     assert "training and test share 1 city folder(s)" in dataset.caveats[1]
     name = dataset.test[0]
-    image = Frames(dataset._folder / "images", dataset.test, "tiny-streets")[name].array
+    image = FrameImages(dataset._folder / "images", dataset.test, "tiny-streets")[name].array
     with Image.open(image_path(source, "val", name)) as opened:
         np.testing.assert_array_equal(image, np.asarray(opened).transpose(2, 0, 1))
     with Image.open(label_path(source, "val", name)) as opened:
@@ -519,7 +519,7 @@ def test_a_damaged_cache_is_noticed_and_made_again(source):
     whole = image.read_bytes()
     image.write_bytes(whole[:100])
     with pytest.raises(OSError, match=r"missing or damaged .*`atso-bench prepare tiny-streets` makes it again"):
-        Frames(folder / "images", TRAIN, "tiny-streets")[TRAIN[0]]
+        FrameImages(folder / "images", TRAIN, "tiny-streets")[TRAIN[0]]
     for damage in (lambda: image.write_bytes(whole[:100]), label.unlink):
         damage()
         assert prepared(source).identity == dataset.identity

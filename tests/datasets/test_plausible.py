@@ -129,14 +129,14 @@ def test_plans_of_a_preset_can_be_used_as_the_note_says(
     )
 
     from atso_bench.datasets._volumes import plan
-    from atso_bench.datasets._volumes.check import check
+    from atso_bench.datasets._volumes.check import check_cases
 
     own.unlink()
     preset = partial(presets.nnUNetPlannerResEncM, plans_name="nnUNetPlans")
     dataset = Nnunet(NAME)
     with monkeypatch.context() as patch:
         patch.setattr(default_experiment_planner, "ExperimentPlanner", preset)
-        plans = plan.make_plans(dataset.raw, check(dataset.raw)[0])
+        plans = plan.make_plans(dataset.raw, check_cases(dataset.raw)[0])
     assert "ResidualEncoderUNet" in plans["configurations"]["2d"]["architecture"]["network_class_name"]
     own.write_text(json.dumps(plans), encoding="utf-8")
     assert any(f"plans from {own}" in line for line in Nnunet(NAME).prepare())

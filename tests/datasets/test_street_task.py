@@ -17,7 +17,7 @@ from atso_bench.benchmark.training.origin import build
 from atso_bench.datasets._frames.cityscapes import CityscapesDataset
 from atso_bench.datasets._frames.classes import CITYSCAPES
 from atso_bench.datasets._frames.network import StreetNetwork, pretrained
-from atso_bench.datasets._frames.recipes import CONFIGURATIONS, ENCODERS, PROTOCOLS, RULES, recipes
+from atso_bench.datasets._frames.recipes import CONFIGURATIONS, ENCODERS, PROTOCOLS, StreetOverrides, recipes
 from atso_bench.datasets._frames.task import FramesTask
 
 SMOKE = Budget.parse("smoke")
@@ -120,12 +120,13 @@ def test_the_identity_changes_with_what_determines_training_and_with_nothing_els
 def test_what_concerns_inference_alone_trains_nothing_anew_but_labels_anew(tmp_path):
     from atso_bench.benchmark.store.stages import Stages
     from atso_bench.benchmark.trainer import Trainer
+    from atso_bench.benchmark.training.labels import Style
 
     keys = set()
     for changes in ({}, {"evaluation": "sliding"}, {"evaluation": "sliding", "window": 640}, {"mirror_pseudo": True}):
         trainer = Trainer(task(**changes), SMOKE, 0, Stages(tmp_path), method=registry.method("supervised", {}))
         mirror = trainer.task.recipe.mirror_pseudo
-        keys.add(trainer.keys.predict(torch.nn.Identity(), Pool(("a",), IMAGES), soft=False, mirror=mirror))
+        keys.add(trainer.keys.predict(torch.nn.Identity(), Pool(("a",), IMAGES), Style(soft=False, mirror=mirror)))
     assert len(keys) == 4
 
 
@@ -337,7 +338,7 @@ def test_a_wrong_recipe_is_refused_with_the_fields_name(override, message):
 def test_every_field_of_the_recipe_is_in_the_list_that_the_command_line_shows():
     from atso_bench.benchmark.cli import _RECIPE
 
-    assert [name for name in RULES if f"recipe.{name}" not in _RECIPE] == []
+    assert [name for name in StreetOverrides.__annotations__ if f"recipe.{name}" not in _RECIPE] == []
 
 
 # Export

@@ -94,6 +94,23 @@ def test_no_unknown_entry_is_taken_at_any_place_of_a_plan(planned: tuple[Path, d
             check_plans(replaced(plans, (*place, "hook"), "os.system"))
 
 
+@pytest.mark.parametrize("value", [10**400, 1.0, True, None, "\ud800"], ids=["huge", "1.0", "true", "null", "half"])
+def test_a_value_of_another_type_is_one_line_at_any_place_of_a_plan(
+    planned: tuple[Path, dict[str, Any]], value: Any
+) -> None:
+    found = [told for place in places(planned[1]) if place and (told := refused(replaced(planned[1], place, value)))]
+    assert len(found) > 100
+    assert not [told for told in found if "\n" in told]
+
+
+def refused(plans: Any) -> str:
+    try:
+        check_plans(plans)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _at(tree: Any, place: tuple[Any, ...]) -> Any:
     for key in place:
         tree = tree[key]
@@ -119,7 +136,7 @@ def test_a_plan_that_wants_to_run_a_command_runs_none_when_it_is_used(
     monkeypatch.setenv("nnUNet_preprocessed", str(own.parent))
     result = CliRunner().invoke(app, ["prepare", NAME])
     assert result.exit_code == 2
-    assert "2d.nonlin is 'os.system', which is none of the names or values that are trusted" in result.output
+    assert "arch_kwargs.nonlin is 'os.system', which is none of the names or values that are trusted" in result.output
     assert not marker.exists()
 
 

@@ -17,7 +17,8 @@ from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store import asked, locks
-from atso_bench.benchmark.store.record import NewerError, Record, read_all
+from atso_bench.benchmark.store.record import Record, read_all
+from atso_bench.benchmark.store.schema import NewerError
 from atso_bench.reports.data.frame import read
 from atso_bench.reports.data.missing import missing
 
@@ -123,7 +124,7 @@ def test_what_a_newer_version_asked_for_is_kept_too(tmp_path: Path) -> None:
     file = asked.write(tmp_path, [spec], {("toy", "2d"): "data"})
     raw = json.loads(file.read_text())
     file.write_text(json.dumps({**raw, "schema": asked.SCHEMA + 1}))
-    with pytest.raises(NewerError, match="a newer version"):
+    with pytest.raises(NewerError, match="a newer atso-bench wrote it; read it with that"):
         asked.read(file)
     (failure,) = missing(tmp_path, read(write(tmp_path, make())))[1]
     assert failure.retry == "Keep the file, and make the report with the version that wrote it."

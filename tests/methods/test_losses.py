@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from atso_bench.benchmark.training.average import MovingAverage
 from atso_bench.benchmark.training.heads import main_head, rows
-from atso_bench.methods._losses import MovingAverage, sigmoid_rampup, softmax_mse
+from atso_bench.methods._losses import sigmoid_rampup, softmax_mse
 
 
 def test_rampup_at_its_start_half_and_end():

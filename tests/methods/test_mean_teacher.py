@@ -9,8 +9,7 @@ import torch
 from fitting import STEPS, TOY, fit
 
 from atso_bench.benchmark.store.stages import weights_digest
-from atso_bench.benchmark.training import loop
-from atso_bench.methods import _consistency
+from atso_bench.benchmark.training import average, loop
 from atso_bench.methods._consistency import noisy
 
 
@@ -55,14 +54,14 @@ def test_decay_and_weight_follow_their_schedules(tmp_path, monkeypatch):
     from atso_bench.methods import mean_teacher
 
     decays, ramps, modes = [], [], set()
-    update, ramp = _consistency.MovingAverage.update, mean_teacher.sigmoid_rampup
+    update, ramp = average.MovingAverage.update, mean_teacher.sigmoid_rampup
 
     def watched(average, decay):
         decays.append(decay)
         modes.add((average.teacher.training, average.student.training))
         update(average, decay)
 
-    monkeypatch.setattr(_consistency.MovingAverage, "update", watched)
+    monkeypatch.setattr(average.MovingAverage, "update", watched)
     monkeypatch.setattr(mean_teacher, "sigmoid_rampup", lambda *p: ramps.append(p) or ramp(*p))
     fit("mean-teacher", tmp_path, ema_decay=0.75)
     assert decays == pytest.approx([1 / 2, 2 / 3] + [0.75] * (STEPS - 2))

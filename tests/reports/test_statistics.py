@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from atso_bench.benchmark.scoring.headline import MIOU
 from atso_bench.reports.certainty import intervals, significance
 from atso_bench.reports.certainty.intervals import Estimate, estimate, estimate_miou, interval, labels_needed
 from atso_bench.reports.certainty.leader import leader, say
@@ -460,7 +461,7 @@ def test_a_lone_method_and_nothing_at_all_are_said() -> None:
         "At 10 %, only atso has a score, so there is nothing to compare."
     )
     assert say(leader({}, "supervised", {}, {}), "10 %") == "At 10 %, no method has a score."
-    untested = say(leader({"atso": 0.5, "cps": 0.4}, "supervised", {}, {}), "10 %", "mIoU", "frame")
+    untested = say(leader({"atso": 0.5, "cps": 0.4}, "supervised", {}, {}), "10 %", MIOU)
     assert "Without a run of supervised" in untested
     assert "The lead over cps is not tested." in untested
 
