@@ -24,7 +24,7 @@ from tasks import CUDA, SMALL
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.machine.gpus import driver, gpus
 from atso_bench.datasets._frames.loss import StreetLoss
-from atso_bench.methods._losses import MovingAverage
+from atso_bench.benchmark.training.moving_average import MovingAverage
 
 EMULATED = os.environ.get("FAKE_CUDA") == "1"
 ROOT = Path(__file__).resolve().parents[2]
