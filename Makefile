@@ -10,7 +10,7 @@ STUDY := $(BIN)/atso-bench run --dataset hippocampus --budget small:3000 --parit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow bench check regression study docs gpu-check gpu-pack lock image-test clean
+.PHONY: help setup demo test slow bench check regression study docs gpu-check gpu-pack lock image-test slurm-test ray-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,16 @@ lock: $(UV) ## renew requirements.lock after a change in pyproject.toml; LOCK=--
 
 image-test: ## build the image and run a job in it (Debian, root, 25 GB of disk; no container engine needed)
 	tests/image_test.sh
+
+slurm-test: $(READY) ## install SLURM (Debian or Ubuntu, root or sudo), run the tests on two nodes of it
+	@command -v slurmctld sbatch munged > /dev/null || { \
+	  sudo=$$([ "$$(id -u)" -eq 0 ] || echo sudo); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
+	$(BIN)/python -m pytest -m slurm tests/engines --timeout 1800
+
+ray-test: $(READY) ## install Ray into .venv, run the tests on a cluster of two nodes
+	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/engines --timeout 1800
 
 clean: ## remove .venv and the caches; results stay
 	rm -rf .venv build dist site src/*.egg-info .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -32,7 +32,7 @@ class Headroom:
         lead: the best mean minus the baseline's; negative where the baseline leads, NaN where it is alone.
         noise: standard deviation over seeds of the difference between a method and the baseline, pooled over methods;
             NaN without two seeds of any.
-        seeds: the fewest seeds that a method shares with the baseline.
+        seeds: how many the best method shares with the baseline.
         fewer_steps: the budget of a shorter comparison with the same facts; 0 where there is none.
         from_steps: what the baseline gains from there to this budget, over shared seeds; NaN where there is none.
     """
@@ -105,9 +105,8 @@ def headroom(group: Group, baseline: str) -> dict[str, Headroom]:
         differences = [(other - base).dropna() for other in others.values()]
         differences = [each for each in differences if len(each)]
         room = math.nan if whole is None else float((whole - base).mean())
-        lead = max((float(each.mean()) for each in differences), default=math.nan)
-        seeds = min(map(len, differences), default=0)
-        found[fraction] = Headroom(room, lead, _pooled(differences), seeds)
+        best = max(differences, key=lambda each: float(each.mean()), default=pd.Series(dtype=float))
+        found[fraction] = Headroom(room, float(best.mean()), _pooled(differences), len(best))
     return found
 
 
