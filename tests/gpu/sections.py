@@ -17,6 +17,7 @@ from typing import Any
 import tasks
 import torch
 import volumes
+from atso_bench.benchmark.training.moving_average import MovingAverage
 from bench_step import bare
 from measuring import of_steps, timed
 from tasks import CUDA, SMALL
@@ -24,7 +25,6 @@ from tasks import CUDA, SMALL
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.machine.gpus import driver, gpus
 from atso_bench.datasets._frames.loss import StreetLoss
-from atso_bench.benchmark.training.moving_average import MovingAverage
 
 EMULATED = os.environ.get("FAKE_CUDA") == "1"
 ROOT = Path(__file__).resolve().parents[2]
