@@ -17,13 +17,13 @@ from typing import Any
 import tasks
 import torch
 import volumes
-from atso_bench.benchmark.training.moving_average import MovingAverage
 from bench_step import bare
 from measuring import of_steps, timed
 from tasks import CUDA, SMALL
 
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.machine.gpus import driver, gpus
+from atso_bench.benchmark.training.average import MovingAverage
 from atso_bench.datasets._frames.loss import StreetLoss
 
 EMULATED = os.environ.get("FAKE_CUDA") == "1"
