@@ -10,7 +10,7 @@ from pathlib import Path
 
 from atso_bench.benchmark.spec import digest
 from atso_bench.reports.certainty.evidence import Evidence, evidence
-from atso_bench.reports.certainty.headroom import shorter
+from atso_bench.reports.certainty.headroom import compared, shorter
 from atso_bench.reports.data import frame
 from atso_bench.reports.data.frame import Frames, Group, read
 from atso_bench.reports.data.listing import matching, record_files
@@ -61,8 +61,9 @@ def build(results: Path, where: str = "") -> Path:
         frames = read(results, pooled or map, listed)
         gone, unreadable = ([], []) if where else missing(results, frames)
         frames.failures.extend(unreadable)
-        groups = frames.groups()
-        coming = _chapters(groups, results, pooled or map)
+        found = frames.groups()
+        groups = compared(found)
+        coming = _chapters(groups, found, results, pooled or map)
         write_tidy(frames, folder)
         chapters = list(coming)
     files = Files()
@@ -105,11 +106,11 @@ def story(
     return sections
 
 
-def _chapters(groups: Sequence[Group], results: Path, each: Map) -> Iterable[Chapter]:
+def _chapters(groups: Sequence[Group], found: Sequence[Group], results: Path, each: Map) -> Iterable[Chapter]:
     anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
     if len(groups) < 2:
         each = map  # nothing to share
-    fewer = [shorter(group, groups) for group in groups]
+    fewer = [shorter(group, found) for group in groups]
     return each(chapter, groups, titles(groups), anchors, repeat(results), fewer)
 
 
