@@ -150,7 +150,7 @@ def plan(
 
     Times are right within about 25 %, the memory of a run's process within 15 %.
 
-    Loader processes need memory of their own.
+    Loader processes need memory of their own. Of a GPU it says how many such runs fit at once.
     """
     with _plainly():
         if format_ not in ("text", "jsonl"):

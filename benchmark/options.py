@@ -110,7 +110,7 @@ class GridOptions:
             ("--scored", self.scored, ("test", "validation")),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
+                raise ValueError(f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1]}, got {value!r}")
         lists: dict[str, Any] = {}
         for text in self.split_list:
             part, equals, file = text.partition("=")

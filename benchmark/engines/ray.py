@@ -189,7 +189,13 @@ def _connected(settings: Mapping[str, str]) -> Iterator[Any]:
     named = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     paths = {name: str(Path(path).expanduser().absolute()) for name, path in {"ATSO_BENCH_DATA": data, **named}.items()}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(runtime_env={"env_vars": paths}, logging_level="warning", **given)
+    try:
+        ray.init(runtime_env={"env_vars": paths}, logging_level="warning", **given)
+    except Exception as error:  # Ray's own kind tells a busy machine from a wrong address no better
+        raise ValueError(
+            f"Ray could not be reached or started ({error}); check RAY_ADDRESS or --ray address=...; on a busy machine "
+            "start it first: ray start --head"
+        ) from error
     try:
         yield ray
     finally:

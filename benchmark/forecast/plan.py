@@ -111,7 +111,8 @@ def _forecast(
         kind = [*rehearsal.kind, "evaluate", _size(model), spec.scored]
         where = rehearsal.device
         each = measured.once(kind, lambda: probes.evaluation(measured, task, dataset, model, exam, where))
-        seconds = {**rehearsal.seconds, f"evaluate {spec.key}": each * len(part)}
+        scored = len(part) + 2 * len(split.validation)  # the network and its average
+        seconds = {**rehearsal.seconds, f"evaluate {spec.key}": each * scored}
         if rehearsal.compared:
             case = measured.once([*rehearsal.kind, "diagnose"], lambda: probes.diagnosis(task, dataset))
             seconds[f"diagnose {spec.key}"] = case * rehearsal.compared

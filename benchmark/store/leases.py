@@ -87,8 +87,11 @@ class Lease:
         self.beats += 1
         facts = {"token": self.token, "machine": machine(), "beats": self.beats, "doing": self.doing(), **self.about}
         partial = self.folder / f".{self.token}.partial"
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.replace(self.folder / HOLDER)
+        try:
+            partial.write_text(json.dumps(facts), encoding="utf-8")
+            partial.replace(self.folder / HOLDER)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def keep(self) -> None:
         """Beat until the claim has ended or is lost; a disk that does not answer now may do so the next time."""
@@ -223,7 +226,11 @@ def _make(path: Path, last: Path | None, about: Mapping[str, Any]) -> Lease | No
     except FileExistsError:
         return None
     lease = Lease(folder, secrets.token_hex(8), about)
-    lease.beat()
+    try:
+        lease.beat()
+    except OSError:  # the disk is full
+        _remove(folder)
+        raise
     *older, highest = claims(path)
     if highest != folder:  # what this process had seen was long ago
         _remove(folder)

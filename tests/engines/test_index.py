@@ -131,7 +131,7 @@ def test_a_report_of_some_runs_reads_these_alone(tmp_path: Path) -> None:
     page = Path(done.output.split("report: ")[1].strip().replace("\n", ""))
     assert page.parent.name.startswith("report-")
     shown = pd.read_csv(page.parent / "results.csv")
-    assert sorted(shown["seed"]) == [0, 1]
+    assert set(shown["seed"]) == {0, 1}
     assert set(shown["method"]) == {"atso"}
 
 
