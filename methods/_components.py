@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from atso_bench.benchmark.trainer import Trainer
-from atso_bench.benchmark.training.labels import largest_components
 
 
 def tidied(trainer: Trainer, label: Tensor) -> Tensor:
@@ -21,12 +21,22 @@ def tidied(trainer: Trainer, label: Tensor) -> Tensor:
 def largest(label: Tensor, classes: int) -> Tensor:
     """Classes ``(N, *patch)`` int64 of which each but 0 keeps its largest component in each patch; corners connect.
 
-    Of components of equal size all stay, as in nnU-Net's post-processing, whose function does the work on a CPU. That
-    function would make a GPU wait for the host; there the components are found by ``roots``.
+    Of components of equal size all stay, as in nnU-Net's post-processing. SciPy finds the components on a CPU; a GPU
+    would have to wait for it, and there ``roots`` finds them.
     """
-    if label.device.type == "cpu":
-        return torch.from_numpy(np.stack([largest_components(one) for one in label.numpy()]))
-    return largest_without_host(label, classes)
+    if label.device.type != "cpu":
+        return largest_without_host(label, classes)
+    return torch.from_numpy(np.stack([_largest_of_one(one, classes) for one in label.numpy()]))
+
+
+def _largest_of_one(label: np.ndarray, classes: int) -> np.ndarray:
+    """As ``largest``, of one patch; in a step there may be thousands of components, for which nnU-Net's is slow."""
+    kept = np.zeros_like(label)
+    for number in range(1, classes):
+        component, _ = ndimage.label(label == number, np.ones((3,) * label.ndim))
+        sizes = np.bincount(component.ravel(), minlength=2)[1:]
+        kept[np.concatenate([[False], sizes == sizes.max()])[component]] = number
+    return kept
 
 
 def largest_without_host(label: Tensor, classes: int) -> Tensor:
@@ -47,15 +57,15 @@ def roots(inside: Tensor) -> Tensor:
     """For each voxel of ``(N, *patch)`` boolean the number of its component: that of the component's first voxel.
 
     A forest of pointers, in which trees hook onto neighbours of a smaller number and are flattened: FastSV (Zhang, Azad
-    and Hu, SIAM PP 2020). It converges within about log2 of the voxels; one that asks whether it has would have to
-    wait. Voxels that are not inside have their own number.
+    and Hu, SIAM PP 2020). It was through after log2 of the voxels on the longest lines tried; to ask whether it is
+    would mean to wait. Voxels that are not inside have their own number.
 
     Returns:
         ``(N * voxels)`` int64.
     """
     own = torch.arange(inside.numel(), device=inside.device)
     parent, within = own, inside.flatten()
-    for _ in range(inside[0].numel().bit_length() + 1):
+    for _ in range(inside[0].numel().bit_length() + 4):
         grand = parent.gather(0, parent)
         near = least_near(torch.where(within, grand, inside.numel()).view_as(inside)).flatten()
         near = torch.where(within, near, own)

@@ -20,8 +20,8 @@ every patch is host once and donor once, and a step costs what it costs the othe
 mode, which is the same in networks without batch norm and dropout. Frames keep all components of a class, and true
 pixels train alike, hard or not.
 
-By the authors' answer to a user (issue 26 of their repository), with 7 labelled patients of ACDC the first training, the
-average and the largest component do the work, and the mixing little; with 3 patients it matters.
+By the authors' answer to a user (issue 26 of their repository), with 7 labelled patients of ACDC the first training,
+the average and the largest component do the work, and the mixing little; with 3 patients it matters.
 """
 
 from __future__ import annotations
