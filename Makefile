@@ -6,10 +6,11 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 UV := $(BIN)/uv
 READY := $(BIN)/.ready
+STUDY := $(BIN)/atso-bench run --dataset hippocampus --budget small:3000 --parity line --out results/study
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow bench check regression docs gpu-check gpu-pack lock image-test clean
+.PHONY: help setup demo test slow bench check regression study docs gpu-check gpu-pack lock image-test slurm-test ray-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,12 @@ regression: $(READY) ## train four methods briefly and compare with the records 
 	  --seed 0,1 --budget small:200 --device cpu --out results/regression
 	$(BIN)/atso-bench compare tests/baseline results/regression
 
+study: $(READY) ## repeat docs/study.md (prepare hippocampus before), hours on a CPU; finished runs are not repeated
+	$(STUDY) --method all --fraction 2,10 --seed 0,1,2 --upper-bound --half-budget
+	$(STUDY) --method self-learning,atso --fraction 2 --seed 3,4
+	$(STUDY) --method atso --fraction 2 --seed 0,1,2,3,4 --option atso.restart=previous
+	$(STUDY) --method atso --fraction 2 --seed 0,1,2,3,4 --option atso.subsets=1
+
 gpu-check: $(READY) ## measure on this machine's GPU all that a GPU can tell, in 8 minutes; LIMIT=900 for more
 	tests/gpu/gpu_check.sh $(or $(LIMIT),480)
 
@@ -60,6 +67,16 @@ lock: $(UV) ## renew requirements.lock after a change in pyproject.toml; LOCK=--
 
 image-test: ## build the image and run a job in it (Debian, root, 25 GB of disk; no container engine needed)
 	tests/image_test.sh
+
+slurm-test: $(READY) ## install SLURM (Debian or Ubuntu, root or sudo), run the tests on two nodes of it
+	@command -v slurmctld sbatch munged > /dev/null || { \
+	  sudo=$$([ "$$(id -u)" -eq 0 ] || echo sudo); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
+	$(BIN)/python -m pytest -m slurm tests/engines --timeout 1800
+
+ray-test: $(READY) ## install Ray into .venv, run the tests on a cluster of two nodes
+	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/engines --timeout 1800
 
 clean: ## remove .venv and the caches; results stay
 	rm -rf .venv build dist site src/*.egg-info .benchmarks .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,21 +6,21 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark import remedies
+from atso_bench.benchmark import readiness, remedies
 from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.options import CONFIGURATION, GridOptions, takes_grid
-from atso_bench.benchmark.spec import RunSpec
 
 if TYPE_CHECKING:
-    from atso_bench.benchmark.forecast.plan import Forecast
+    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,30 +71,64 @@ def run(
             help="GPU: use deterministic algorithms where torch has them (slower). A CPU is always deterministic.",
         ),
     ] = False,
+    on: Annotated[
+        str, typer.Option(help="Where the runs are made: local (this machine), slurm, ray, or an installed engine.")
+    ] = "local",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--slurm", "--ray", "--with", help="KEY=VALUE for the engine: --slurm partition=gpu."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="slurm: write the job scripts to OUT/jobs, and submit nothing.")
+    ] = False,
+    share_gpus: Annotated[
+        bool, typer.Option("--share-gpus", help="Let several runs share a GPU. Their times are not comparable then.")
+    ] = False,
+    keep: Annotated[
+        str, typer.Option(help="What stays when all runs are done: records, models (and records), or all (default).")
+    ] = "all",
+    only: Annotated[
+        str, typer.Option(help="Do this one task, by its key in `plan --format jsonl`; the grid need not be given.")
+    ] = "",
+    job: Annotated[str, typer.Option(hidden=True, help="The order that the task belongs to; engines give it.")] = "",
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
 
     Several methods, fractions, seeds or datasets span a grid.
 
     Finished runs are not repeated. To continue an interrupted command, repeat it.
+
+    Other machines do the runs with --on (docs/scaling.md).
     """
     with _plainly(stopping.GOES_ON):
-        specs, devices = grid_options.specs(), grid_options.devices()
-        _check_folder(out)
-        _check_writable(out)
+        if keep not in ("records", "models", "all"):
+            raise ValueError(f"--keep must be records, models or all, got {keep!r}")
+        readiness.check_folder(out)
+        readiness.check_writable(out)
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
-        _make_ready(specs)
-        from atso_bench.benchmark.grid import run_grid
+        from atso_bench.benchmark.engines import command
+        from atso_bench.benchmark.engines.order import Order
         from atso_bench.benchmark.training.execution import Execution
 
-        workers = grid_options.workers_for(devices)
         execution = Execution(compiled=compile_, deterministic=deterministic)
-        failed = run_grid(specs, out, devices, workers, fresh=fresh, profile=profile, execution=execution)
+        order = Order(out, grid_options.workers, grid_options.device, fresh, profile, execution)
+        if only:
+            raise typer.Exit(command.one(only, order, job))
+        engine = command.engine(on, settings, dry_run=dry_run, share_gpus=share_gpus)
+        specs = grid_options.specs()
+        devices = [] if engine else grid_options.devices()
+        order = order if engine else replace(order, workers=grid_options.workers_for(devices))
+        readiness.make_ready(specs, typer.echo)
+        failed = command.run(specs, order, engine, devices)
+        if failed is None:
+            return
         if failed < len(specs):
             from atso_bench.reports.build import build
 
             typer.echo(f"report: {build(out)}")
+        if not failed and keep != "all":
+            _clean(out, keep)
     if failed:
         typer.echo(f"{failed} of {len(specs)} runs failed; the same command will try them again", err=True)
         raise typer.Exit(1)
@@ -102,45 +136,79 @@ def run(
 
 @app.command()
 @takes_grid
-def plan(grid_options: GridOptions, out: Out = Path("results")) -> None:
+def plan(
+    grid_options: GridOptions,
+    out: Out = Path("results"),
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="text, or jsonl: a line for each task, for other programs (docs/scaling.md)."),
+    ] = "text",
+) -> None:
     """Show what `run` would do with these options: what is done already, and the time and memory of the rest.
 
     It times a little of each kind of work on one device.
 
     Times are right within about 25 %, the memory of a run's process within 15 %.
 
-    Loader processes need memory of their own.
+    Loader processes need memory of their own. Of a GPU it says how many such runs fit at once.
     """
     with _plainly():
+        if format_ not in ("text", "jsonl"):
+            raise ValueError(f"--format must be text or jsonl, got {format_!r}")
         specs, devices = grid_options.specs(), grid_options.devices()
-        _check_folder(out)
-        _make_ready(specs)
+        readiness.check_folder(out)
+        readiness.make_ready(specs, lambda note: typer.echo(note, err=format_ == "jsonl"))
+        from atso_bench.benchmark.engines.local import threads_for
         from atso_bench.benchmark.forecast.plan import forecast
-        from atso_bench.benchmark.grid import threads_for
 
         workers = grid_options.workers_for(devices)
-        total: dict[str, float] = {}
-        stored: dict[str, float] = {}
-        alone, peak = 0.0, 0
-        for found in forecast(specs, out, devices[0], workers, threads_for(devices, workers)):
-            typer.echo(_forecast_line(found))
-            alone += sum(found.seconds.values())
-            peak = max(peak, found.device_bytes or 0)
-            total |= found.seconds
-            stored |= found.stored
-        together = sum(total.values())
-        typer.echo(f"total: {_duration(together)} on one {devices[0]} device")
-        if alone > together:
-            share = f"{_duration(alone - together)} ({100 * (1 - together / alone):.0f} %)"
-            typer.echo(f"{share} saved, because phases that several runs share are computed once")
-        if peak:
-            typer.echo(_fitting_line(devices[0], peak))
-        if stored:
-            typer.echo(f"{_duration(sum(stored.values()))} saved, because {len(stored)} phases are already stored")
+        forecasts = forecast(specs, out, devices[0], workers, threads_for(devices, workers))
+        if format_ == "jsonl":
+            from atso_bench.benchmark.engines import command
+            from atso_bench.benchmark.engines.order import Order
+
+            order = Order(out, grid_options.workers, grid_options.device)
+            for line in command.planned(specs, order, forecasts):
+                typer.echo(line)
+            return
+        from atso_bench.benchmark.forecast.lines import lines
+
+        for line in lines(forecasts, devices[0]):
+            typer.echo(line)
         from atso_bench.reports.pages.limits import at_hand
 
         for line in at_hand(out, specs):
             typer.echo(line)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
+) -> None:
+    """Say how far the runs of a results folder are: done, running where, waiting for what, failed why, time left."""
+    with _plainly():
+        from atso_bench.benchmark.engines.status import lines
+
+        for line in lines(folder):
+            typer.echo(line)
+
+
+@app.command()
+def clean(
+    folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
+    keep: Annotated[str, typer.Option(help="records, or models (and records).")] = "models",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove what finished runs no longer need: their phases, and with --keep records their models too."""
+    with _plainly():
+        _clean(folder, keep, dry=dry_run)
+
+
+def _clean(folder: Path, keep: str, *, dry: bool = False) -> None:
+    from atso_bench.benchmark.store.clean import clean
+
+    freed = clean(folder, keep, dry=dry)
+    typer.echo(f"{'would free' if dry else 'freed'} {freed.bytes / 2**20:.1f} MiB in {freed.files} files")
 
 
 @app.command(name="list")
@@ -196,16 +264,19 @@ def prepare(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")] = Path("results"),
+    where: Annotated[
+        str, typer.Option(help="Only of some runs: \"dataset=='la' and budget=='standard'\" (docs/scaling.md).")
+    ] = "",
 ) -> None:
     """Rebuild the report from the records: HTML, Markdown, CSV, Parquet, LaTeX tables and figures (docs/report.md)."""
     with _plainly():
         from atso_bench.reports.data import listing, workers
 
-        workers.prepare(listing.record_files(folder))
+        workers.prepare([] if where else listing.record_files(folder))
         from atso_bench.reports.build import build
 
         try:
-            page = build(folder)
+            page = build(folder, where)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise
@@ -325,41 +396,6 @@ def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _check_folder(out: Path) -> None:
-    """A results folder that is a file, or lies below one, is an error before anything is created."""
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise ValueError(f"--out {out}: {nearest} is a file; give a folder, which need not exist yet")
-
-
-def _check_writable(out: Path) -> None:
-    """A results folder that cannot be written to is an error before anything is trained."""
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    inside = [path for path in nearest.iterdir() if path.is_dir()] if nearest == out.absolute() else []
-    for folder in (nearest, *inside):
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise ValueError(f"--out {out}: {folder} is not writable; change its permissions, or choose another folder")
-
-
-def _make_ready(specs: Sequence[RunSpec]) -> None:
-    """Stop before anything runs if a dataset is not there, or if a split or the recipe is impossible."""
-    from atso_bench.benchmark import registry, split_notes
-    from atso_bench.benchmark.splits import make_split
-
-    for dataset, configuration in dict.fromkeys((spec.dataset, spec.configuration) for spec in specs):
-        found = registry.dataset(dataset, configuration)
-        found.ready(typer.echo)
-        own = [spec for spec in specs if (spec.dataset, spec.configuration) == (dataset, configuration)]
-        splits = [make_split(found, spec) for spec in own]
-        for note in split_notes.of_grid(own, splits, (*found.pool, *found.test)):
-            typer.echo(f"note: {note}")
-        # the same recipe for the whole grid; the identity needs all that it names
-        try:
-            found.task(splits[0].labelled, (), own[0].budget, own[0].recipe).identity  # noqa: B018
-        except ValueError as error:
-            raise ValueError(f"{dataset}: {error}") from error
-
-
 def _first_line(kind: Any) -> str:
     return (getattr(kind, "summary", "") or kind.__doc__ or "").strip().splitlines()[0]
 
@@ -375,35 +411,6 @@ def _presence(name: str) -> str:
 
     there, hint = registry.dataset(name).is_ready()
     return f"ready: {hint}" if there else hint
-
-
-def _forecast_line(found: Forecast) -> str:
-    if found.done:
-        return f"{found.spec.title}: done"
-    memory = found.device_bytes or found.process_bytes
-    return (
-        f"{found.spec.title}: {_duration(sum(found.seconds.values()))}, "
-        f"{found.trainings} training{'s' * (found.trainings != 1)}, {found.steps} steps, "
-        f"{found.cases} cases to label, {memory / 2**30:.1f} GiB"
-    )
-
-
-def _fitting_line(device: str, peak: int) -> str:
-    import torch
-
-    from atso_bench.benchmark.forecast.plan import fitting
-
-    number = fitting(torch.device(device), peak)
-    gpu = device if ":" in device else f"{device}:0"
-    if number == 1:
-        return f"one such run fits on {gpu}"
-    return f"{number} such runs fit on {gpu} at once: --device '{gpu}*{number}'; their times compare with no others"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 if __name__ == "__main__":

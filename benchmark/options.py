@@ -27,11 +27,11 @@ _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
 class GridOptions:
     """Command-line options; lists repeat or take commas."""
 
-    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)]
+    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)] = field(default_factory=list)
     fraction: Annotated[
         list[str],
         typer.Option("--fraction", "-f", help="Labelled share of the training cases: 10 (percent), 1/16, or 16cases."),
-    ]
+    ] = field(default_factory=list)
     dataset: Annotated[
         list[str],
         typer.Option(
@@ -110,7 +110,7 @@ class GridOptions:
             ("--scored", self.scored, ("test", "validation")),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
+                raise ValueError(f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1]}, got {value!r}")
         lists: dict[str, Any] = {}
         for text in self.split_list:
             part, equals, file = text.partition("=")

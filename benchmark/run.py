@@ -18,11 +18,11 @@ from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
 from atso_bench.benchmark.scoring.pictures import Album, ground_file, predictions_file
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import Split, make_split
-from atso_bench.benchmark.store import environment, files, record
+from atso_bench.benchmark.store import environment, files, leases, record
 from atso_bench.benchmark.store.record import Phase, Record
 from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
-from atso_bench.benchmark.trainer import Trainer, in_phase
+from atso_bench.benchmark.trainer import Method, Trainer, in_phase
 from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.descent import steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
@@ -40,7 +40,7 @@ class Bench:
         device: ``cpu``, ``cuda``, ``cuda:1`` ...
         workers: processes that load and augment.
         progress: where progress is shown.
-        since: phases stored before this time are computed again; 0 for none.
+        fresh: the name of a command that began with ``--fresh``; phases of other commands are computed again.
         profile: write where the time of each run went.
         execution: how torch carries out the work.
         together: runs that share the device.
@@ -50,27 +50,42 @@ class Bench:
     device: str
     workers: int
     progress: Progress
-    since: float = 0.0
+    fresh: str = ""
     profile: bool = False
     execution: Execution = PLAIN
     together: int = 1
 
     @property
     def stages(self) -> Stages:
-        return Stages(self.results / "stages", self.since)
+        return Stages(self.results / "stages", self.fresh)
 
 
-def execute(spec: RunSpec, bench: Bench) -> Record:
-    """Train, predict the test set once, open the true labels, score, and write the record."""
+@dataclass(frozen=True)
+class Begun:
+    """A run before its first phase."""
+
+    dataset: Dataset
+    method: Method
+    split: Split
+    trainer: Trainer
+    data: TrainData
+    profile: Profile
+
+    @property
+    def task(self) -> Task:
+        return self.trainer.task
+
+
+def begin(spec: RunSpec, bench: Bench, kind: type[Trainer] = Trainer) -> Begun:
+    """Open the data, draw the split, and give the method a trainer of that kind."""
     profile = Profile(on=bench.profile)
     with profile.part("set-up"):
         dataset = registry.dataset(spec.dataset, spec.configuration)
         method = registry.method(spec.method, spec.options)
         split = make_split(dataset, spec)
         task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
-        _sweep(spec, dataset, split, bench.results)
     data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))
-    trainer = Trainer(
+    trainer = kind(
         task,
         spec.budget,
         spec.seed,
@@ -84,8 +99,17 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         together=bench.together,
         averaging=bool(split.validation),
     )
+    return Begun(dataset, method, split, trainer, data, profile)
 
-    model = method.fit(trainer, data)
+
+def execute(spec: RunSpec, bench: Bench) -> Record:
+    """Train, predict the test set once, open the true labels, score, and write the record."""
+    begun = begin(spec, bench)
+    dataset, method, split, trainer, profile = begun.dataset, begun.method, begun.split, begun.trainer, begun.profile
+    task = begun.task
+    _sweep(spec, dataset, split, bench.results)
+
+    model = method.fit(trainer, begun.data)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
     examine = Examination(spec, dataset, split, bench, profile)
     pictures = Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture)
@@ -134,8 +158,10 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
             "precision": precision(trainer.device),
             **asdict(bench.execution),
             "nondeterministic": unsure,
+            "fresh": bench.fresh,
         },
     )
+    leases.confirm(leases.of_run(bench.results, spec.key))
     result.write(bench.results)
     if bench.profile:
         path = profile.write(bench.results, spec, bench.device)

@@ -17,8 +17,9 @@ from torch import nn
 from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.machine.progress import Progress, silent
 from atso_bench.benchmark.spec import Budget
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredLabel
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
+from atso_bench.benchmark.store.stages import Stages, weights_digest
 from atso_bench.benchmark.task import Pool, Task, TrainData
 from atso_bench.benchmark.training.average import averaged
 from atso_bench.benchmark.training.descent import add_steps, steps_behind

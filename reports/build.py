@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
+from atso_bench.benchmark.spec import digest
 from atso_bench.reports.certainty.evidence import Evidence, evidence
-from atso_bench.reports.certainty.headroom import shorter
+from atso_bench.reports.certainty.headroom import compared, shorter
 from atso_bench.reports.data import frame
 from atso_bench.reports.data.frame import Frames, Group, read
-from atso_bench.reports.data.listing import record_files
+from atso_bench.reports.data.listing import matching, record_files
 from atso_bench.reports.data.missing import Missing, missing
 from atso_bench.reports.data.tidy import write_tidy
 from atso_bench.reports.data.workers import Map, workers
@@ -35,8 +36,13 @@ class Chapter:
     files: Files
 
 
-def build(results: Path) -> Path:
+def build(results: Path, where: str = "") -> Path:
     """Make ``results/report`` from the records: the page, Markdown, tidy tables, figures, LaTeX.
+
+    Args:
+        results: the folder that holds ``records/``.
+        where: an expression that a run has to fulfil, see `matching`; such a report has a folder of its own, and does
+            not name the runs that are missing.
 
     Returns:
         The path of ``index.html``.
@@ -44,18 +50,20 @@ def build(results: Path) -> Path:
     Raises:
         ValueError: if there is neither a record nor a failure, or no folder to write to.
     """
-    folder = results / "report"
+    folder = results / (f"report-{digest(where, 8)}" if where else "report")
     for path in (results, folder):
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; a report needs a results folder and writes into its folder report/")
     if folder.is_symlink() and not folder.resolve().is_relative_to(results.resolve()):
         raise ValueError(f"{folder} is a link that leads out of {results}; remove it: the report writes there")
-    with workers(record_files(results)) as pooled:
-        frames = read(results, pooled or map)
-        gone, unreadable = missing(results, frames)
+    listed = matching(results, where) if where else record_files(results)
+    with workers(listed) as pooled:
+        frames = read(results, pooled or map, listed)
+        gone, unreadable = ([], []) if where else missing(results, frames)
         frames.failures.extend(unreadable)
-        groups = frames.groups()
-        coming = _chapters(groups, results, pooled or map)
+        found = frames.groups()
+        groups = compared(found)
+        coming = _chapters(groups, found, results, pooled or map)
         write_tidy(frames, folder)
         chapters = list(coming)
     files = Files()
@@ -98,11 +106,11 @@ def story(
     return sections
 
 
-def _chapters(groups: Sequence[Group], results: Path, each: Map) -> Iterable[Chapter]:
+def _chapters(groups: Sequence[Group], found: Sequence[Group], results: Path, each: Map) -> Iterable[Chapter]:
     anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
     if len(groups) < 2:
         each = map  # nothing to share
-    fewer = [shorter(group, groups) for group in groups]
+    fewer = [shorter(group, found) for group in groups]
     return each(chapter, groups, titles(groups), anchors, repeat(results), fewer)
 
 

@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,12 @@ class Child(ForkServerProcess):
     It leads a group of processes. ``do`` may be a function inside a test.
     """
 
-    def __init__(self, do: Callable[..., object], *given: Any, said: Path | None = None) -> None:
+    def __init__(
+        self, do: Callable[..., object], *given: Any, said: Path | None = None, lines: Sequence[Connection] = ()
+    ) -> None:
+        """``lines`` are further arguments, of the kind that only a process that begins can be given."""
         sent = cloudpickle.dumps((do, given))
-        super().__init__(target=_carry_out, args=(sent, dict(os.environ), said))
+        super().__init__(target=_carry_out, args=(sent, dict(os.environ), said, lines))
 
     def end(self, seconds: float = SECONDS) -> int:
         """The exit code; one that hangs is killed with all of its group, and fails the test."""
@@ -75,7 +79,7 @@ class Child(ForkServerProcess):
         self.join(10)
 
 
-def _carry_out(sent: bytes, environment: dict[str, str], said: Path | None) -> None:
+def _carry_out(sent: bytes, environment: dict[str, str], said: Path | None, lines: Sequence[Connection]) -> None:
     import torch
     from toy import known
 
@@ -92,7 +96,7 @@ def _carry_out(sent: bytes, environment: dict[str, str], said: Path | None) -> N
     known()
     do, given = cloudpickle.loads(sent)
     try:
-        do(*given)
+        do(*given, *lines)
     finally:
         sys.stdout.flush()
 
@@ -130,9 +134,11 @@ class Context:
 
     def Process(self, target: Callable[..., object], args: tuple[Any, ...] = ()) -> Child:  # noqa: N802 - its name there
         prepare = self.prepare
+        lines = [each for each in args if isinstance(each, Connection)]  # the last ones
 
-        def do() -> None:
+        def do(*lines: Connection) -> None:
             prepare()
-            target(*args)
+            target(*others, *lines)
 
-        return Child(do, said=self.said)
+        others = args[: len(args) - len(lines)]
+        return Child(do, said=self.said, lines=lines)

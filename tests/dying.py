@@ -40,6 +40,22 @@ def dies_while_a_file_is_written(name):
     record.Path.replace = half
 
 
+def dies_while_labels_are_written(count):
+    """Half of a case's labels is at the end of the pack, and no manifest names it."""
+    write_label = Stages.write_label
+
+    def half(folder, label):
+        stored = write_label(folder, label)
+        half.left -= 1
+        if half.left == 0:
+            os.truncate(stored.file, stored.start + stored.size // 2)
+            die()
+        return stored
+
+    half.left = count
+    Stages.write_label = staticmethod(half)
+
+
 def dies_before_a_phase_is_finished():
     Stages.finish = staticmethod(lambda folder, phase: die())
 
@@ -49,7 +65,7 @@ MOMENTS = {
     "inside a student's training": lambda: dies_in_a_step(17),
     "while a checkpoint is written": lambda: dies_while_a_file_is_written("progress.pt"),
     "while a model is written": lambda: dies_while_a_file_is_written("model.pt"),
-    "while pseudo labels are written": lambda: dies_while_a_file_is_written("000003.npz"),
+    "while pseudo labels are written": lambda: dies_while_labels_are_written(4),
     "while a manifest is written": lambda: dies_while_a_file_is_written("labels.json"),
     "while a phase's facts are written": lambda: dies_while_a_file_is_written("phase.json"),
     "between phases": dies_before_a_phase_is_finished,

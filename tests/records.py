@@ -12,7 +12,7 @@ from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store.record import Phase, Record, write_failure
 from atso_bench.reports.build import Chapter, build, story, titles
 from atso_bench.reports.certainty.evidence import evidence
-from atso_bench.reports.certainty.headroom import shorter
+from atso_bench.reports.certainty.headroom import compared, shorter
 from atso_bench.reports.data.frame import Group, read
 from atso_bench.reports.pages.comparison import Art, comparison
 from atso_bench.reports.pages.folder import Files
@@ -126,7 +126,8 @@ def drawn_blank(results: Path) -> str:
 
 def blank(groups: list[Group]) -> list[Chapter]:
     """Every comparison without its figures."""
-    known = [evidence(group, shorter(group, groups)) for group in groups]
+    found, groups = groups, compared(groups)
+    known = [evidence(group, shorter(group, found)) for group in groups]
     anchors = [f"comparison-{place}" for place in range(1, len(groups) + 1)]
     sections = map(comparison, groups, known, titles(groups), anchors, [Art()] * len(groups))
     return [Chapter(each, section, Files()) for each, section in zip(known, sections, strict=True)]

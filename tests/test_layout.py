@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "atso_bench"
 FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
-ROOF = {"cli", "options", "registry", "run", "grid", "done", "export", "forecast"}
+ROOF = {"cli", "options", "registry", "run", "grid", "done", "export", "forecast", "engines", "readiness"}
 LIGHT = {
     "cli",
     "options",

@@ -5,27 +5,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import nn
 
 from atso_bench.benchmark import registry
-from atso_bench.benchmark.done import finished, remembered
-from atso_bench.benchmark.forecast import probes
+from atso_bench.benchmark.done import Index, remembered
+from atso_bench.benchmark.engines.task import settle
+from atso_bench.benchmark.forecast import probes, unlearnt
 from atso_bench.benchmark.forecast.probes import Probes
-from atso_bench.benchmark.grid import settle
 from atso_bench.benchmark.machine.timing import process_bytes
 from atso_bench.benchmark.run import open_task, scored_cases
-from atso_bench.benchmark.spec import RunSpec, digest
+from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.splits import make_split
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, weights_digest
-from atso_bench.benchmark.task import Dataset, Image, Pool, Task, TrainData
+from atso_bench.benchmark.store.stages import Stages
+from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer
 from atso_bench.benchmark.training import loop
 from atso_bench.benchmark.training.labels import Style
@@ -47,6 +47,7 @@ class Forecast:
         stored: phases that are in the stage store, with the seconds that they took.
         device_bytes: peak memory of the device; None on a CPU.
         process_bytes: peak resident memory of the process, as the record will have it; loaders have their own.
+        beginning: keys of the phases before the second training, which other runs may share.
     """
 
     spec: RunSpec
@@ -58,6 +59,7 @@ class Forecast:
     stored: dict[str, float] = field(default_factory=dict)
     device_bytes: int | None = None
     process_bytes: int = 0
+    beginning: tuple[str, ...] = ()
 
 
 def forecast(
@@ -67,8 +69,9 @@ def forecast(
     settle(device, threads)
     measured, identity = Probes(torch.device(device)), remembered()
     opened = functools.cache(_opened)  # one look at all files for the grid; a run has its own
+    index = Index(results, "", identity)
     for spec in specs:
-        if finished(results, spec, identity=identity):
+        if index.seconds(spec) is not None:
             yield Forecast(spec, done=True)
         else:
             yield _forecast(spec, *opened(spec.dataset, spec.configuration), results, device, workers, measured)
@@ -124,6 +127,7 @@ def _forecast(
         stored=rehearsal.stored,
         device_bytes=measured.peak if where.type == "cuda" else None,
         process_bytes=process_bytes(),
+        beginning=tuple(rehearsal.beginning),
     )
 
 
@@ -153,16 +157,18 @@ class _Rehearsal(Trainer):
             device=device,
             workers=workers,
             method=method,
-            weights=_weights,
+            weights=unlearnt.weights,
         )
         self.kind = [spec.dataset, spec.configuration, spec.budget.name, spec.recipe]
         self.folder, self.store, self.measured = folder, store, measured
         self.seconds: dict[str, float] = {}
         self.stored: dict[str, float] = {}
         self.cases = 0
+        self.beginning: list[str] = []
 
     def carry_out(self, job: Job, key: str, ordinal: int) -> None:
-        folder = self.store.root / key
+        self.beginning += [key] * (ordinal == 0)
+        folder = self.store.folder(key)
         with contextlib.suppress(DamagedError):
             if found := self.store.finished(folder):
                 job.load(self.store.learnt(folder))
@@ -176,12 +182,13 @@ class _Rehearsal(Trainer):
             kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
         )
         self.seconds[key] = cost.of(job.steps - self.store.steps_done(folder))
-        _name(key, *job.models)
+        unlearnt.name(key, *job.models)
 
     def label(self, model: nn.Module, pool: Pool, begun: Phase, style: Style) -> PseudoLabels:
         key = begun.key
+        self.beginning += [key] * (self.trainings == 1)
         self.cases += len(pool.ids)
-        folder = self.store.root / key
+        folder = self.store.folder(key)
         labels, *_ = self.store.read_labels(folder)
         with contextlib.suppress(DamagedError):
             if (found := self.store.finished(folder)) and set(pool.ids) <= set(labels):
@@ -196,7 +203,7 @@ class _Rehearsal(Trainer):
             [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=style.soft)
         )
         self.seconds[key] = (len(pool.ids) - len(labels)) * case
-        return _Blank(pool.ids, pool.images, len(self.task.classes) if style.soft else 0, key)
+        return unlearnt.Blank(pool.ids, pool.images, len(self.task.classes) if style.soft else 0, key)
 
     @property
     def compared(self) -> int:
@@ -204,40 +211,5 @@ class _Rehearsal(Trainer):
         return sum(len(seen.after) + (number == 0) * len(seen.before) for number, seen in enumerate(self.observations))
 
 
-def _weights(*models: nn.Module) -> str:
-    """By descent where one of them was not learnt; the true hash of those that are known."""
-    if not any(hasattr(model, "_rehearsed") for model in models):
-        return weights_digest(*models)
-    return digest([getattr(model, "_rehearsed", None) or weights_digest(model) for model in models])
-
-
-class _Blank(PseudoLabels):
-    """Pseudo labels without a foreground."""
-
-    def __init__(self, ids: Sequence[str], images: Mapping[str, Image], classes: int, key: str) -> None:
-        super().__init__({case_id: StoredLabel(Path(), f"{key}/{case_id}") for case_id in ids})
-        self.images, self.classes = images, classes
-
-    def __getitem__(self, case_id: str) -> np.ndarray:
-        shape = self.images[case_id].array.shape[1:]
-        return np.zeros((self.classes, *shape), np.float16) if self.classes else np.zeros(shape, np.uint8)
-
-    def __or__(self, newer: PseudoLabels) -> PseudoLabels:
-        return self._with({**self._files, **newer._files})
-
-    def __ror__(self, older: PseudoLabels) -> PseudoLabels:
-        return self._with({**older._files, **self._files})
-
-    def _with(self, files: Mapping[str, StoredLabel]) -> PseudoLabels:
-        merged = _Blank((), self.images, self.classes, "")
-        merged._files = dict(files)
-        return merged
-
-
 def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _name(key: str, *models: nn.Module) -> None:
-    for number, model in enumerate(models):
-        model._rehearsed = f"{key}/{number}"  # type: ignore[assignment]

@@ -18,7 +18,8 @@ from torch import nn
 from atso_bench.benchmark.machine.timing import seconds_of
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
 from atso_bench.benchmark.spec import digest
-from atso_bench.benchmark.store.stages import Stages, read_label
+from atso_bench.benchmark.store.packs import read_label
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import IGNORE, Dataset, Image, Pool, Task
 from atso_bench.benchmark.trainer import Observation
 from atso_bench.benchmark.training.labels import Style, styled
@@ -107,8 +108,7 @@ def writing(task: Task, ids: Sequence[str], folder: Path, *, soft: bool) -> floa
     def once(index: int) -> None:
         label = _as_predicted(task.labels[ids[index]][:])
         classes = np.arange(len(task.classes)).reshape(-1, *[1] * label.ndim)
-        stored = Stages.write_label(folder, index, (label == classes).astype(np.float16) if soft else label)
-        read_label(stored.file)
+        read_label(Stages.write_label(folder, (label == classes).astype(np.float16) if soft else label))
 
     once(0)
     return statistics.fmean(seconds_of(partial(once, k), torch.device("cpu")) for k in range(min(CASES, len(ids))))

@@ -14,7 +14,8 @@ from atso_bench.benchmark.machine.cgroups import around, first
 def cores() -> int:
     """How many cores this process may use: not all of the machine's, in a container or under a batch system."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min([allowed, *_quotas()])))
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # which not every cluster enforces
+    return max(1, int(min([allowed, *_quotas(), *([int(given)] if given.isdecimal() else [])])))
 
 
 def _quotas() -> Iterator[float]:

@@ -44,7 +44,9 @@ class Bar:
         words = [f"{self.done}/{self.total} {self.unit}", *([] if self.loss is None else [f"loss {self.loss:.3f}"])]
         if rate:
             words.append(f"{rate:.0f} {self.unit}/s" if rate >= 100 else f"{rate:.3g} {self.unit}/s")
-            words.append(_time((self.total - self.done) / rate) + " left" if self.done < self.total else _time(seconds))
+            words.append(
+                duration((self.total - self.done) / rate) + " left" if self.done < self.total else duration(seconds)
+            )
         return "  ".join(words)
 
 
@@ -94,7 +96,49 @@ class Live:
             self.console.print(_plain(text), markup=False, highlight=False)
 
 
-Progress = Lines | Live
+@dataclass
+class Noted:
+    """Another form, of which one may ask at any time what is going on."""
+
+    shown: Progress
+    bar: Bar | None = None
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+        with self.shown.phase(name, total, unit, done) as bar:
+            self.bar = bar
+            try:
+                yield bar
+            finally:
+                self.bar = None
+
+    def note(self, text: str) -> None:
+        self.shown.note(text)
+
+    def state(self) -> str:
+        """``M0  400/1200 steps ...``; empty between phases."""
+        bar = self.bar
+        return "" if bar is None else f"{bar.name}  {bar.state}"
+
+
+@dataclass
+class Phases:
+    """Another form, and beside it a line for each phase that has ended: for whoever waits elsewhere."""
+
+    shown: Lines | Live
+    tell: Callable[[str], object]
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+        with self.shown.phase(name, total, unit, done) as bar:
+            yield bar
+        self.tell(f"{bar.name}  {bar.state}")
+
+    def note(self, text: str) -> None:
+        self.shown.note(text)
+
+
+Progress = Lines | Live | Noted | Phases
 
 
 def silent() -> Progress:
@@ -116,6 +160,7 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``90 s``, ``12 min`` or ``3.4 h``."""
     small = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     return small if seconds < 7200 else f"{seconds / 3600:.1f} h"

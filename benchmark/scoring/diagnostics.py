@@ -14,7 +14,7 @@ import numpy as np
 
 from atso_bench.benchmark.scoring.headline import Metric
 from atso_bench.benchmark.scoring.metrics import confusion, overlaps
-from atso_bench.benchmark.store.stages import hard
+from atso_bench.benchmark.store.packs import hard
 from atso_bench.benchmark.task import IGNORE
 from atso_bench.benchmark.trainer import Observation
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -43,25 +44,29 @@ class Asked:
         command: the program and its arguments.
         time: when it began, with its time zone.
         runs: every run, in the command's order.
+        generation: what marks the records that count, where only the command's own do; empty where all do, and in
+            files from before there was one.
     """
 
     command: list[str]
     time: datetime
     runs: list[Wanted]
+    generation: str = ""
 
     @property
     def fresh(self) -> bool:
         """Whether nothing from before ``time`` counted as done."""
-        return "--fresh" in self.command
+        return bool(self.generation) or "--fresh" in self.command
 
 
-def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str], str]) -> Path:
+def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str], str], generation: str = "") -> Path:
     """Write below ``results/asked``; the same runs always have the same file.
 
     Args:
         results: the folder that holds ``records/``.
         specs: the runs.
         data: content hash by dataset and configuration.
+        generation: what marks the records that count, where only the command's own do.
     """
     # a published list has hundreds of cases, and most fields are the same in the whole grid: each stands here once
     texts = [json.dumps(spec.lists, sort_keys=True) for spec in specs]
@@ -75,6 +80,7 @@ def write(results: Path, specs: Sequence[RunSpec], data: Mapping[tuple[str, str]
         "schema": SCHEMA,
         "command": current()["command"],
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),  # records are as young
+        "generation": generation,
         "lists": {name: json.loads(text) for text, name in names.items()},
         "shared": shared,
         "runs": [{name: value for name, value in row.items() if name not in shared} for row in rows],
@@ -98,11 +104,29 @@ def read(path: Path) -> Asked:
         if time.tzinfo is None:
             raise ValueError(f"its time needs a time zone, got {raw['time']}")
         runs = [_wanted({**raw["shared"], **run}, raw["lists"]) for run in raw["runs"]]
-        return Asked([str(word) for word in raw["command"]], time, runs)
+        return Asked([str(word) for word in raw["command"]], time, runs, str(raw.get("generation", "")))
     except NewerError as error:
         raise NewerError(f"{path} is not a readable list of requested runs: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable list of requested runs: {error}") from error
+
+
+def find(results: Path, key: str) -> RunSpec:
+    """The run of this key, among all that was asked for here.
+
+    Raises:
+        LookupError: if nobody asked for it.
+    """
+    for path in sorted((results / FOLDER).glob("*.json")):
+        content = path.read_bytes()
+        if f'"{key}"'.encode() in content:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                raw = orjson.loads(content)
+                for row in raw["runs"]:
+                    whole = {**raw["shared"], **row}
+                    if whole["key"] == key:
+                        return _wanted(whole, raw["lists"]).spec
+    raise LookupError(f"no command asked for a run {key} in {results}; `atso-bench plan --format jsonl` lists the keys")
 
 
 def _wanted(row: dict[str, Any], lists: Mapping[str, Any]) -> Wanted:

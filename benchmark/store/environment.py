@@ -34,7 +34,7 @@ def current() -> dict[str, Any]:
         "gpu": gpu,
         "cuda": torch.version.cuda if torch and gpu else None,
         "versions": versions(),
-        "commit": _commit(),
+        "commit": commit(),
         "command": [Path(sys.argv[0]).name, *map(discreet, sys.argv[1:])],
     }
 
@@ -63,7 +63,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that this file lies in, with ``+`` where files differ from it."""
     here = Path(__file__).resolve().parent
     git = ["git", "-C", str(here)]

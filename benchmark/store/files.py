@@ -16,8 +16,12 @@ from typing import Any
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON by rename: NaN becomes null, a reader never sees half a file."""
+    write_text(path, json.dumps(jsonable(value), indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write by rename: a reader never sees half a file."""
     with atomic(path) as partial:
-        text = json.dumps(jsonable(value), indent=1, allow_nan=False, ensure_ascii=False)
         partial.write_text(text, encoding="utf-8")
 
 
@@ -29,8 +33,7 @@ def atomic(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(partial)
         partial.replace(path)
         _flush(path.parent)
     finally:
@@ -49,6 +52,12 @@ def sweep(*paths: Path, older: float = 0.0) -> None:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - rest.stat().st_mtime >= older:
                     rest.unlink()
+
+
+def flush(path: Path) -> None:
+    """See to it that a file's content is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _flush(folder: Path) -> None:

@@ -30,15 +30,35 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     Raises:
         OSError: with the file's name, and with ``ENOLCK`` where the file system has no locks.
     """
-    file = _opened(path)
-    held = False
+    file, held = -1, False
     try:
-        held = _take(file, path, wait)
+        while not held:
+            file = _opened(path)
+            held = _take(file, path, wait)
+            if not held:
+                break
+            if not _is(file, path):  # whoever held it took it away; the next one has a file of its own
+                os.close(file)
+                file, held = -1, False
         yield held
     finally:
         if held and fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough while a loader's process has the file too
-        os.close(file)
+        if file >= 0:
+            os.close(file)
+
+
+def _is(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def excludes(path: Path) -> bool:
+    """Whether a lock on ``path``, which this process holds, keeps out others; on some file systems it does not."""
+    with locked(path, wait=False) as again:
+        return fcntl is not None and not again
 
 
 def _opened(path: Path) -> int:

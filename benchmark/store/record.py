@@ -173,11 +173,19 @@ def failure_path(results: Path, spec: RunSpec) -> Path:
     return (results / "records" / spec.path).with_suffix(".failed.json")
 
 
-def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException) -> Path:
-    """Keep what went wrong beside the records; a later success removes it."""
+def write_failure(results: Path, spec: RunSpec, phase: str, error: BaseException, fresh: str = "") -> Path:
+    """Keep what went wrong beside the records; a later success removes it.
+
+    Args:
+        results: the folder that holds ``records/``.
+        spec: what was run.
+        phase: in which it failed.
+        error: what was raised.
+        fresh: the name of the command, if it was to be done afresh.
+    """
     path = failure_path(results, spec)
     cause = {"status": "failed", "phase": phase, "error": type(error).__name__, "message": discreet(message(error))}
     told = [discreet(text) for text in traceback.format_exception(error)]
-    facts = {"traceback": told, "environment": current()}
+    facts = {"traceback": told, "environment": {**current(), "fresh": fresh}}
     write_json(path, {"schema": SCHEMA, "spec": asdict(spec), **cause, **facts})
     return path

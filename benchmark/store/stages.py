@@ -10,22 +10,23 @@ import errno
 import hashlib
 import io
 import json
+import os
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from atso_bench.benchmark.store.cache import ByteCache
-from atso_bench.benchmark.store.files import atomic, jsonable, write_json
-from atso_bench.benchmark.store.locks import locked
+from atso_bench.benchmark.store import leases
+from atso_bench.benchmark.store.files import atomic, flush, jsonable, write_json, write_text
+from atso_bench.benchmark.store.packs import UNREADABLE, DamagedError, StoredLabel, content_hash
+from atso_bench.benchmark.store.packs import PseudoLabels as PseudoLabels  # a method's import of it is in its hash
 from atso_bench.benchmark.store.record import Phase
 
 
@@ -39,114 +40,39 @@ def weights_digest(*models: nn.Module) -> str:
     return total.hexdigest()
 
 
-class DamagedError(ValueError):
-    """A file of the store is not what was written."""
-
-    def __init__(self, file: Path, why: object) -> None:
-        super().__init__(f"{file} is damaged ({why})")
-
-
-_UNREADABLE = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What reading a damaged archive raises; a disk that does not answer is an OSError, and another matter."""
-
-
-@dataclass(frozen=True)
-class StoredLabel:
-    """A case's pseudo labels on disk.
-
-    Attributes:
-        file: where they are.
-        digest: hash of the labels.
-        check: hash of the file; empty in manifests from before there were any.
-    """
-
-    file: Path
-    digest: str
-    check: str = ""
-
-    def whole(self) -> bool:
-        """Whether the file is there, as it was written."""
-        try:
-            return self.check in ("", _hash(self.file.read_bytes()))
-        except FileNotFoundError:
-            return False
-
-
-_read_labels: ByteCache[np.ndarray] = ByteCache(budget=1 << 30, size=lambda label: label.nbytes)
-
-
-def read_label(file: Path) -> np.ndarray:
-    """What ``Stages.write_label`` wrote.
-
-    Raises:
-        DamagedError: if the file is not what was written.
-    """
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            label: np.ndarray = archive["label"]
-    except _UNREADABLE as error:
-        raise DamagedError(file, error) from error
-    return label
-
-
-def _hash(content: bytes | memoryview) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-class PseudoLabels(Mapping[str, np.ndarray]):
-    """Pseudo labels by case id, read from disk when they are asked for."""
-
-    def __init__(self, files: Mapping[str, StoredLabel]) -> None:
-        self._files = dict(files)
-
-    def __getitem__(self, case_id: str) -> np.ndarray:
-        stored = self._files[case_id]
-        return _read_labels.get((stored.file, stored.digest), lambda: read_label(stored.file))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __contains__(self, case_id: object) -> bool:
-        return case_id in self._files  # the mapping's own way would read the labels
-
-    def __or__(self, newer: PseudoLabels) -> PseudoLabels:
-        """These labels, with the newer ones in their place where there are any."""
-        return PseudoLabels({**self._files, **newer._files})
-
-    def digest(self, ids: Sequence[str]) -> str:
-        """Hash of the labels of these cases."""
-        return hashlib.sha256(json.dumps([(i, self._files[i].digest) for i in ids]).encode()).hexdigest()[:16]
-
-
-def hard(label: np.ndarray) -> np.ndarray:
-    """Classes ``(*spatial)`` of hard labels (integers) or of soft ones ``(K, *spatial)`` (floats)."""
-    return label.argmax(0) if np.issubdtype(label.dtype, np.floating) else label
-
-
 class Stages:
-    """A folder of phases by key; safe to share between processes on one machine.
+    """A folder of phases by key; safe to share between processes, also of several machines.
 
     Attributes:
         root: the folder.
-        since: phases that were stored before this time (seconds of the epoch) are computed again.
+        fresh: the name of a command that began with ``--fresh``; phases of other commands are computed again. Empty for
+            a command that takes what there is.
     """
 
-    def __init__(self, root: Path, since: float = 0.0) -> None:
-        self.root, self.since = root, since
+    saved: ClassVar[int] = 0
+    """Checkpoints and phases that this process has written; with none, all that it has done is lost if it ends."""
+
+    def __init__(self, root: Path, fresh: str = "") -> None:
+        self.root, self.fresh = root, fresh
+
+    def folder(self, key: str) -> Path:
+        """The phase's; below the first letters of its key, as a folder of a million is slow. Older ones are beside."""
+        older = self.root / key
+        return older if older.exists() else self.root / key[:2] / key
 
     @contextmanager
     def claim(self, key: str) -> Iterator[Path]:
-        """The phase's folder, for this process alone; another process that wants it waits."""
-        folder = self.root / key
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock"):
-            for file in folder.rglob("*"):
-                stale = file.name.endswith(".partial") or file.stat().st_mtime < self.since  # of a killed process; old
-                if file.is_file() and file.name != "lock" and stale:
-                    file.unlink()
+        """The phase's folder, for this process alone; another process that wants it waits.
+
+        Raises:
+            LostError: by what writes into the folder, if another process took the phase over.
+        """
+        folder = self.folder(key)
+        with leases.leased(folder / _LOCK):
+            if self.fresh and _read_text(folder / _FRESH) != self.fresh:
+                _clear(folder, lambda file: True)
+                write_text(folder / _FRESH, self.fresh)
+            _clear(folder, lambda file: file.name.endswith(".partial"))  # of a process that is dead, or counts as dead
             yield folder
 
     @staticmethod
@@ -161,7 +87,9 @@ class Stages:
 
     @staticmethod
     def finish(folder: Path, phase: Phase) -> None:
+        leases.confirm(folder / _LOCK)
         _write_checked(folder / "phase.json", {"phase": asdict(phase)})
+        Stages.saved += 1
         for name in _PROGRESS:
             (folder / name).unlink(missing_ok=True)
 
@@ -175,6 +103,7 @@ class Stages:
         """Write tensors and plain values by rename; the file that was there before becomes ``predecessor``."""
         buffer = io.BytesIO()  # torch.save to a full disk raises an error without errno; a plain write does not
         torch.save(state, buffer)
+        leases.confirm(file.with_name(_LOCK))
         with atomic(file) as partial:
             partial.write_bytes(buffer.getbuffer())
             if predecessor is not None and file.exists():
@@ -194,7 +123,7 @@ class Stages:
                 wrong = archive.testzip()
             if wrong is None:
                 return torch.load(file, map_location="cpu", weights_only=True)
-        except (*_UNREADABLE, UnpicklingError, OSError) as error:
+        except (*UNREADABLE, UnpicklingError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # it looks before the file's beginning
                 raise
             raise DamagedError(file, error) from error
@@ -218,6 +147,7 @@ class Stages:
         """Write a checkpoint; the one before stays as well."""
         newest, previous = (folder / name for name in _PROGRESS)
         Stages.save(newest, state, previous)
+        Stages.saved += 1
 
     @staticmethod
     def load_progress(folder: Path, warn: Callable[[str], object]) -> Any:
@@ -239,15 +169,26 @@ class Stages:
         return 0 if state is None else int(state["done"])
 
     @staticmethod
-    def write_label(folder: Path, index: int, label: np.ndarray) -> StoredLabel:
-        file = folder / "labels" / f"{index:06d}.npz"
+    def write_label(folder: Path, label: np.ndarray) -> StoredLabel:
+        """Append to the phase's pack: a file for each of a hundred thousand runs' labels is more than disks allow."""
+        leases.confirm(folder / _LOCK)
         written = io.BytesIO()
         np.savez_compressed(written, label=label)
-        with atomic(file) as partial:
-            partial.write_bytes(written.getbuffer())
+        with (folder / _PACK).open("ab") as pack:
+            start = pack.tell()
+            pack.write(written.getbuffer())
         content = hashlib.blake2b(f"{label.dtype}{label.shape}".encode(), digest_size=16)
         content.update(np.ascontiguousarray(label).reshape(-1).view(np.uint8).data)
-        return StoredLabel(file, content.hexdigest(), _hash(written.getbuffer()))
+        size = written.getbuffer().nbytes
+        return StoredLabel(folder / _PACK, content.hexdigest(), content_hash(written.getbuffer()), start, size)
+
+    @staticmethod
+    def trim(folder: Path, labels: Mapping[str, StoredLabel]) -> None:
+        """Take from the pack's end what a killed process had written behind the labels that are known."""
+        pack = folder / _PACK
+        if pack.exists():
+            end = max((stored.start + stored.size for stored in labels.values() if stored.file == pack), default=0)
+            os.truncate(pack, end)
 
     @staticmethod
     def write_manifest(
@@ -257,10 +198,17 @@ class Stages:
         joules: float | None,
         cpu_seconds: float | None = None,
     ) -> None:
-        """Name the label files that are whole, and the seconds, joules and processor time that they took."""
-        rows = {case_id: [stored.file.name, stored.digest, stored.check] for case_id, stored in labels.items()}
+        """Say where the labels are, now on disk, and the seconds, joules and processor time that they took."""
+        leases.confirm(folder / _LOCK)
+        if (folder / _PACK).exists():
+            flush(folder / _PACK)
+        rows = {
+            case_id: [stored.file.name, stored.digest, stored.check, stored.start, stored.size]
+            for case_id, stored in labels.items()
+        }
         spent = {"seconds": seconds, "joules": joules, "cpu_seconds": cpu_seconds}
         _write_checked(folder / "labels.json", {**spent, "labels": rows})
+        Stages.saved += 1
 
     @staticmethod
     def read_labels(
@@ -274,13 +222,30 @@ class Stages:
             raw = None
         if raw is None:
             return {}, 0.0, 0.0, 0.0
-        labels = {case_id: StoredLabel(folder / "labels" / row[0], *row[1:]) for case_id, row in raw["labels"].items()}
+        labels = {case_id: StoredLabel(_pack(folder, row[0]), *row[1:]) for case_id, row in raw["labels"].items()}
         for case_id in [case_id for case_id, stored in labels.items() if not stored.whole()]:
             warn(f"{labels.pop(case_id).file}, the labels of {case_id}, is damaged; it is made again")
         return labels, raw["seconds"], raw.get("joules"), raw.get("cpu_seconds")  # older ones have only the first
 
 
 _PROGRESS = ("progress.pt", "progress-before.pt")
+_LOCK, _FRESH, _PACK = "lock", "fresh", "labels.pack"
+
+
+def _pack(folder: Path, name: str) -> Path:
+    """Where a manifest's labels are; before there were packs they had files of their own, in a folder."""
+    return folder / name if name == _PACK else folder / "labels" / name
+
+
+def _clear(folder: Path, whether: Callable[[Path], bool]) -> None:
+    """Remove files of a phase, but none of those that say whose it is."""
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.relative_to(folder).parts[0].startswith(_LOCK) and whether(file):
+            file.unlink(missing_ok=True)
+
+
+def _read_text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def _write_checked(file: Path, content: Mapping[str, Any]) -> None:
@@ -307,4 +272,4 @@ def _read_checked(file: Path) -> dict[str, Any] | None:
 
 
 def _check(content: Mapping[str, Any]) -> str:
-    return _hash(json.dumps(jsonable(content), sort_keys=True).encode())
+    return content_hash(json.dumps(jsonable(content), sort_keys=True).encode())

@@ -11,7 +11,8 @@ from torch import nn
 
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.benchmark.store.environment import versions
-from atso_bench.benchmark.store.stages import PseudoLabels, weights_digest
+from atso_bench.benchmark.store.packs import PseudoLabels
+from atso_bench.benchmark.store.stages import weights_digest
 from atso_bench.benchmark.task import Pool, Task
 from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.execution import Execution

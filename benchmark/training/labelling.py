@@ -13,8 +13,9 @@ from torch import nn
 
 from atso_bench.benchmark.machine.stopping import Stop
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredLabel, hard
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, StoredLabel, hard
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Pool
 from atso_bench.benchmark.training import loop
 from atso_bench.benchmark.training.execution import noticing
@@ -45,7 +46,7 @@ class Labelling:
         labels, *_ = self.stages.read_labels(folder)
         if missing := [case_id for case_id in self.pool.ids if case_id not in labels]:
             raise DamagedError(
-                folder / "labels", f"of {len(missing)} {self.means.task.metric.cases}, {missing[0]} for one"
+                folder / "labels.json", f"of {len(missing)} {self.means.task.metric.cases}, {missing[0]} for one"
             )
         return labels
 
@@ -53,6 +54,7 @@ class Labelling:
         """Write the labels of the cases that ``folder`` lacks, and the phase's facts; returns these and all labels."""
         means, pool, cases = self.means, self.pool, self.means.task.metric.cases
         labels, seconds, joules, busy = self.stages.read_labels(folder, means.warn)
+        self.stages.trim(folder, labels)
         self._check_room(len(labels))
         missing = f"{len(labels)} of {len(pool.ids)} {cases}, labelled before an interruption" if labels else ""
         times = means.profile.timeline(means.device, Parts(missing=missing))
@@ -68,7 +70,7 @@ class Labelling:
                     with clock.running():
                         label = self._label(case_id, times)
                         with times.part("writing"):
-                            labels |= writer.write(index, case_id, label)
+                            labels |= writer.write(case_id, label)
                 bar.advance(1)
                 # a manifest has a row for each case: the more there are, the longer the next one waits
                 due = loop.CHECKPOINT_SECONDS * max(1.0, len(labels) / MANIFEST_ROWS)
@@ -132,10 +134,10 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
-    def write(self, index: int, case_id: str, label: np.ndarray) -> dict[str, StoredLabel]:
+    def write(self, case_id: str, label: np.ndarray) -> dict[str, StoredLabel]:
         """Begin to write a label; returns the one before it, which is written now."""
         before = self.rest()
-        self._pending = case_id, self._thread.submit(self._stages.write_label, self._folder, index, label)
+        self._pending = case_id, self._thread.submit(self._stages.write_label, self._folder, label)
         return before
 
     def rest(self) -> dict[str, StoredLabel]:

@@ -13,7 +13,7 @@ import torch
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from torch import Tensor
 
-from atso_bench.benchmark.machine.sending import constant
+from atso_bench.benchmark.machine.sending import constant, sent_together
 from atso_bench.benchmark.task import Image, Pool
 from atso_bench.datasets._volumes import transforms
 from atso_bench.datasets._volumes.chances import Geometry, chances
@@ -40,7 +40,7 @@ class BatchDraw(PatchDraw):
         places = list(self.places())
         if self.store is not None:
             return {
-                **chances(self.size, self.store.parts["image"].layers, self.geometry),
+                **chances(self.size, self.store.channels, self.geometry),
                 **self.store.numbered(places),
             }
         image, label = self.case(places[0][0])
@@ -63,7 +63,7 @@ class BatchDraw(PatchDraw):
         What was drawn is used up: on the CPU it is changed in place.
         """
         with one_thread(), torch.no_grad():
-            parts = {name: part.to(device, non_blocking=True) for name, part in drawn.items()}
+            parts: dict[str, Any] = sent_together(drawn, device)
             if self.store is not None:
                 parts.update(self._cuts(self.store, parts))
             if len(drawn["turned"]):

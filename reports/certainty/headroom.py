@@ -32,7 +32,7 @@ class Headroom:
         lead: the best mean minus the baseline's; negative where the baseline leads, NaN where it is alone.
         noise: standard deviation over seeds of the difference between a method and the baseline, pooled over methods;
             NaN without two seeds of any.
-        seeds: the fewest seeds that a method shares with the baseline.
+        seeds: how many the best method shares with the baseline.
         fewer_steps: the budget of a shorter comparison with the same facts; 0 where there is none.
         from_steps: what the baseline gains from there to this budget, over shared seeds; NaN where there is none.
     """
@@ -105,9 +105,8 @@ def headroom(group: Group, baseline: str) -> dict[str, Headroom]:
         differences = [(other - base).dropna() for other in others.values()]
         differences = [each for each in differences if len(each)]
         room = math.nan if whole is None else float((whole - base).mean())
-        lead = max((float(each.mean()) for each in differences), default=math.nan)
-        seeds = min(map(len, differences), default=0)
-        found[fraction] = Headroom(room, lead, _pooled(differences), seeds)
+        best = max(differences, key=lambda each: float(each.mean()), default=pd.Series(dtype=float))
+        found[fraction] = Headroom(room, float(best.mean()), _pooled(differences), len(best))
     return found
 
 
@@ -134,6 +133,14 @@ def shorter(group: Group, groups: Sequence[Group]) -> Group | None:
         and (each.facts["budget"] == group.facts["budget"] or (_bare(each) and _bare(group)))
     ]
     return max(same, key=lambda each: each.facts["steps"], default=None)
+
+
+def compared(groups: Sequence[Group]) -> list[Group]:
+    """The comparisons without those that only say what fewer steps give: the baseline alone, beside a longer one."""
+    beside = [found for group in groups if (found := shorter(group, groups)) is not None]
+    return [
+        group for group in groups if set(group.runs.method) != {BASELINE} or not any(group is each for each in beside)
+    ]
 
 
 def _bare(group: Group) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -225,18 +226,18 @@ def _in_order(runs: pd.DataFrame) -> list[str]:
     return sorted(methods, key=lambda label: (methods[label] != rows.BASELINE, label))
 
 
-def read(results: Path, each: Map = map) -> Frames:
+def read(results: Path, each: Map = map, files: Sequence[Path] | None = None) -> Frames:
     """Read all records and failures below ``results/records``; a file that cannot be read becomes a failure.
 
     Args:
         results: the results folder.
         each: reads the parts of many files, here or in other processes.
+        files: these alone, in the order of their paths.
 
     Raises:
         ValueError: if there is neither a record nor a failure.
     """
-    files = record_files(results)
-    found = read_rows(files, results, each)
+    found = read_rows(record_files(results) if files is None else files, results, each)
     failures = [found.failures[path] for path in sorted(found.failures, key=Path)]
     if not found.runs and not failures:
         raise ValueError(f"there are no records under {results / 'records'}; make some with `atso-bench run`")

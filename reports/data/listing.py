@@ -5,10 +5,28 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from atso_bench.benchmark.store import index
+
 
 def record_files(results: Path) -> list[Path]:
     """The files of all runs, finished or failed, in the order of their paths."""
     return sorted((results / "records").rglob("seed*.json"))
+
+
+def matching(results: Path, where: str) -> list[Path]:
+    """Those of the runs whose row in the index fulfils ``where``, an expression of pandas: ``dataset=='la'``.
+
+    Raises:
+        ValueError: if it is no such expression, or no run fulfils it.
+    """
+    rows = index.table(results).to_pandas()
+    try:
+        found = rows.query(where)["path"]
+    except Exception as error:
+        raise ValueError(f"--where {where}: {error}; the columns are {', '.join(rows.columns)}") from error
+    if found.empty:
+        raise ValueError(f"--where {where}: none of {len(rows)} runs in {results} is so")
+    return sorted(results / "records" / path for path in found)
 
 
 def named(file: Path, results: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from atso_bench.benchmark.store import index
 from atso_bench.benchmark.store.asked import FOLDER, Asked, Wanted
 from atso_bench.benchmark.store.asked import read as read_asked
 from atso_bench.benchmark.store.schema import NewerError
@@ -60,11 +62,12 @@ def missing(results: Path, frames: Frames) -> tuple[list[Missing], list[Failure]
             last.pop(run.key, None)  # it stands where it was last asked for
             last[run.key] = run, path
     files = _files(frames)
+    afresh = _afresh(results) if any(asked.generation for asked in found.values()) else {}
     gone = []
     for key, (run, path) in last.items():
         asked = found[path]
         there = [file for data in {"", run.data, newest[_dataset(run)]} for file in files.get((key, data), ())]
-        if not any(not asked.fresh or _made(results / file) >= asked.time.timestamp() for file in there):
+        if not any(_counts(asked, results, file, afresh) for file in there):
             note = ("to be repeated" + "; the record here is older" * bool(there)) * asked.fresh
             time = asked.time.isoformat(timespec="seconds")
             gone.append(Missing(key, run.spec.title, path, time, shell(asked.command), note))
@@ -81,6 +84,19 @@ def _files(frames: Frames) -> dict[tuple[str, str], list[str]]:
             key = _key(path).partition("-")[0]  # a record of earlier data has that data behind its key
             files.setdefault((key, data), []).append(path)
     return files
+
+
+def _afresh(results: Path) -> dict[str, str]:
+    """The command that made each record and failure, where that was to be done afresh; by their paths."""
+    rows = index.table(results).select(["path", "fresh"]).to_pylist()
+    return {f"records/{row['path']}": row["fresh"] for row in rows}
+
+
+def _counts(asked: Asked, results: Path, file: str, afresh: Mapping[str, str]) -> bool:
+    """Whether it is of the command that wanted its own; commands from before they had names go by the time."""
+    if asked.generation:
+        return afresh.get(file) == asked.generation
+    return not asked.fresh or _made(results / file) >= asked.time.timestamp()
 
 
 def _made(file: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grids
 import pytest
 import torch
 from toy import ToyDataset, ToyTask
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 
 from atso_bench.benchmark import grid, registry
 from atso_bench.benchmark.cli import app
+from atso_bench.benchmark.engines import local
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.record import Record, read_all
 from atso_bench.benchmark.training.execution import CUBLAS, PLAIN, Execution, noticing, settled
@@ -125,36 +128,35 @@ def test_torch_is_as_it_was_afterwards(given: str | None, monkeypatch: pytest.Mo
 def test_torch_is_told_before_the_device_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """cuBLAS reads its variable once, when CUDA starts."""
     seen = []
-    monkeypatch.setattr(grid, "settle", lambda device, threads: seen.append(state()[0] and CUBLAS in os.environ))
-    grid.work([], tmp_path, "cpu", 0, execution=DETERMINISTIC)
+    monkeypatch.setattr(local, "settle", lambda device, threads: seen.append(state()[0] and CUBLAS in os.environ))
+    grids.work([], tmp_path, "cpu", 0, execution=DETERMINISTIC)
     assert seen == [True]
 
 
-def note(specs: Any, results: Path, device: str, *more: Any, execution: Execution, **others: Any) -> int:
-    """Instead of ``grid.work``, in another process."""
-    with (results / "told").open("a") as file:
-        file.write(f"{execution}\n")
-    return 0
-
-
 class Spawned:
-    """A process that gets what a real one would get, and does it here, without loading torch anew."""
+    """A process that gets what a real one would get, and is dead at once."""
+
+    exitcode = 1  # it is not started again
 
     def __init__(self, target: Any, args: Any) -> None:
+        *args, _ = args
         self.sent = pickle.dumps((target, args))
+        self.sentinel = os.open(os.devnull, os.O_RDONLY)
 
     def start(self) -> None:
-        target, args = pickle.loads(self.sent)
-        target(*args)
+        _, (_, _, order, *_) = pickle.loads(self.sent)
+        with (order.results / "told").open("a") as file:
+            file.write(f"{order.execution}\n")
 
-    def join(self) -> None: ...
+    def join(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.sentinel)
 
 
 def test_every_process_of_a_grid_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "work", note)
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: SimpleNamespace(Process=Spawned))
     specs = grid.make_specs(["toy"], ["supervised"], ["10"], [0, 1], Budget.parse("4"), grid.Options({}, {}))
-    grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False, execution=DETERMINISTIC)
+    assert grids.run(specs, tmp_path, ["cpu", "cpu"], execution=DETERMINISTIC) == 2
     assert (tmp_path / "told").read_text().splitlines() == [str(DETERMINISTIC)] * 2
 
 

@@ -10,14 +10,16 @@ import os
 import time
 from types import SimpleNamespace
 
+import grids
 import torch
 from children import ended
 
-from atso_bench.benchmark import grid
+from atso_bench.benchmark.engines.task import settle
 from atso_bench.benchmark.machine import cgroups, processor, timing
 from atso_bench.benchmark.machine.energy import Meter
 from atso_bench.benchmark.machine.timing import Stopwatch
 from atso_bench.benchmark.spec import Budget, RunSpec
+from atso_bench.benchmark.store import leases
 from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.training import precision
 
@@ -72,11 +74,11 @@ def test_loaders_that_start_after_a_computation_with_several_threads_work(tmp_pa
     monkeypatch.delenv("OMP_NUM_THREADS")
 
     def compute_and_load():
-        grid.settle("cpu", 2)
+        settle("cpu", 2)
         image = torch.randn(8, 16, 128, 128)
         torch.nn.functional.conv2d(image, torch.randn(16, 16, 3, 3))  # OpenMP has its threads now
         specs = [RunSpec("toy", "self-learning", "10", 0, Budget.parse("14"))]
-        assert grid.work(specs, tmp_path, "cpu", 2, threads=2) == 0
+        assert grids.work(specs, tmp_path, "cpu", 2, threads=2) == 0
         assert torch.get_num_threads() == 2
 
     assert ended(compute_and_load) == 0
@@ -95,7 +97,7 @@ def test_a_lock_ends_with_its_block_also_while_a_forked_loader_lives(tmp_path):
     try:
         with Stages(tmp_path).claim("key") as folder:
             fork_a_loader()
-        with grid._claim(tmp_path, spec, wait=False) as free:
+        with leases.leased(leases.of_run(tmp_path, spec.key), wait=False) as free:
             assert free
             fork_a_loader()
         for file in (folder / "lock", tmp_path / "stages" / "claims" / spec.key):

@@ -126,10 +126,10 @@ def test_the_main_command_killed_three_times_ends_in_the_same_record(tmp_path):
         return subprocess.Popen([program, *words, "--out", tmp_path / out], env=environment, start_new_session=True)
 
     assert command("whole").wait(600) == 0
-    phases = len(list((tmp_path / "whole" / "stages").glob("*/phase.json")))
+    phases = len(list((tmp_path / "whole" / "stages").glob("*/*/phase.json")))
     for wanted in (1, phases // 2, phases - 1):
         process = command("killed")
-        while len(list((tmp_path / "killed" / "stages").glob("*/phase.json"))) < wanted and process.poll() is None:
+        while len(list((tmp_path / "killed" / "stages").glob("*/*/phase.json"))) < wanted and process.poll() is None:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL

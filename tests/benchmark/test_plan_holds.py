@@ -29,7 +29,7 @@ if what == "plan":
     seconds, memory = sum(found.seconds.values()), found.process_bytes
 else:
     began = time.perf_counter()
-    assert grid.work(specs, Path(out), "cpu", 1) == 0
+    assert grids.work(specs, Path(out), "cpu", 1) == 0
     seconds = time.perf_counter() - began
     memory = max(phase.process_bytes for record in read_all(Path(out)) for phase in record.phases)
 print(json.dumps([seconds, memory]))

@@ -7,13 +7,16 @@ import multiprocessing
 from dataclasses import replace
 
 import children
+import grids
 import pytest
 import torch
 from toy import ToyDataset
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import grid, registry
+from atso_bench.benchmark import done, grid, registry
 from atso_bench.benchmark.cli import app
+from atso_bench.benchmark.engines import local
+from atso_bench.benchmark.engines.task import settle
 from atso_bench.benchmark.machine.progress import Lines, silent
 from atso_bench.benchmark.run import Bench, execute
 from atso_bench.benchmark.scoring import metrics
@@ -70,31 +73,31 @@ def test_a_run_twice_gives_the_same_scores(bench, tmp_path):
 
 
 def test_a_done_run_is_not_done_again_and_fresh_does_it_again(tmp_path, capsys):
-    assert grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False) == 0
+    assert grids.run([SPEC], tmp_path, ["cpu"], 0, fresh=False) == 0
     path = tmp_path / "records" / SPEC.path
     before = path.stat().st_mtime_ns
-    assert grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False) == 0
+    assert grids.run([SPEC], tmp_path, ["cpu"], 0, fresh=False) == 0
     assert path.stat().st_mtime_ns == before
     assert "already done" in capsys.readouterr().out
-    assert grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=True) == 0
+    assert grids.run([SPEC], tmp_path, ["cpu"], 0, fresh=True) == 0
     assert path.stat().st_mtime_ns > before
     assert not any(phase.reused for phase in Record.read(path).phases)
 
 
 def test_a_run_on_other_data_does_not_count_as_done(tmp_path, monkeypatch):
-    grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False)
+    grids.run([SPEC], tmp_path, ["cpu"], 0, fresh=False)
     monkeypatch.setattr(registry, "dataset", lambda name, c="2d": ToyDataset(cases=25))
-    assert grid.finished(tmp_path, SPEC) is None
+    assert done.finished(tmp_path, SPEC) is None
 
 
 def test_a_run_that_was_scored_by_other_metrics_does_not_count_as_done_and_is_scored_again(
     tmp_path, monkeypatch, capsys
 ):
-    grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False)
+    grids.run([SPEC], tmp_path, ["cpu"], 0, fresh=False)
     monkeypatch.setattr(metrics, "VERSION", metrics.VERSION + 1)
-    assert grid.finished(tmp_path, SPEC) is None
+    assert done.finished(tmp_path, SPEC) is None
     capsys.readouterr()
-    grid.run_grid([SPEC], tmp_path, ["cpu"], 0, fresh=False)
+    grids.run([SPEC], tmp_path, ["cpu"], 0, fresh=False)
     assert "running again: it was scored by version" in capsys.readouterr().out
     found = Record.read(tmp_path / "records" / SPEC.path)
     assert found.metrics_version == metrics.VERSION
@@ -103,11 +106,11 @@ def test_a_run_that_was_scored_by_other_metrics_does_not_count_as_done_and_is_sc
 
 def test_the_data_of_many_runs_is_looked_at_once(tmp_path, monkeypatch):
     specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(4)]
-    grid.run_grid(specs, tmp_path, ["cpu"], 0, fresh=False)
+    grids.run(specs, tmp_path, ["cpu"], 0, fresh=False)
     looks = []
     monkeypatch.setattr(ToyDataset, "identity", property(lambda dataset: looks.append(1) or "another"))
-    identity = grid.remembered()
-    assert [grid.finished(tmp_path, spec, identity=identity) for spec in specs] == [None] * 4
+    identity = done.remembered()
+    assert [done.finished(tmp_path, spec, identity=identity) for spec in specs] == [None] * 4
     assert len(looks) == 1
 
 
@@ -135,10 +138,10 @@ def test_a_failing_run_leaves_a_record_of_it_and_the_others_go_on(tmp_path, monk
 
 def test_what_was_asked_for_is_written_before_the_first_run_begins(tmp_path, monkeypatch, toy):
     found = []
-    monkeypatch.setattr(grid, "work", lambda *given, **more: found.extend((tmp_path / "asked").iterdir()) or 0)
+    monkeypatch.setattr(local, "work", lambda *given, **more: found.extend((tmp_path / "asked").iterdir()) or 0)
     other = replace(SPEC, seed=1)
-    grid.run_grid([SPEC, other], tmp_path, ["cpu"], 0, fresh=False)
-    grid.run_grid([other, SPEC], tmp_path, ["cpu"], 0, fresh=True)
+    grids.run([SPEC, other], tmp_path, ["cpu"], 0, fresh=False)
+    grids.run([other, SPEC], tmp_path, ["cpu"], 0, fresh=True)
     first, second = found
     assert first == second
     assert [(run.spec, run.data) for run in asked.read(first).runs] == [(other, toy.identity), (SPEC, toy.identity)]
@@ -161,7 +164,7 @@ def test_frames_are_called_frames_and_cases_cases(bench, monkeypatch):
 def test_two_processes_share_a_grid(tmp_path):
     """Both are given all runs; each run is made once."""
     specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(4)]
-    given, said = (grid.work, specs, tmp_path, "cpu", 0), tmp_path / "said"
+    given, said = (grids.work, specs, tmp_path), tmp_path / "said"
     with children.started(*given, said=said) as one, children.started(*given, said=said) as other:
         assert one.end() == other.end() == 0
     assert len(read_all(tmp_path)) == 4
@@ -186,10 +189,10 @@ def test_a_run_that_fails_is_tried_by_one_process_and_counts_once(tmp_path, monk
     context = children.Context(the_device_is_gone)
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
     specs = [RunSpec("toy", "supervised", "10", seed, Budget.parse("6")) for seed in range(2)]
-    assert grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 1
+    assert grids.run(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 1
     assert tried.read_text() == "x"
     assert len(read_all(tmp_path)) == 1
-    assert grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 1
+    assert grids.run(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 1
     assert tried.read_text() == "xx"  # the same command tries again
 
 
@@ -200,8 +203,8 @@ def test_the_device_and_the_threads_are_those_of_the_process_in_run_and_in_plan(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: said.append(f"{number} threads"))
     monkeypatch.setattr(torch.cuda, "set_device", said.append)  # the real one refuses "cuda" without an index
-    grid.settle("cuda", 1)
-    grid.settle("cuda:1", 2)
+    settle("cuda", 1)
+    settle("cuda:1", 2)
     assert list(plan.forecast([], tmp_path, "cpu", 0, threads=3)) == []
     assert said == [0, "1 threads", 1, "2 threads", "3 threads"]
 
@@ -222,14 +225,6 @@ def test_a_case_of_t_that_a_published_list_moves_to_r_is_judged_by_the_diagnosti
     lists = {"test": ["c00", "c01"], "labelled": ["c02", "c03"]}
     found = execute(RunSpec("toy", "self-learning", "2cases", 0, Budget.parse("8"), lists=lists), bench)
     assert set(toy.test) < opened == {case for case in found.split["unlabelled"] if case not in toy.unlabelled}
-
-
-def test_runs_that_share_m0_go_to_one_process():
-    specs = [RunSpec("toy", method, "10", seed, SPEC.budget) for seed in range(4) for method in ("atso", "supervised")]
-    for k in range(2):
-        mine = grid.own_first(specs, k, 2)
-        assert sorted(mine, key=str) == sorted(specs, key=str)
-        assert {spec.seed for spec in mine[:4]} == {k, k + 2}
 
 
 def test_the_upper_bound_is_supervised_at_all_labels():
@@ -291,7 +286,7 @@ def test_plan_counts_a_phase_that_runs_share_once(tmp_path, monkeypatch):
         (("-m", "atso", "-f", "10", "-d", "toy", "--budget", "much"), "--budget must be one of"),
         (("-m", "atso", "-f", "10", "-d", "toy", "--parity", "half"), "--parity must be total, line or phase"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.subsets=0"), "greater than or equal to 1"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.speed=1"), "options of atso: subsets"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.speed=1"), "options of atso: generations"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "subsets=1"), "--option must be NAME.OPTION=VALUE"),
         (
             ("-m", "atso", "-f", "10", "-d", "toy", "-o", "cps.weight=1"),

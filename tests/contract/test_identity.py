@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import grids
 import pytest
 import torch
 from fitting import METHODS, TOY, fit
 from toy import ToyDataset
 
-from atso_bench.benchmark import done, grid, registry
+from atso_bench.benchmark import done, registry
 from atso_bench.benchmark.forecast.plan import forecast
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store.record import Record
@@ -114,7 +115,7 @@ def test_an_option_that_a_method_says_to_read_after_training_changes_no_phase(na
     found = []
     for number, options in enumerate(({}, {option: another(name, option)})):
         _, trainer, _ = fit(name, tmp_path / str(number), **options)
-        files = [Stages.load(tmp_path / str(number) / phase.key / "model.pt") for phase in trainer.phases]
+        files = [Stages.load(Stages(tmp_path / str(number)).folder(phase.key) / "model.pt") for phase in trainer.phases]
         found.append([{**state} for file in files if file for model in file["models"] for state in [model]])
     for one, other in zip(*found, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
@@ -158,7 +159,7 @@ def toy(monkeypatch):
 
 def run(folder: Path, **options: Any) -> Record:
     spec = RunSpec("toy", "twin", "10", 0, Budget.parse("14"), options=options)
-    assert grid.run_grid([spec], folder, ["cpu"], 0, fresh=False) == 0
+    assert grids.run([spec], folder, ["cpu"], 0, fresh=False) == 0
     return Record.read(folder / "records" / spec.path)
 
 
@@ -375,7 +376,7 @@ def test_a_phase_of_nobodys_own_is_refused(tmp_path):
 def test_a_plan_finds_in_the_store_the_phases_that_a_run_left_there(method, toy, tmp_path):
     """It goes through the same keys, own phases and those of all methods."""
     spec = RunSpec("toy", method, "10", 0, Budget.parse("14"))
-    grid.run_grid([spec], tmp_path, ["cpu"], 0, fresh=False)
+    grids.run([spec], tmp_path, ["cpu"], 0, fresh=False)
     path = tmp_path / "records" / spec.path
     made = {phase.key for phase in Record.read(path).phases if phase.key}
     path.unlink()

@@ -135,7 +135,7 @@ def test_goes_on_from_a_checkpoint_inside_a_training_to_the_same_weights(name, f
         patch.setattr(loop.Training, "_one_step", stopping)
         with pytest.raises(KeyboardInterrupt):
             fit(name, folder)
-    assert list(folder.glob("*/progress.pt"))
+    assert list(folder.glob("*/*/progress.pt"))
     assert fit(name, folder)[0] == weights
 
 

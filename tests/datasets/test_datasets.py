@@ -507,7 +507,7 @@ def test_a_dataset_is_found_by_id_and_the_users_own_plans_are_used(
     assert (task.recipe.patch, task.recipe.batch) == ((16, 16), 5)
     plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["nonlin"] = "os.system"
     (own / "nnUNetPlans.json").write_text(json.dumps(plans))
-    with pytest.raises(ValueError, match=r"2d.nonlin is 'os.system'"):
+    with pytest.raises(ValueError, match=r"2d.architecture.arch_kwargs.nonlin is 'os.system'"):
         Nnunet("510").prepare()
 
 

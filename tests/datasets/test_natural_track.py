@@ -19,8 +19,9 @@ from atso_bench.benchmark.machine.progress import silent
 from atso_bench.benchmark.run import Bench, execute, model_file
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.splits import make_split
+from atso_bench.benchmark.store.packs import PseudoLabels
 from atso_bench.benchmark.store.record import Record
-from atso_bench.benchmark.store.stages import PseudoLabels, Stages
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.datasets._frames.published import published_list
 from atso_bench.datasets.cityscapes import Cityscapes
 from atso_bench.datasets.streets import Streets, make_frame

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -60,7 +61,7 @@ def environment(library: Path, **settings: object) -> dict[str, str]:
     }
 
 
-def run(library: Path, *arguments: str, timeout: float = 240, **settings: object) -> subprocess.CompletedProcess[str]:
+def run(library: Path, *arguments: str, timeout: float = 840, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments, in the project's root, on emulated GPUs."""
     return subprocess.run(
         [sys.executable, *arguments],
@@ -95,3 +96,10 @@ def passes(library: Path, file: str, *options: str, **settings: object) -> None:
     asked = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", str(HERE / file), *options]
     done = run(library, *asked, **settings)
     assert done.returncode == 0, said(done)
+
+
+if __name__ == "__main__":  # python emulated.py -m atso_bench.benchmark.cli run ... --device cuda
+    with tempfile.TemporaryDirectory() as place:
+        sys.exit(
+            subprocess.run([sys.executable, *sys.argv[1:]], env=environment(build(Path(place))), check=False).returncode
+        )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import fake_cuda
+import grids
 import kinds
 import pytest
 import torch
 from on_runs import toy
 from toy import ToyDataset
 
-from atso_bench.benchmark import grid
+from atso_bench.benchmark import registry
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store.record import Record
 from atso_bench.benchmark.training.precision import Update, precision
@@ -46,9 +47,9 @@ def test_a_step_with_infinite_gradients_is_left_out_and_the_scale_halved() -> No
 def test_the_record_says_so_and_a_stopped_training_goes_on_with_its_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
+    monkeypatch.setattr(registry, "dataset", lambda name, configuration="": ToyDataset())
     spec = RunSpec("toy", "supervised", "10", 0, Budget.parse("4"))
-    assert grid.work([spec], tmp_path, "cuda", 0) == 0
+    assert grids.work([spec], tmp_path, "cuda") == 0
     assert Record.read(tmp_path / "records" / spec.path).environment["precision"] == precision(CUDA) == "float16"
     state = torch.nn.Linear(1, 1).to(CUDA)
     updates = [Update(torch.optim.SGD(state.parameters(), 0.1), CUDA) for _ in range(2)]

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import fake_cuda
+import grids
 import kinds
 import pytest
 import torch
 from toy import ToyDataset
 
-from atso_bench.benchmark import grid, remedies
+from atso_bench.benchmark import registry, remedies
+from atso_bench.benchmark.engines.task import settle
 from atso_bench.benchmark.forecast import plan
 from atso_bench.benchmark.machine.devices import devices, sharing
 from atso_bench.benchmark.spec import Budget, RunSpec
@@ -58,7 +60,7 @@ def specs(*seeds: int) -> list[RunSpec]:
 def processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that know the toy: forks, of a process that has not begun to use CUDA."""
     assert not torch.cuda.is_initialized()
-    monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
+    monkeypatch.setattr(registry, "dataset", lambda name, configuration="": ToyDataset())
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: fork)
 
@@ -69,7 +71,7 @@ def environments(results: Path) -> list[dict[str, Any]]:
 
 def test_several_processes_share_a_gpu_and_the_records_say_so(tmp_path: Path, processes: None) -> None:
     named = ["cuda:0", "cuda:0", "cuda:1"]
-    assert grid.run_grid(specs(0, 1, 2, 3), tmp_path, named, 0, fresh=False) == 0
+    assert grids.run(specs(0, 1, 2, 3), tmp_path, named) == 0
     found = environments(tmp_path)
     assert {environment["device"] for environment in found} == {*named}
     for environment in found:
@@ -88,7 +90,7 @@ def test_where_one_process_loses_its_device_the_others_do_its_runs(
         one_step(training, batch)
 
     monkeypatch.setattr(loop.Training, "_one_step", losing)
-    assert grid.run_grid(specs(0, 1, 2, 3), tmp_path, ["cuda:0", "cuda:1"], 0, fresh=False) == 1
+    assert grids.run(specs(0, 1, 2, 3), tmp_path, ["cuda:0", "cuda:1"]) == 1
     said = capfd.readouterr().out
     assert "2 (cuda:1): stopped: DeviceLostError: the device is lost to this process: CUDA error" in said
     done = [spec for spec in specs(0, 1, 2, 3) if (tmp_path / "records" / spec.path).exists()]
@@ -140,7 +142,7 @@ def test_data_on_the_device_train_as_from_loaders(
 
 
 def test_a_forecasts_peak_is_each_runs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid.registry, "dataset", lambda name, configuration="": ToyDataset())
+    monkeypatch.setattr(registry, "dataset", lambda name, configuration="": ToyDataset())
     methods = ("supervised", "cps", "supervised")
     wanted = [RunSpec("toy", method, "10", 0, Budget.parse("4")) for method in methods]
     peaks = [found.device_bytes for found in plan.forecast(wanted, tmp_path, "cuda", 0)]
@@ -182,7 +184,7 @@ def test_a_training_goes_on_from_a_checkpoint_amid_a_window_of_losses(
 
 
 def test_the_second_device_is_used_alone(folders: Callable[[], Path]) -> None:
-    grid.settle("cuda:1", 1)
+    settle("cuda:1", 1)
     try:
         before = torch.cuda.memory_allocated(0)
         torch.cuda.reset_peak_memory_stats(0)

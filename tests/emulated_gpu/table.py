@@ -1,4 +1,4 @@
-"""Prints waits and queued operations of a step, by method and kind: ``python table.py [KIND ...]``."""
+"""Prints waits and queued operations of a step, by method and kind: ``python emulated.py table.py [KIND ...]``."""
 
 from __future__ import annotations
 

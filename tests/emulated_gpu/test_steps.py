@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import emulated
+import pytest
+
+pytestmark = pytest.mark.timeout(900)  # most of it is one process, of many tests
 
 
 def test_no_step_of_any_method_waits_for_the_device(library: Path) -> None:

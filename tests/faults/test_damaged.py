@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 import torch
 from fitting import fit
 
-from atso_bench.benchmark.store import stages
+from atso_bench.benchmark.store import packs, stages
+from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, read_label
 from atso_bench.benchmark.store.record import Phase
-from atso_bench.benchmark.store.stages import DamagedError, PseudoLabels, Stages, read_label
+from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.training import loop
 
 DAMAGES = {
@@ -28,7 +30,7 @@ FILES = {
     "facts of a training": "phase.json",
     "facts of a labelling": "phase.json",
     "manifest": "labels.json",
-    "labels": "labels/000003.npz",
+    "labels": "labels.pack",
 }
 
 
@@ -59,7 +61,7 @@ def test_a_finished_phase_that_is_damaged_is_made_again_with_a_warning_in_the_re
     first = next(
         phase for phase in trainer.phases if (phase.kind == "train") == (what in ("weights", "facts of a training"))
     )
-    file = tmp_path / first.key / FILES[what]
+    file = Stages(tmp_path).folder(first.key) / FILES[what]
     if how == "removed":
         file.unlink()
     else:
@@ -69,7 +71,7 @@ def test_a_finished_phase_that_is_damaged_is_made_again_with_a_warning_in_the_re
     again = [phase.name for phase in trainer.phases if not phase.reused]
     assert again == [first.name]
     if not (how == "removed" and FILES[what] == "phase.json"):  # as if it had never been finished
-        assert any(warning.startswith(f"{first.name}: {tmp_path / first.key}") for warning in trainer.warnings)
+        assert any(warning.startswith(f"{first.name}: {file.parent}") for warning in trainer.warnings)
     weights, trainer, _ = fit("self-learning", tmp_path)
     assert weights == undisturbed
     assert not trainer.warnings
@@ -90,7 +92,7 @@ def stopped(folder, monkeypatch, steps=5):
         patch.setattr(loop.Training, "_one_step", stopping)
         with pytest.raises(KeyboardInterrupt):
             fit("self-learning", folder)
-    return [next(folder.glob(f"*/{name}")) for name in ("progress.pt", "progress-before.pt")]
+    return [next(folder.glob(f"*/*/{name}")) for name in ("progress.pt", "progress-before.pt")]
 
 
 def steps_begun(monkeypatch):
@@ -125,13 +127,14 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_or_from_the
 @pytest.mark.parametrize("how", DAMAGES)
 def test_damaged_labels_of_an_unfinished_labelling_are_made_again(how, tmp_path, undisturbed):
     _, trainer, _ = fit("self-learning", tmp_path)
-    folder = tmp_path / trainer.phases[1].key
+    folder = Stages(tmp_path).folder(trainer.phases[1].key)
     (folder / "phase.json").unlink()
-    damage(folder / "labels" / "000007.npz", how)
+    damage(folder / "labels.pack", how)
     weights, trainer, _ = fit("self-learning", tmp_path)
     assert weights == undisturbed
-    (warning,) = trainer.warnings
-    assert "000007.npz" in warning
+    assert trainer.warnings
+    assert all("labels.pack, the labels of" in warning for warning in trainer.warnings)
+    assert (how == "flipped") == (len(trainer.warnings) == 1)  # of the others the end is gone, or all
 
 
 def every_flip(file):
@@ -172,42 +175,57 @@ def test_no_flipped_bit_of_a_phases_facts_is_used(tmp_path):
 
 def test_no_flipped_bit_of_labels_or_their_manifest_is_used(tmp_path):
     label = np.random.default_rng(0).integers(0, 3, (6, 6)).astype(np.uint8)
-    stored = Stages.write_label(tmp_path, 0, label)
+    stored = Stages.write_label(tmp_path, label)
     Stages.write_manifest(tmp_path, {"case": stored}, 1.0, None)
     for _ in every_flip(stored.file):
         assert Stages.read_labels(tmp_path)[0] == {}
     for _ in every_flip(tmp_path / "labels.json"):
         found = Stages.read_labels(tmp_path)[0]
         assert found in ({}, {"case": stored})
-    assert np.array_equal(read_label(stored.file), label)
+    assert np.array_equal(read_label(stored), label)
 
 
 def test_a_file_of_labels_is_hashed_once_when_it_is_written_and_once_when_it_is_taken_up(tmp_path, monkeypatch):
     """Seen: hashed again as soon as it was written, and twice when it was reused."""
-    hashed, hash_of = [], stages._hash
-    monkeypatch.setattr(stages, "_hash", lambda content: hashed.append(bytes(content)) or hash_of(content))
+    hashed, hash_of = [], packs.content_hash
+    for module in (packs, stages):
+        monkeypatch.setattr(module, "content_hash", lambda content: hashed.append(bytes(content)) or hash_of(content))
     for _ in range(2):
         hashed.clear()
         _, trainer, _ = fit("self-learning", tmp_path)
-        files = [file for phase in trainer.phases for file in (tmp_path / phase.key / "labels").glob("*.npz")]
-        contents = [file.read_bytes() for file in files]
+        seen = list(hashed)
+        folders = [Stages(tmp_path).folder(phase.key) for phase in trainer.phases]
+        contents = [stored.content() for folder in folders for stored in Stages.read_labels(folder)[0].values()]
         assert len(contents) > 40
-        assert {hashed.count(content) - contents.count(content) for content in contents} == {0}
+        assert {seen.count(content) - contents.count(content) for content in contents} == {0}
 
 
 def test_labels_that_are_damaged_while_a_run_uses_them_are_an_error_that_names_them(tmp_path):
-    stored = Stages.write_label(tmp_path, 0, np.zeros((64, 64), np.uint8))
+    stored = Stages.write_label(tmp_path, np.zeros((64, 64), np.uint8))
     damage(stored.file, "truncated")
-    with pytest.raises(DamagedError, match=r"000000\.npz is damaged"):
+    with pytest.raises(DamagedError, match=r"labels\.pack is damaged"):
         PseudoLabels({"case": stored})["case"]
 
 
 def test_a_manifest_from_before_there_were_checksums_is_read(tmp_path):
-    stored = Stages.write_label(tmp_path, 0, np.zeros((4, 4), np.uint8))
-    content = {"seconds": 1.0, "labels": {"case": ["000000.npz", stored.digest]}}
+    """And before there were packs."""
+    label = np.eye(4, dtype=np.uint8)
+    (tmp_path / "labels").mkdir()
+    np.savez_compressed(tmp_path / "labels" / "000000.npz", label=label)
+    content = {"seconds": 1.0, "labels": {"case": ["000000.npz", "digest"]}}
     (tmp_path / "labels.json").write_text(json.dumps(content))
     labels, *spent = Stages.read_labels(tmp_path)
-    assert (labels["case"].digest, spent) == (stored.digest, [1.0, None, None])
+    assert (labels["case"].digest, spent) == ("digest", [1.0, None, None])
+    assert np.array_equal(read_label(labels["case"]), label)
+
+
+def test_phases_from_before_they_had_folders_by_letters_are_found(tmp_path, undisturbed):
+    fit("self-learning", tmp_path / "new")
+    for folder in (tmp_path / "new").glob("*/*"):
+        shutil.copytree(folder, tmp_path / "old" / folder.name)
+    weights, trainer, _ = fit("self-learning", tmp_path / "old")
+    assert weights == undisturbed
+    assert all(phase.reused for phase in trainer.phases)
 
 
 def test_a_new_file_and_its_name_are_on_disk_before_the_next_step(tmp_path, monkeypatch):

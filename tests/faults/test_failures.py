@@ -15,12 +15,13 @@ import weakref
 from pathlib import Path
 
 import children
+import grids
 import pytest
 import torch
 from toy import ToyDataset, ToyDraw, ToyTask
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import grid, registry, remedies
+from atso_bench.benchmark import registry, remedies
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.machine.progress import Lines, on
 from atso_bench.benchmark.run import model_file
@@ -46,7 +47,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "dataset", lambda name, configuration="2d": ToyDataset())
-        assert grid.work(SPECS, folder, "cpu", 0, shown=Lines(lambda line: None)) == 0
+        assert grids.work(SPECS, folder, "cpu", 0, shown=Lines(lambda line: None)) == 0
     return weights(folder)
 
 
@@ -59,7 +60,7 @@ def weights(results):
 def work(results, workers=0):
     """How many runs fail, and what the console says."""
     said = []
-    return grid.work(SPECS, results, "cpu", workers, shown=Lines(said.append)), "\n".join(said)
+    return grids.work(SPECS, results, "cpu", workers, shown=Lines(said.append)), "\n".join(said)
 
 
 def at(monkeypatch, owner, name, do, *, seed=0, step=6):
@@ -116,10 +117,10 @@ def test_a_state_that_is_not_finite_is_no_checkpoint(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Training, "forward", broken)
-        assert grid.work([spec], tmp_path, "cpu", 0) == 1
+        assert grids.work([spec], tmp_path, "cpu", 0) == 1
     (checkpoint,) = tmp_path.rglob("progress.pt")
     assert Stages.load(checkpoint)["done"] == 100
-    assert grid.work([spec], tmp_path, "cpu", 0) == 0
+    assert grids.work([spec], tmp_path, "cpu", 0) == 0
 
 
 @pytest.mark.parametrize(("count", "phase"), [(1, "M0 labels R"), (81, "evaluation")])
@@ -229,7 +230,7 @@ def test_a_full_disk_loses_nothing_that_was_there(limit, recorded, tmp_path, und
     def limited():
         shown = Lines(lambda line: print(line, flush=True))
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        sys.exit(grid.work(SPECS, tmp_path, "cpu", 0, shown=shown))
+        sys.exit(grids.work(SPECS, tmp_path, "cpu", 0, shown=shown))
 
     assert children.ended(limited, said=tmp_path / "said") == 2  # both were tried
     said = os.read(listening, 1 << 16).decode()
@@ -247,7 +248,7 @@ def test_a_log_that_cannot_be_written_to_ends_no_run(tmp_path, undisturbed):
         contextlib.suppress(OSError),
         Path("/dev/full").open("w", encoding="utf-8") as full,
     ):  # it flushes when it is closed
-        assert grid.work(SPECS, tmp_path, "cpu", 0, shown=on(full)) == 0
+        assert grids.work(SPECS, tmp_path, "cpu", 0, shown=on(full)) == 0
     assert weights(tmp_path) == undisturbed
 
 
@@ -345,14 +346,14 @@ def test_data_that_vanishes_is_a_failure_of_the_runs_that_need_it(devices, tmp_p
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
     with monkeypatch.context() as patch:
         data_vanishes(patch, gone)
-        failed = grid.run_grid(SPECS, tmp_path, devices, 0, fresh=False)
+        failed = grids.run(SPECS, tmp_path, devices, 0, fresh=False)
     assert 1 <= failed <= 2 if len(devices) == 2 else failed == 1
     assert len(read_all(tmp_path)) == 2 - failed
     told = capfd.readouterr().out + said.read_text()
     assert "No such file or directory; check the spelling, and that its disk is mounted" in told
     gone.unlink()
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: children.Context())
-    assert grid.run_grid(SPECS, tmp_path, devices, 0, fresh=False) == 0
+    assert grids.run(SPECS, tmp_path, devices, 0, fresh=False) == 0
     assert weights(tmp_path) == undisturbed
     assert not list(tmp_path.rglob("*.failed.json"))
 

@@ -9,12 +9,13 @@ import random
 import signal
 from pathlib import Path
 
+import grids
 import pytest
 from children import ended, started, until
 from toy import ToyDataset, ToyTask, known
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import grid, registry
+from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.machine.progress import Lines
 from atso_bench.benchmark.run import model_file
@@ -42,7 +43,7 @@ def spec(method, seed=0):
 
 
 def run(method, results):
-    assert grid.work([spec(method)], results, "cpu", 0, shown=Lines(lambda line: None)) == 0
+    assert grids.work([spec(method)], results, "cpu", 0, shown=Lines(lambda line: None)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -243,10 +244,10 @@ def test_the_run_of_a_process_that_was_killed_is_taken_up_by_another(tmp_path, u
 
     made = []
     with started(first) as child, pytest.MonkeyPatch.context() as patch:
-        until(lambda: list(tmp_path.glob("results/stages/*/progress.pt")))
+        until(lambda: list(tmp_path.glob("results/stages/*/*/progress.pt")))
         patch.setattr(loop.Training, "_one_step", lambda *given: made.append(given[0].done) or one_step(*given))
         shown = Lines(lambda line: waiting.touch() if "waiting for another process" in line else None)
-        assert grid.work([spec("supervised")], tmp_path / "results", "cpu", 0, shown=shown) == 0
+        assert grids.work([spec("supervised")], tmp_path / "results", "cpu", 0, shown=shown) == 0
         assert child.end() == -signal.SIGKILL
     assert made[0] == 4
     assert result("supervised", tmp_path / "results") == result("supervised", undisturbed("supervised"))

@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
+from atso_bench.benchmark.remedies import message
 from atso_bench.benchmark.spec import Budget, RunSpec
-from atso_bench.benchmark.store import asked, locks
+from atso_bench.benchmark.store import asked, leases, locks
 from atso_bench.benchmark.store.record import Record, read_all
 from atso_bench.benchmark.store.schema import NewerError
+from atso_bench.datasets._shared import storage
 from atso_bench.reports.data.frame import read
 from atso_bench.reports.data.missing import missing
 
@@ -33,19 +35,31 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "dataset", lambda name, configuration="2d": ToyDataset())
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_named_with_a_way_on(
-    number: int, toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(file: int, how: int) -> None:
-        raise OSError(number, os.strerror(number))
+        raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_on_a_file_system_without_locks_claims_alone_guard_the_runs(
+    without_locks: None, toy: None, tmp_path: Path
+) -> None:
     done = CliRunner().invoke(app, words(tmp_path))
-    assert done.exit_code == 2
-    last = done.output.splitlines()[-1]
-    assert last.startswith(f"error: {tmp_path / 'stages' / 'claims'}")
-    assert "files cannot be locked on this file system; mount it with locks (Lustre: -o flock), or set --out" in last
+    assert done.exit_code == 0, done.output
+    assert len(read_all(tmp_path)) == 2
+    with leases.leased(tmp_path / "claim") as one, leases.leased(tmp_path / "claim", wait=False) as other:
+        assert one is not None
+        assert other is None
+
+
+def test_data_on_a_file_system_without_locks_are_named_with_a_way_on(without_locks: None, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="files cannot be locked") as raised, storage.locked(tmp_path / "lock"):
+        pass
+    told = message(raised.value)
+    assert told.startswith(str(tmp_path / "lock"))
+    assert "mount it with locks (Lustre: -o flock), or set --out" in told
 
 
 def test_a_lock_is_taken_through_a_file_that_may_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

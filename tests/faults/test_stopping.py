@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 
 import children
+import grids
 import pytest
 from fitting import METHODS, fit
 from toy import ToyDataset, ToyTask
 from typer.testing import CliRunner
 
-from atso_bench.benchmark import grid, registry
+from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
 from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.spec import Budget, RunSpec
@@ -105,7 +106,7 @@ def test_a_training_stops_at_the_next_step_and_goes_on_from_it(number, workers, 
     assert ended(signalled, tmp_path / "said", *given) == 128 + number
     said = (tmp_path / "said").read_text()
     assert said == "stopped in phase 'M0' at step 5 of 14; the same command continues from here"
-    (checkpoint,) = tmp_path.glob("*/progress.pt")
+    (checkpoint,) = tmp_path.glob("*/*/progress.pt")
     assert Stages.load(checkpoint)["done"] == 5
     weights, made = steps_of("self-learning", tmp_path, monkeypatch)
     assert weights == undisturbed("self-learning")
@@ -129,7 +130,7 @@ def test_a_signal_to_all_processes_while_the_training_waits_for_a_batch_leaves_t
 
     assert ended(do, tmp_path / "said") == 128 + number
     assert "in phase 'M0' at step 10 of 14" in (tmp_path / "said").read_text()
-    assert Stages.load(next(tmp_path.glob("*/progress.pt")))["done"] == 10
+    assert Stages.load(next(tmp_path.glob("*/*/progress.pt")))["done"] == 10
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -161,7 +162,7 @@ def test_a_stop_in_the_last_step_or_the_last_case_finishes_the_phase(tmp_path):
             ended(signalled, tmp_path / "said", signal.SIGINT, folder, "self-learning", owner, function, count) == 130
         )
         assert (tmp_path / "said").read_text().startswith(f"stopped after phase {phase!r};")
-        assert len(list(folder.glob("*/phase.json"))) == place + 1
+        assert len(list(folder.glob("*/*/phase.json"))) == place + 1
 
 
 def test_a_second_signal_ends_at_once(tmp_path, undisturbed):
@@ -178,7 +179,7 @@ def test_a_second_signal_ends_at_once(tmp_path, undisturbed):
 
     assert ended(do, tmp_path / "said") == 130
     assert (tmp_path / "said").read_text() == "stopped; the same command continues from here"
-    assert not list(tmp_path.glob("*/progress.pt"))
+    assert not list(tmp_path.glob("*/*/progress.pt"))
     assert fit("supervised", tmp_path)[0] == undisturbed("supervised")
 
 
@@ -262,7 +263,7 @@ def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeyp
             time.sleep(0.1)
 
         loop.Training._one_step = slow
-        grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False)
+        grids.run(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False)
 
     with children.started(stoppable, do, tmp_path / "said", (), said=told) as child:
         children.until(lambda: len(list(tmp_path.glob("training *"))) == 2)
@@ -273,12 +274,12 @@ def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeyp
     told = told.read_text()
     for name in "12":
         assert re.search(rf"^{name} \(cpu\): stopped in phase 'M0' at step \d+ of 12; the same command", told, re.M)
-    done = [Stages.load(file)["done"] for file in tmp_path.glob("stages/*/progress.pt")]
+    done = [Stages.load(file)["done"] for file in tmp_path.glob("stages/*/*/progress.pt")]
     assert len(done) == 2
     assert all(0 < number < 12 for number in done)
     assert not list((tmp_path / "records").rglob("*.json"))
-    assert grid.run_grid(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 0
-    assert grid.run_grid(specs, tmp_path / "whole", ["cpu", "cpu"], 0, fresh=False) == 0
+    assert grids.run(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False) == 0
+    assert grids.run(specs, tmp_path / "whole", ["cpu", "cpu"], 0, fresh=False) == 0
     again, whole = ([each.summary for each in read_all(folder)] for folder in (tmp_path, tmp_path / "whole"))
     assert again == whole
 

@@ -53,11 +53,12 @@ def of_steps(training: Training, seconds: float, *, emulated: bool) -> dict[str,
         def step() -> None:
             training._one_step(next(batches))
 
-        for _ in range(WARM):
+        warm, least, watched = (1, 1, 1) if emulated else (WARM, 5, WATCHED)
+        for _ in range(warm):
             step()
         torch.cuda.synchronize()
         began, steps = time.perf_counter(), 0
-        while steps < 5 or (time.perf_counter() - began < seconds and steps < MOST):
+        while steps < least or (time.perf_counter() - began < seconds and steps < MOST):
             step()
             steps += 1
         torch.cuda.synchronize()
@@ -66,10 +67,10 @@ def of_steps(training: Training, seconds: float, *, emulated: bool) -> dict[str,
         step()
         queued = time.perf_counter() - began
         with waits() as found:
-            for _ in range(WATCHED):
+            for _ in range(watched):
                 step()
         row = {"ms": 1e3 * each, "host ms": 1e3 * queued, "peak GB": torch.cuda.max_memory_allocated() / 1e9}
-        row["waits"] = {line: number / WATCHED for line, number in found.items()}
+        row["waits"] = {line: number / watched for line, number in found.items()}
         return row if emulated else {**row, **kernels(step)}
 
 

@@ -23,8 +23,8 @@ from tasks import CUDA, SMALL
 
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.machine.gpus import driver, gpus
+from atso_bench.benchmark.training.average import MovingAverage
 from atso_bench.datasets._frames.loss import StreetLoss
-from atso_bench.methods._losses import MovingAverage
 
 EMULATED = os.environ.get("FAKE_CUDA") == "1"
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,14 +89,14 @@ def steps(frame: Frame) -> dict[str, Any]:
             rows[f"{kind} bare"] = {"ms": timed(bare(tasks.training("supervised", *made, Path(folder), 0), CUDA), 2)}
             for workers in (0,) if SMALL else (0, 4, 12):
                 training = tasks.training("supervised", *made, Path(folder), workers)
-                rows[f"{kind} supervised, {workers} loaders"] = measure(training, 2)
+                rows[f"{kind} supervised, {workers} loaders"] = measure(training, 0 if SMALL else 2)
         for kind, made in {"2d": tasks.medical("2d"), "frames": tasks.streets()}.items():
             for method in ("imitate", *registry.names("methods")):
                 if frame.left() < (0 if SMALL else 150):
                     return {**rows, "stopped before": f"{kind} {method}"}
                 try:
                     training = tasks.training(method, *made, Path(folder), 0 if SMALL else 8)
-                    rows[f"{kind} {method}"] = measure(training, 1)
+                    rows[f"{kind} {method}"] = measure(training, 0 if SMALL else 1)
                 except Exception as error:  # one method's failure is a figure too
                     rows[f"{kind} {method}"] = {"error": f"{type(error).__name__}: {error}"[:500]}
                 torch.cuda.empty_cache()

@@ -10,7 +10,8 @@ import torch
 from fitting import STEPS, fit
 from toy import ToyDataset
 
-from atso_bench.benchmark.store.stages import PseudoLabels, weights_digest
+from atso_bench.benchmark.store.packs import PseudoLabels
+from atso_bench.benchmark.store.stages import weights_digest
 from atso_bench.benchmark.task import Recipe
 from atso_bench.benchmark.trainer import Trainer
 from atso_bench.methods.atso import partition

@@ -27,7 +27,7 @@ def test_the_two_networks_start_apart_and_the_first_where_all_methods_start(tmp_
 
 def test_the_two_networks_stay_apart(tmp_path):
     _, trainer, _ = fit("cps", tmp_path)
-    (state,) = trainer.stages.load(next(tmp_path.glob("*/model.pt")))["models"]
+    (state,) = trainer.stages.load(next(tmp_path.glob("*/*/model.pt")))["models"]
     one, other = state["0.encoder.weight"], state["1.encoder.weight"]
     assert (one - other).abs().max() > 0.01
     assert not torch.equal(one, trainer.new_model()[0].weight)

@@ -36,7 +36,7 @@ def test_it_leaves_a_model_that_is_surer_of_r(tmp_path):
         folder = tmp_path / str(weight)
         _, trainer, split = fit("entropy-minimisation", folder, weight=weight, rampup=0)
         model = trainer.new_model()
-        model.load_state_dict(trainer.stages.load(next(folder.glob("*/model.pt")))["models"][0])
+        model.load_state_dict(trainer.stages.load(next(folder.glob("*/*/model.pt")))["models"][0])
         images = [trainer.task.images[case_id].array for case_id in split.unlabelled]
         with torch.inference_mode():
             found.append(relative_entropy(model.eval()(torch.from_numpy(np.stack(images)))).item())

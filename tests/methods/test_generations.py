@@ -76,7 +76,7 @@ def test_st_plus_plus_learns_from_the_reliable_half_first_and_relabels_the_other
     final, third, two_thirds, others = (ids for _, ids, _ in watch["predict"])
     assert final == third == two_thirds == split.unlabelled
     assert set(others) == set(split.unlabelled) - reliable
-    models = trainer.stages.load(tmp_path / trainer.phases[0].key / "model.pt")["models"]
+    models = trainer.stages.load(trainer.stages.folder(trainer.phases[0].key) / "model.pt")["models"]
     digests = []
     for state in models:
         model = trainer.new_model()

@@ -15,7 +15,7 @@ from atso_bench.methods._consistency import noisy
 
 def test_without_decay_the_teacher_is_the_student(tmp_path):
     weights, trainer, _ = fit("mean-teacher", tmp_path, ema_decay=0.0)
-    stored = trainer.stages.load(next(tmp_path.glob("*/model.pt")))["models"]
+    stored = trainer.stages.load(next(tmp_path.glob("*/*/model.pt")))["models"]
     student, teacher = trainer.new_model(), trainer.new_model()
     student.load_state_dict(stored[0])
     teacher.load_state_dict(stored[1])

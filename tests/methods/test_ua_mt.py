@@ -19,7 +19,7 @@ def test_with_a_threshold_that_no_entropy_reaches_it_is_mean_teacher(tmp_path):
     folders = {name: tmp_path / name for name in ("ua-mt", "mean-teacher")}
     fit("ua-mt", folders["ua-mt"], threshold=2, **OPTIONS)
     _, trainer, _ = fit("mean-teacher", folders["mean-teacher"], **OPTIONS)
-    ours, plain = (trainer.stages.load(next(folder.glob("*/model.pt")))["models"] for folder in folders.values())
+    ours, plain = (trainer.stages.load(next(folder.glob("*/*/model.pt")))["models"] for folder in folders.values())
     for mine, other in zip(ours, plain, strict=True):
         for name, value in other.items():
             assert torch.allclose(mine[name], value, atol=1e-6), name

@@ -46,7 +46,7 @@ def test_a_network_of_one_head_gets_further_ones_that_learn_and_are_left_out_of_
     given = torch.autograd.grad(terms["labelled"] + terms["consistency"], list(job.model.extra.parameters()))
     assert all(part.abs().max() > 0 for part in given)
     _, trainer, _ = fit("urpc", tmp_path / "fit")
-    whole = trainer.stages.load(next((tmp_path / "fit").glob("*/model.pt")))["models"][0]
+    whole = trainer.stages.load(next((tmp_path / "fit").glob("*/*/model.pt")))["models"][0]
     assert {f"network.{name}" for name in trainer.new_model().state_dict()} < set(whole)
 
 

@@ -270,6 +270,18 @@ def test_versions_commits_machines_and_times_are_said_and_decide_nothing(old: Pa
 # On the console
 
 
+def test_precisions_and_shared_devices_are_named(old: Path, new: Path) -> None:
+    """A record from before there was a precision is a CPU's."""
+    write(old, make(environment={"device": "cpu"}))
+    gpu = {"device": "cuda:0", "gpu": "T4", "precision": "float16"}
+    write(new, make(environment={**gpu, "together": 4}))
+    notes = compare(old, new).notes
+    assert "precision: float32, now float16" in notes
+    assert "machine: cpu, now T4, cuda:0, 4 runs at once" in notes
+    write(old, make(environment={**gpu, "together": 1}))
+    assert "machine: T4, cuda:0, now T4, cuda:0, 4 runs at once" in compare(old, new).notes
+
+
 def test_the_table_fits_in_100_columns_and_shows_every_cell(old: Path, new: Path) -> None:
     assert sum(COLUMNS.values()) + 2 * (len(COLUMNS) - 1) <= WIDTH
     options = {"spec": {"options": {"a_long_name_of_an_option": "with a long value " * 3}}}

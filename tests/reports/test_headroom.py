@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from records import blank, make, write
+from records import blank, make, report, write
 from scipy import stats
 
 from atso_bench.benchmark import grid
 from atso_bench.benchmark.spec import Budget
-from atso_bench.reports.certainty.headroom import Headroom, headroom, power, shorter, smallest_effect
+from atso_bench.reports.certainty.headroom import Headroom, compared, headroom, power, shorter, smallest_effect
 from atso_bench.reports.data.frame import read
 from atso_bench.reports.pages.limits import at_hand
 
@@ -72,11 +72,21 @@ def test_where_labels_bind_nothing_is_said_and_the_table_says_so(tmp_path: Path)
     said = words(results(tmp_path))
     assert "cannot rank" not in said
     assert "steps are the limit" not in said
-    (chapter, *_) = [each for each in blank(read(tmp_path).groups()) if each.known.headroom["10"].fewer_steps]
+    (chapter,) = blank(read(tmp_path).groups())
     (table,) = next(part for part in chapter.section.sections if "can show" in part.title).parts
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["limit"].text, row["gain from steps"].note) == ("labels", "from 600 steps")
     assert row["headroom"].text == "+0.200"
+
+
+def test_half_the_budget_is_no_comparison_of_its_own(tmp_path: Path) -> None:
+    groups = read(results(tmp_path)).groups()
+    assert sorted(group.facts["steps"] for group in groups) == [600, 1200]
+    assert [group.facts["steps"] for group in compared(groups)] == [1200]
+    write(tmp_path, make("atso", steps=600))
+    assert len(compared(read(tmp_path).groups())) == 2  # now it compares something
+    _, text = report(tmp_path)
+    assert "only supervised has a score" not in text
 
 
 def test_where_steps_bind_the_page_says_so_before_the_scores(tmp_path: Path) -> None:

@@ -168,6 +168,18 @@ def test_what_was_to_be_made_afresh_is_not_there_until_it_is(tmp_path: Path, mon
     assert keys(tmp_path) == {SPECS[3].key}
 
 
+def test_what_a_command_made_afresh_is_known_by_its_name_and_not_by_any_clock(tmp_path: Path) -> None:
+    """The file server's clock is a day ahead for one record and a day behind for the other."""
+    for each, fresh, day in ((RECORDS[0], "other", 86400), (RECORDS[1], "this one", -86400)):
+        path = replace(each, environment={**each.environment, "fresh": fresh}).write(tmp_path)
+        os.utime(path, (time.time() + day,) * 2)
+    failure = write_failure(tmp_path, SPECS[2], "M0", RuntimeError("no"), "this one")
+    os.utime(failure, (0, 0))
+    data = {("phantom", "2d"): RECORDS[0].data}
+    asked.write(tmp_path, SPECS, data, "this one")
+    assert keys(tmp_path) == {SPECS[0].key, SPECS[3].key}
+
+
 def test_a_record_of_the_second_in_which_a_command_began_may_be_from_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,217 @@
+"""Ray: a real cluster of two nodes (``make ray-test``)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_runs import GRID, command, facts, prepared
+
+pytestmark = pytest.mark.ray
+PROGRAM = str(Path(sys.executable).with_name("atso-bench"))
+LONG = ["-m", "supervised", "-f", "10", "-d", "phantom", "-o", "recipe.width=4", "--device", "cpu", "--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    pytest.importorskip("ray", reason="`make ray-test` installs Ray")
+    return prepared(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def cluster(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Two nodes of one core: their address, and the processes of their raylets, the head's first.
+
+    On a busy machine a raylet may give up while it starts, as Ray allows some parts of it 15 seconds.
+    """
+    said = tmp_path_factory.mktemp("ray") / "said"
+    for _ in range(4):
+        with said.open("w") as errors:
+            nodes = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("ray_nodes.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=data,
+                text=True,
+                start_new_session=True,
+            )
+        assert nodes.stdin
+        assert nodes.stdout
+        if line := nodes.stdout.readline():
+            break
+        end(nodes)
+    else:
+        pytest.fail(said.read_text()[-3000:])
+    yield json.loads(line)
+    nodes.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        nodes.wait(60)
+    end(nodes)
+
+
+def end(nodes: subprocess.Popen[str]) -> None:
+    """End the process and those that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(nodes.pid, signal.SIGKILL)
+    nodes.wait()
+
+
+@pytest.fixture
+def environment(cluster: dict[str, Any], data: dict[str, str]) -> dict[str, str]:
+    return {**data, "RAY_ADDRESS": cluster["address"]}
+
+
+def until(true: Callable[[], object], out: Path, seconds: float = 500) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            logs = "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in out.glob("**/*.log"))
+            pytest.fail(f"it did not come in {seconds:.0f} s\n{logs}")
+        time.sleep(0.2)
+
+
+def started(out: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    with (out / "told.log").open("w") as told:
+        return subprocess.Popen(
+            [PROGRAM, "run", *LONG, *words, "--out", str(out), "--on", "ray"],
+            env=environment,
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def log(out: Path) -> str:
+    files = list(out.glob("logs/*.log"))
+    return files[0].read_text() if files else ""
+
+
+def steps(out: Path) -> list[int]:
+    return [int(step) for step in re.findall(r"M0 +(\d+)/\d+ steps", log(out))]
+
+
+def holder(out: Path) -> int:
+    """The process that has the run, by the file lock that it holds."""
+    (lock,) = (file for file in out.glob("stages/claims/*") if file.is_file())
+    inode = lock.stat().st_ino
+    for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+            return int(words[4])
+    return 0
+
+
+def test_a_cluster_makes_what_one_process_makes(environment: dict[str, str], tmp_path: Path) -> None:
+    out, plain = tmp_path / "cluster", tmp_path / "plain"
+    done = command("run", *GRID, "--out", out, "--on", "ray", env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 nodes, 2 cores" in done.stdout
+    assert "M0" in done.stdout
+    alone = command("run", *GRID, "--out", plain, env=environment)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert facts(out) == facts(plain)
+    assert len(list(out.glob("logs/*.log"))) == 4
+    for file in (out / "records").rglob("*.json"):
+        record = json.loads(file.read_text())
+        assert record["phases"][0]["reused"] == (record["spec"]["method"] != "supervised")
+    assert "3 of 3 runs are done" in command("status", out, env=environment).stdout
+
+
+def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(environment: dict[str, str], tmp_path: Path) -> None:
+    driver = started(tmp_path, environment, "--budget", "smoke:1000000")
+    try:
+        until(lambda: list(tmp_path.glob("stages/**/progress.pt")), tmp_path)
+        os.kill(holder(tmp_path), signal.SIGKILL)
+        until(lambda: "its process has died; it goes on" in (tmp_path / "told.log").read_text(), tmp_path)
+        until(lambda: len([step for step in steps(tmp_path) if step == 0]) == 1 and resumed(tmp_path), tmp_path)
+    finally:
+        stop(driver)
+
+
+def resumed(out: Path) -> bool:
+    """Whether a second beginning of M0 was not at step 0."""
+    starts = re.findall(r": running\nM0 +(\d+)/", log(out))
+    return len(starts) == 2 and int(starts[1]) > 0
+
+
+def stop(driver: subprocess.Popen[str]) -> int:
+    driver.send_signal(signal.SIGINT)
+    try:
+        return driver.wait(100)
+    finally:
+        driver.kill()
+
+
+def test_a_run_whose_node_dies_goes_on_on_another(
+    cluster: dict[str, Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    driver = started(tmp_path, environment, "--budget", "smoke:1000000")
+    try:
+        until(lambda: list(tmp_path.glob("stages/**/progress.pt")), tmp_path)
+        raylet = parent(holder(tmp_path))
+        if raylet == cluster["raylets"][0]:
+            pytest.skip("Ray placed the run on the head node, whose death ends the cluster")
+        os.kill(raylet, signal.SIGKILL)
+        until(lambda: resumed(tmp_path), tmp_path)
+    finally:
+        stop(driver)
+
+
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+
+
+def test_ctrl_c_saves(environment: dict[str, str], tmp_path: Path) -> None:
+    driver = started(tmp_path, environment, "--budget", "smoke:1000000")
+    until(lambda: re.search(r"M0 +[1-9]\d*/1000000 steps", log(tmp_path)), tmp_path)
+    assert stop(driver) == 130
+    assert re.search(r"stopped in phase 'M0' at step \d+ of 1000000; the same command continues", log(tmp_path))
+    assert list(tmp_path.glob("stages/**/progress.pt"))
+    assert not list(tmp_path.rglob("*.failed.json"))
+
+
+def test_a_run_that_fails_is_a_record_and_is_not_tried_again(environment: dict[str, str], tmp_path: Path) -> None:
+    done = command("run", *GRID, "-o", "recipe.lr=1e38", "--out", tmp_path, "--on", "ray", env=environment)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert len(list(tmp_path.rglob("*.failed.json"))) == 3
+    assert "3 of 3 runs failed" in done.stderr
+    for each in tmp_path.glob("logs/*.log"):
+        assert each.read_text().count(": running") == 1
+
+
+@pytest.mark.parametrize("wrong", ["versions", "folder"])
+def test_another_version_or_folder_is_refused(
+    wrong: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that has other versions than the nodes, or writes its order where they do not look."""
+    script = tmp_path / "driver.py"
+    patch = {
+        "versions": "order.software = lambda: {'torch': '0.1'}",
+        "folder": "order.Order.write = lambda self: self.folder.mkdir(parents=True)",
+    }[wrong]
+    script.write_text(
+        f"from atso_bench.benchmark.engines import order\n{patch}\nfrom atso_bench.benchmark.cli import app\napp()\n"
+    )
+    words = [sys.executable, script, "run", *LONG, "--budget", "smoke", "--out", tmp_path / "out", "--on", "ray"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert {"versions": "instead of 0.1", "folder": "must be one folder that all machines share"}[wrong] in done.stderr
+
+
+def test_part_of_a_gpu_must_be_asked_for_twice(environment: dict[str, str], tmp_path: Path) -> None:
+    words = ["run", *LONG, "--budget", "smoke", "--out", tmp_path, "--on", "ray", "--ray", "num_gpus=0.5"]
+    done = command(*words, env=environment)
+    assert done.returncode == 2
+    assert "add --share-gpus" in done.stderr
