@@ -79,13 +79,16 @@ class AlternateDiverseTeachers(Settings):
         active = turns(steps, self.period, trainer.seed)
 
         def step(labelled: Labelled, unlabelled: Tensor, progress: float) -> Terms:
-            classes, sure = self.judged(student, teachers, unlabelled)
+            number, patch = len(unlabelled), unlabelled.shape[2:]
             if active[min(round(progress * steps), steps - 1)] == 0:
-                view = trainer.task.strong(unlabelled)
+                view, inside = trainer.task.strong(unlabelled), None
             else:
-                inside = random_boxes(len(unlabelled), unlabelled.shape[2:], (4.0, 4.0), unlabelled.device)
-                view, classes, sure = (mixed(part, inside) for part in (unlabelled, classes, sure))
-            output, own = together(student, labelled.image, view)
+                inside = random_boxes(number, patch, (4.0, 4.0), unlabelled.device)
+                view = mixed(unlabelled, inside)
+            output, weak, own = together(student, labelled.image, unlabelled, view)
+            classes, sure = self.judged(main_head(weak).detach(), teachers, unlabelled)
+            if inside is not None:
+                classes, sure = mixed(classes, inside), mixed(sure, inside)
             apart = (cross_entropy if self.loss == "ce" else dice)(main_head(own), classes, sure)
             return {
                 "labelled": trainer.task.loss(output, labelled.label),
@@ -105,9 +108,10 @@ class AlternateDiverseTeachers(Settings):
         return student if self.final == "student" else mean_of(teachers)
 
     @torch.no_grad()
-    def judged(self, student: nn.Module, teachers: list[nn.Module], image: Tensor) -> tuple[Tensor, Tensor]:
-        """Classes ``(N, *patch)``, and where they count."""
-        own, one, other = (main_head(model(image)).float().softmax(1) for model in (student, *teachers))
+    def judged(self, student: Tensor, teachers: list[nn.Module], image: Tensor) -> tuple[Tensor, Tensor]:
+        """Classes ``(N, *patch)``, and where they count, by the student's logits and those of the teachers."""
+        logits = student, *(main_head(teacher(image)) for teacher in teachers)
+        own, one, other = (part.float().softmax(1) for part in logits)
         certain = torch.stack([-entropy(one), -entropy(other)]).softmax(0)  # exp(-entropy) of each, as a share
         confidence, classes = (certain[0][:, None] * one + certain[1][:, None] * other).max(1)
         mine, choice = own.max(1)

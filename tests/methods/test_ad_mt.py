@@ -29,9 +29,9 @@ def saying(*rows):
 
 
 def judged(student, one, other, **options):
-    classes, sure = AlternateDiverseTeachers(**options).judged(
-        saying(*student), [saying(*one), saying(*other)], torch.zeros(1, 1, len(student), 1)
-    )
+    image = torch.zeros(1, 1, len(student), 1)
+    teachers = [saying(*one), saying(*other)]
+    classes, sure = AlternateDiverseTeachers(**options).judged(saying(*student)(image), teachers, image)
     return classes[0, :, 0].tolist(), sure[0, :, 0].tolist()
 
 
@@ -67,7 +67,7 @@ def test_one_teacher_learns_at_a_time_and_the_other_stays(tmp_path, monkeypatch)
 def test_the_student_sees_strong_views_in_one_teachers_turn_and_mixtures_in_the_others(tmp_path, monkeypatch):
     job, trainer = caught("ad-mt", tmp_path, period=1)  # 0, 1, 0, ...
     seen, real = [], ad_mt.together
-    monkeypatch.setattr(ad_mt, "together", lambda model, *images: seen.append(images[1]) or real(model, *images))
+    monkeypatch.setattr(ad_mt, "together", lambda model, *images: seen.append(images[2]) or real(model, *images))
     patches = batch(trainer, job)
     images = patches["unlabelled"].image
     for step in range(2):
@@ -88,7 +88,7 @@ def test_labels_of_a_mixture_are_mixed_as_its_patches_are(tmp_path, monkeypatch)
         AlternateDiverseTeachers, "judged", lambda self, *_: (marks, torch.ones(3, 8, 8, dtype=torch.bool))
     )
     images, targets, real = [], [], ad_mt.together
-    monkeypatch.setattr(ad_mt, "together", lambda model, *given: images.append(given[1]) or real(model, *given))
+    monkeypatch.setattr(ad_mt, "together", lambda model, *given: images.append(given[2]) or real(model, *given))
     monkeypatch.setattr(
         ad_mt, "cross_entropy", lambda logits, classes, sure: targets.append(classes) or logits.sum() * 0
     )
