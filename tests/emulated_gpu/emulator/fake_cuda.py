@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,13 +100,15 @@ def where() -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if any(f"/{part}/" in name for part in OWN) and not name.endswith("execution.py"):  # which shows warnings
+        if name.startswith(OWN) and not name.endswith("execution.py"):  # which shows warnings
             return f"{'/'.join(name.rsplit('/', 2)[1:])}:{frame.f_lineno} {frame.f_code.co_name}"
         frame = frame.f_back
     return "elsewhere"
 
 
-OWN = ("benchmark", "datasets", "methods", "atso_bench")
+ROOT = Path(__file__).resolve().parents[3]
+OWN = tuple(f"{ROOT}/{part}/" for part in ("benchmark", "datasets", "methods", "src/atso_bench"))
+"""The project's own files, whatever the folders above it are called."""
 
 
 def _host(value: Any) -> Any:
