@@ -112,7 +112,7 @@ def test_with_threshold_1_nothing_is_learnt_from_r(tmp_path):
 
 def test_the_dropout_changes_what_is_learnt_and_the_result_is_the_average(tmp_path):
     _, trainer, _ = fit("unimatch-v2", tmp_path / "1", ema_decay=0.0)
-    stored = trainer.stages.load(next((tmp_path / "1").glob("*/model.pt")))["models"]
+    stored = trainer.stages.load(next((tmp_path / "1").rglob("model.pt")))["models"]
     assert len(stored) == 2
     assert all(torch.equal(value, stored[1][name]) for name, value in stored[0].items())
     assert fit("unimatch-v2", tmp_path / "2")[0] != fit("unimatch-v2", tmp_path / "3", whole=1.0)[0]
