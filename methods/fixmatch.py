@@ -53,8 +53,10 @@ class FixMatch(Settings):
             patch = unlabelled.shape[2:]
             inside = boxes(len(unlabelled), patch, BOX, chance=self.cutmix, device=unlabelled.device)
             strong = mixed(trainer.task.strong(unlabelled), inside)
+            model.eval()  # as in UniMatch's code; one patch alone has no batch statistics
             with torch.no_grad():
                 weak = model(unlabelled)
+            model.train()
             output, own = together(model, labelled.image, strong)
             classes, sure = (mixed(part, inside) for part in confident(main_head(weak), self.threshold))
             return {

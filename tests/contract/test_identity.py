@@ -27,6 +27,7 @@ from atso_bench.benchmark.trainer import Trainer
 from atso_bench.benchmark.training import origin
 from atso_bench.benchmark.training.imitation import Imitation
 from atso_bench.benchmark.training.keys import Keys
+from atso_bench.benchmark.training.labels import Style
 from atso_bench.benchmark.training.loop import Job
 
 TWIN = '''
@@ -295,7 +296,7 @@ def test_a_network_that_is_not_the_planned_one_is_the_methods_own(change, keys):
         pools = {"labelled": pool}
         found["train"].append(own.train(Job(model, Imitation(task, model, pools, False), pools, 5, "M0"), 0))
         own, _, _, _ = keys(method)
-        found["predict"].append(own.predict(model, pool, False, False))
+        found["predict"].append(own.predict(model, pool, Style(soft=False, mirror=False)))
     assert len(set(found["train"])) == 2
     assert len(set(found["predict"])) == (1 if change is frozen else 2)
 
@@ -359,7 +360,7 @@ def test_what_a_method_has_seen_belongs_to_its_own_phases(keys):
     found = set()
     for ids in (TOY.pool[:2], TOY.pool[:3]):
         own, model, pool, task = keys(registry.method("mean-teacher", {}))
-        own.predict(model, Pool(ids, task.images), False, False)
+        own.predict(model, Pool(ids, task.images), Style(soft=False, mirror=False))
         found.add(own.train(Job(model, lambda batch, progress: {}, {"labelled": pool}, 5, "own"), 0))
     assert len(found) == 2
 

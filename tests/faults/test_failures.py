@@ -86,12 +86,15 @@ def the_failure(results):
 def test_weights_that_the_last_update_spoils_are_a_failure_and_predict_nothing(tmp_path, monkeypatch, undisturbed):
     """No loss has seen them; every pixel would be of the first class."""
 
-    def spoil(training):
+    one_step = loop.Training._one_step
+
+    def spoil(training, drawn):
+        one_step(training, drawn)
         with torch.no_grad():
             training.job.model[3].weight[0] = torch.nan
 
     with monkeypatch.context() as patch:
-        at(patch, loop.Training, "update", spoil)  # M0 has seven steps, its successors fewer
+        at(patch, loop.Training, "_one_step", spoil)  # M0 has seven steps, its successors fewer
         failed, said = work(tmp_path)
     assert failed == 1
     assert (
