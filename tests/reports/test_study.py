@@ -22,7 +22,7 @@ STUDY = ROOT / "docs" / "study"
 PAGES = [ROOT / "README.md", ROOT / "docs" / "study.md"]
 BLOCK = re.compile(r"(<!-- table: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 CELLS = [(1, "previous"), (1, "m0"), (2, "previous"), (2, "m0")]
-"""The four ways between self-learning, which is the first, and ATSO: into how many parts, and where a student starts."""
+"""Ways from self-learning, the first, to ATSO: into how many parts, and where a student starts."""
 STARTS = {"previous": "the previous student", "m0": "the first model"}
 
 
