@@ -93,7 +93,7 @@ def test_a_torn_record_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_the_program_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(_: Path) -> None:
+    def fail(*_: object) -> None:
         raise TypeError("no such luck")
 
     monkeypatch.setattr("atso_bench.reports.build.build", fail)
@@ -274,7 +274,7 @@ def test_a_data_root_that_is_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch,
 def test_what_the_system_says_of_a_file_comes_with_the_file_and_a_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fail(_: Path) -> None:
+    def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".report.md.12.partial"))
 
     monkeypatch.setattr("atso_bench.reports.build.build", fail)
@@ -285,7 +285,7 @@ def test_what_the_system_says_of_a_file_comes_with_the_file_and_a_remedy(
 def test_a_report_that_cannot_be_written_says_how_to_report_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def fail(_: Path) -> None:
+    def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number), str(tmp_path / "report"))
 
     monkeypatch.setattr("atso_bench.reports.build.build", fail)
