@@ -183,7 +183,8 @@ def test_a_plan_of_street_scenes_names_trainings_and_frames(use, tmp_path):
 
 def test_pseudo_labels_of_a_frame_take_little_room_and_are_read_when_they_are_used(tmp_path):
     label = make_frame(1, "aldmoor", (512, 1024))[1]
-    stored = Stages.write_label(tmp_path, 0, label)
+    with Stages(tmp_path).claim("key") as folder:
+        stored = Stages.write_label(folder, label)
     assert stored.file.stat().st_size < 0.03 * label.size
     labels = PseudoLabels({"frame": stored, "gone": replace(stored, file=tmp_path / "none.npz")})
     assert np.array_equal(labels["frame"], label)
