@@ -386,7 +386,7 @@ def joules(trainer: Any) -> dict[str, list[float | None]]:
 
 
 def test_every_phase_says_what_it_drew(counted: SimpleNamespace, tmp_path: Path) -> None:
-    """A training here is one stretch, a prediction one for each case and one for the writing that is left at the end."""
+    """A training here is one stretch, a prediction one for each case and one for what is left to write."""
     _, trainer, split = fit("self-learning", tmp_path, SMALL, generations=1)
     cases = len(split.unlabelled)
     assert joules(trainer) == {"train": [1, 1], "predict": [cases + 1], "diagnose": [cases + 1]}
