@@ -219,18 +219,26 @@ def _take(path: Path, wait: Wait, excludes: bool, about: Mapping[str, Any]) -> L
 
 
 def _make(path: Path, last: Path | None, about: Mapping[str, Any]) -> Lease | None:
-    """The claim after ``last``; None if another process was quicker."""
+    """The claim after ``last``; None if another process was quicker.
+
+    It gets its number when it names its holder: one without would be that of a process that died just then, on a
+    machine that nobody knows.
+    """
     folder = path.with_name(f"{path.name}.1") if last is None else _next(last)
+    token = secrets.token_hex(8)
+    lease = Lease(path.with_name(f".{path.name}.{token}.partial"), token, about)
     try:
-        folder.mkdir()
-    except FileExistsError:
-        return None
-    lease = Lease(folder, secrets.token_hex(8), about)
-    try:
+        lease.folder.mkdir()
         lease.beat()
-    except OSError:  # the disk is full
-        _remove(folder)
+        lease.folder.rename(folder)
+    except OSError as error:
+        _remove(lease.folder)
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT):  # it has that number; it swept ours away
+            return None
         raise
+    lease.folder = folder
+    for stale in path.parent.glob(f".{path.name}.*.partial"):
+        _remove(stale)
     *older, highest = claims(path)
     if highest != folder:  # what this process had seen was long ago
         _remove(folder)
