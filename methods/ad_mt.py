@@ -102,7 +102,7 @@ class AlternateDiverseTeachers(Settings):
             step,
             phase="student and two teachers",
             passes=3,
-            after=lambda done: averages[active[done - 1]].after(done),
+            after=lambda done: averages[active[(done - 1) % len(active)]].after(done),
             also=teachers,
         )
         return student if self.final == "student" else mean_of(teachers)

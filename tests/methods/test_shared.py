@@ -93,7 +93,7 @@ def test_a_plan_takes_off_the_part_of_a_phase_that_is_done(tmp_path, monkeypatch
     done = execute(spec, Bench(tmp_path, "cpu", 0, silent()))
     (tmp_path / "records" / spec.path).unlink()
     first, labels, student, *_ = done.phases
-    folder = tmp_path / "stages" / student.key
+    folder = Stages(tmp_path / "stages").folder(student.key)
     (folder / "phase.json").unlink()
     Stages.save(folder / "progress.pt", {"done": 3})
     (found,) = plan.forecast([spec], tmp_path, "cpu", 0)
