@@ -35,9 +35,10 @@ def test_the_next_case_is_predicted_while_a_label_is_written(tmp_path: Path, mon
         cases.append(1)
         return predict(*given, **more)
 
-    def writing(folder: Path, index: int, label: np.ndarray) -> Any:
+    def writing(folder: Path, label: np.ndarray) -> Any:
+        index = len(waited)
         waited.append(index == 5 or begun[index + 1].wait(20))
-        return write(folder, index, label)
+        return write(folder, label)
 
     monkeypatch.setattr(ToyTask, "predict", predicting)
     monkeypatch.setattr(Stages, "write_label", staticmethod(writing))
@@ -49,10 +50,13 @@ def test_the_next_case_is_predicted_while_a_label_is_written(tmp_path: Path, mon
 def test_a_label_that_cannot_be_written_ends_the_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, write = labelled(tmp_path / "whole"), Stages.write_label
 
-    def full(folder: Path, index: int, label: np.ndarray) -> Any:
-        if index == 3:
+    written: list[Any] = []
+
+    def full(folder: Path, label: np.ndarray) -> Any:
+        if len(written) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(folder, index, label)
+        written.append(label)
+        return write(folder, label)
 
     with monkeypatch.context() as patch:
         patch.setattr(Stages, "write_label", staticmethod(full))

@@ -77,11 +77,14 @@ QUANTITIES: dict[str, tuple[tuple[int, ...], Callable[[int], tuple[Tiny, list[Ru
 
 def point(dataset: Tiny, grid: list[RunSpec], folder: Path, told: Any) -> None:
     """Do the runs, then the whole command again, which finds them done; sends seconds of both, and bytes."""
-    from atso_bench.benchmark.grid import finished, remembered, work
+    from atso_bench.benchmark.done import finished, remembered
+    from atso_bench.benchmark.engines import local
+    from atso_bench.benchmark.engines.graph import Task
+    from atso_bench.benchmark.engines.order import Order
 
     registry.dataset = lambda name, configuration="2d": dataset  # type: ignore[assignment]
     before, began = process_bytes(), time.perf_counter()
-    failed = work(grid, folder, "cpu", 0, shown=silent())
+    failed = local.work([Task(spec) for spec in grid], Order(folder, 0), "cpu", 1, silent())
     seconds = time.perf_counter() - began
     began, identity = time.perf_counter(), remembered()
     done = all(finished(folder, spec, identity=identity) for spec in grid)
