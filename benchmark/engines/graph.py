@@ -167,7 +167,7 @@ def _row(task: Task, command: list[str]) -> dict[str, Any]:
         "key": task.name,
         "run": task.title,
         "after": list(task.after),
-        "seconds": None if task.seconds is None else round(task.seconds, 1),
+        "seconds": None if task.seconds is None else round(task.seconds, 3),
         "memory_bytes": task.memory,
         "device_memory_bytes": task.device_memory,
         "command": command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
 import time
@@ -54,6 +55,7 @@ class Probes:
         if key not in self._found:
             began = time.perf_counter()
             if self._device is not None:
+                gc.collect()  # what earlier work left behind is none of this one's memory
                 torch.cuda.reset_peak_memory_stats(self._device)
             self._found[key] = measure()
             self._peaks[key] = 0 if self._device is None else torch.cuda.max_memory_allocated(self._device)
