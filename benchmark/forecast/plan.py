@@ -111,7 +111,8 @@ def _forecast(
         kind = [*rehearsal.kind, "evaluate", _size(model), spec.scored]
         where = rehearsal.device
         each = measured.once(kind, lambda: probes.evaluation(measured, task, dataset, model, exam, where))
-        scored = len(part) + 2 * len(split.validation)  # the network and its average
+        beside = 1 if spec.scored == "validation" else 2  # the network and its average, one of which is the result
+        scored = len(part) + beside * len(split.validation)
         seconds = {**rehearsal.seconds, f"evaluate {spec.key}": each * scored}
         if rehearsal.compared:
             case = measured.once([*rehearsal.kind, "diagnose"], lambda: probes.diagnosis(task, dataset))
