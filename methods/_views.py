@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -77,8 +77,16 @@ def perturbed_copies(model: nn.Module, start: int, stop: int, rate: float) -> It
     def longer(feature: Tensor) -> Tensor:
         return torch.cat([feature, torch.feature_dropout(feature[start:stop], rate, train=True)])
 
+    with changed_features(model, longer):
+        yield
+
+
+@contextmanager
+def changed_features(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within this, the encoder's features of every scale go on as ``change`` makes them."""
+
     def hook(module: nn.Module, given: Any, features: Any) -> Any:
-        return longer(features) if isinstance(features, Tensor) else [longer(feature) for feature in features]
+        return change(features) if isinstance(features, Tensor) else [change(feature) for feature in features]
 
     handle = encoder_of(model).register_forward_hook(hook)
     try:

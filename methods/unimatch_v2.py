@@ -36,7 +36,7 @@ from atso_bench.benchmark.training.loop import Labelled
 from atso_bench.methods._consistency import Terms, taught
 from atso_bench.methods._losses import confident, where_confident
 from atso_bench.methods._settings import Settings
-from atso_bench.methods._views import BOX, boxes, encoder_of, mixed
+from atso_bench.methods._views import BOX, boxes, changed_features, mixed
 
 
 class UniMatchV2(Settings):
@@ -91,11 +91,5 @@ def complementary_dropout(model: nn.Module, start: int, number: int, whole: floa
         one = sent(factors, feature.device).view(number, -1, *[1] * (feature.ndim - 2)).to(feature.dtype)
         return torch.cat([feature[:start], feature[start:] * torch.cat([one, 2 - one])])
 
-    def hook(module: nn.Module, given: Any, features: Any) -> Any:
-        return shared(features) if isinstance(features, Tensor) else [shared(feature) for feature in features]
-
-    handle = encoder_of(model).register_forward_hook(hook)
-    try:
+    with changed_features(model, shared):
         yield
-    finally:
-        handle.remove()
