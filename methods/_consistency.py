@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atso_bench.benchmark.task import TrainData
 from atso_bench.benchmark.trainer import Trainer
-from atso_bench.benchmark.training.average import RunningAverage
+from atso_bench.benchmark.training.average import averaged
 from atso_bench.benchmark.training.heads import rows
 from atso_bench.benchmark.training.loop import Batch, Labelled, batch_shares
 
@@ -61,7 +61,9 @@ def learn(
 
 def taught(trainer: Trainer, data: TrainData, step: TaughtStep, *, decay: float, passes: int = 1) -> nn.Module:
     """Train a student beside its moving average, the teacher, and return the teacher (Tarvainen and Valpola, 2017)."""
-    student, teacher, after = averaged(trainer, decay)
+    student = trainer.new_model()
+    average = averaged(student, decay)
+    teacher = average.teacher
     learn(
         trainer,
         data,
@@ -69,20 +71,10 @@ def taught(trainer: Trainer, data: TrainData, step: TaughtStep, *, decay: float,
         lambda labelled, unlabelled, progress: step(student, teacher, labelled, unlabelled, progress),
         phase="student and teacher",
         passes=passes,
-        after=after,
+        after=average.after,
         also=(teacher,),
     )
     return teacher
-
-
-def averaged(trainer: Trainer, decay: float) -> tuple[nn.Module, nn.Module, Callable[[int], None]]:
-    """A new network, its moving average, and what updates the average after each step.
-
-    The decay at step t is ``min(1 - 1 / (t + 1), decay)``; the average is in evaluation mode.
-    """
-    network, average = trainer.new_model(), trainer.new_model()
-    average.requires_grad_(False).eval()
-    return network, average, RunningAverage(average, network, decay).after
 
 
 def together(model: nn.Module, *images: Tensor) -> list[Any]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from atso_bench.benchmark.task import TrainData
 from atso_bench.benchmark.trainer import Trainer
-from atso_bench.methods._consistency import averaged
+from atso_bench.benchmark.training.average import averaged
 from atso_bench.methods._settings import Settings
 
 
@@ -30,7 +30,10 @@ class SupervisedEMA(Settings):
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the average."""
-        student, average, after = averaged(trainer, self.ema_decay)
+        student = trainer.new_model()
+        average = averaged(student, self.ema_decay)
         pools, steps = {"labelled": data.labelled}, trainer.budget.steps
-        trainer.imitate(student, pools, steps=steps, phase="network and average", after=after, also=(average,))
-        return average
+        trainer.imitate(
+            student, pools, steps=steps, phase="network and average", after=average.after, also=(average.teacher,)
+        )
+        return average.teacher
