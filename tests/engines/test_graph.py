@@ -149,7 +149,7 @@ def test_a_line_of_json_says_what_another_program_needs() -> None:
         "key": SPEC.key,
         "run": SPEC.title,
         "after": ["x"],
-        "seconds": 1.2,
+        "seconds": 1.235,
         "memory_bytes": 5,
         "device_memory_bytes": None,
         "command": ["atso-bench", "run", "--only", SPEC.key],
