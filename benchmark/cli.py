@@ -378,7 +378,7 @@ def _plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except stopping.Interrupted as stop:
-        typer.echo(stop.told(then), err=True)
+        typer.echo(stop.words(then), err=True)
         raise typer.Exit(stop.code) from None
     except (typer.Exit, typer.Abort):
         raise

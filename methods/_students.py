@@ -18,7 +18,7 @@ class Students(Settings):
 
     generations: int = Field(3, ge=1, description="G: how often the unlabelled cases are labelled and learnt; ours")
     initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0; ours")
-    strong: bool = Field(False, description="students see strong views of R; ours")
+    strong: bool = Field(False, description="students see strong views of unlabelled cases; ours")
     rate: float = Field(1, gt=0, description="students' learning rate as a multiple of the recipe's; ours")
     weight: float = Field(1, ge=0, description="weight of the loss on pseudo labels; ours")
     largest_component: bool = Field(

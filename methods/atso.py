@@ -37,7 +37,7 @@ class ATSO(Students):
 
     groups = ("generations",)
 
-    subsets: int = Field(2, ge=1, description="K: parts of R; 2 in the paper, 1 is self-learning")
+    subsets: int = Field(2, ge=1, description="K: parts of the unlabelled set; 2 in the paper, 1 is self-learning")
     restart: Literal["m0", "previous", "scratch"] = Field("m0", description="where a student starts; ours among these")
     schedule: Literal["alternate", "parallel"] = Field(
         "alternate", description="students see labels that this generation wrote, or only the last one's; ours"
@@ -50,7 +50,7 @@ class ATSO(Students):
         s, r, soft = data.labelled, data.unlabelled, self.pseudo_labels == "soft"
         parts = partition(r, self.subsets, trainer.seed)
         if 0 < len(parts) < self.subsets:
-            trainer.warn(f"R has {len(parts)} case(s), so there are {len(parts)} subsets instead of {self.subsets}")
+            trainer.warn(f"{len(parts)} unlabelled case(s) make {len(parts)} subsets instead of {self.subsets}")
         first, steps = trainer.shares(self.depths(len(parts)), self.initial_share)
         m0 = trainer.imitate(trainer.new_model(), {"labelled": s}, steps=first, phase="M0")
         if not parts:

@@ -32,7 +32,7 @@ class NoisyStudent(Settings):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"generations": 3}}
 
     generations: int = Field(1, ge=1, description="G: students after M0; ST 1, paper 3")
-    strong: bool = Field(True, description="students see strong views of R; paper and ST true")
+    strong: bool = Field(True, description="students see strong views of unlabelled cases; paper and ST true")
     augmented_labels: bool = Field(True, description="labels are averaged over mirrored inputs; ST true")
     initial_share: float = Field(0.5, gt=0, lt=1, description="share of the budget for M0; ST 1/2")
 

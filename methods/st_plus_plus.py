@@ -32,8 +32,8 @@ class SelfTrainingPlusPlus(Settings):
 
     groups = ("generations",)
 
-    reliable: float = Field(0.5, gt=0, lt=1, description="share of R that comes first; paper 0.5")
-    strong: bool = Field(True, description="students see strong views of R; paper true")
+    reliable: float = Field(0.5, gt=0, lt=1, description="share of the unlabelled cases that comes first; paper 0.5")
+    strong: bool = Field(True, description="students see strong views of unlabelled cases; paper true")
     augmented_labels: bool = Field(True, description="labels are averaged over mirrored inputs; paper true")
     initial_share: float = Field(1 / 3, gt=0, lt=1, description="share of the budget for M0; paper 1/3")
 

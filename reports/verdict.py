@@ -89,7 +89,7 @@ def lines(verdict: Verdict) -> list[str]:
     title = ""
     for each in verdict.differences:
         if title != (title := f"{each.comparison}: {each.metric}"):
-            found += ["", *_wrap(title, WIDTH), _row(dict(zip(COLUMNS, COLUMNS, strict=True)))]
+            found += ["", *_wrap(title, WIDTH), _line(dict(zip(COLUMNS, COLUMNS, strict=True)))]
         found += _rows(each)
     if verdict.differences:
         used = {each.word for each in verdict.differences}
@@ -110,10 +110,10 @@ def _rows(each: Difference) -> list[str]:
     numbers = {**means, "noise": decimals(each.noise, 4), "verdict": each.word}
     height = max(len(part) for part in wrapped.values())
     rows = [{name: part[place] for name, part in wrapped.items() if place < len(part)} for place in range(height)]
-    return [_row({**row, **(numbers if place == 0 else {})}) for place, row in enumerate(rows)]
+    return [_line({**row, **(numbers if place == 0 else {})}) for place, row in enumerate(rows)]
 
 
-def _row(texts: dict[str, str]) -> str:
+def _line(texts: dict[str, str]) -> str:
     words = ("method", "labels", "seeds", "verdict")
     parts = [f"{texts.get(name, ''):{'<' if name in words else '>'}{width}}" for name, width in COLUMNS.items()]
     return "  ".join(parts).rstrip()

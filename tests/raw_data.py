@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 SHAPE = (6, 24, 24)
@@ -55,6 +56,14 @@ def describe(folder: Path, **changes: Any) -> None:
     description = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "organ": 1}, "file_ending": ".nii.gz"}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.json").write_text(json.dumps({**description, **changes}), encoding="utf-8")
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> Path:
+    """Where the raw dataset of this name goes, in a data root of one test alone."""
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
+    return tmp_path / "data" / "nnUNet_raw" / name
 
 
 def write_raw(folder: Path, names: Sequence[str], ending: str = ".nii.gz", **changes: Any) -> Path:

@@ -159,10 +159,10 @@ class Schedule:
 
 def lines(tasks: Sequence[Task], command: Callable[[Task], list[str]]) -> list[str]:
     """A JSON object for each task, for other programs: see docs/scaling.md."""
-    return [json.dumps(_row(task, command(task))) for task in tasks]
+    return [json.dumps(_described(task, command(task))) for task in tasks]
 
 
-def _row(task: Task, command: list[str]) -> dict[str, Any]:
+def _described(task: Task, command: list[str]) -> dict[str, Any]:
     return {
         "key": task.name,
         "run": task.title,

@@ -70,11 +70,11 @@ def read(results: Path, name: str) -> Order:
         )
     raw = json.loads(path.read_text(encoding="utf-8"))
     order = Order(**{**raw, "results": results, "execution": Execution(**raw["execution"])})
-    check(order)
+    must_match(order)
     return order
 
 
-def check(order: Order) -> None:
+def must_match(order: Order) -> None:
     """Refuse a machine whose phases would have other keys, or other results.
 
     Raises:

@@ -11,7 +11,7 @@ from atso_bench.benchmark.machine.cgroups import around, first, lines
 _MEMINFO = Path("/proc/meminfo")
 
 
-def check(needed: int, what: str) -> None:
+def require(needed: int, what: str) -> None:
     """Refuse what would have the process killed by the system, without a word.
 
     Args:

@@ -35,12 +35,12 @@ class Interrupted(KeyboardInterrupt):
         """The exit code, as shells have it."""
         return 128 + self.number
 
-    def told(self, then: str) -> str:
+    def words(self, then: str) -> str:
         """Where the work stands and what the command does when it is given again: ``GOES_ON``, for one."""
         return f"stopped{f' {self.where}' if self.where else ''}; {then}"
 
     def __str__(self) -> str:
-        return self.told(GOES_ON)
+        return self.words(GOES_ON)
 
 
 class Stop:
@@ -53,7 +53,7 @@ class Stop:
     def asked(self) -> bool:
         return self.number != 0
 
-    def check(self, where: str) -> None:
+    def end_if_asked(self, where: str) -> None:
         """Stop here if it was asked for.
 
         Raises:
@@ -97,7 +97,7 @@ def held(end: str) -> Iterator[Stop]:
         if stop.asked:  # what failed fails again when the work goes on
             raise Interrupted(stop.number) from error
         raise
-    stop.check(end)
+    stop.end_if_asked(end)
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ def table(results: Path) -> pa.Table:
     good = [there.get(path) == File(path, size, time) for path, size, time in zip(paths, sizes, times, strict=True)]
     kept = known.filter(pa.array(good, pa.bool_()))
     have = {path for path, same in zip(paths, good, strict=True) if same}
-    rows = [_row(results, file) for file in there.values() if file.path not in have]
+    rows = [_indexed(results, file) for file in there.values() if file.path not in have]
     if not rows and len(kept) == len(known):
         return known
     found = pa.concat_tables([kept, *_tables(rows)])
@@ -150,7 +150,7 @@ def _write(results: Path, rows: pa.Table, parts: Set[str]) -> None:
             pq.write_table(mine, partial, compression="zstd")
 
 
-def _row(results: Path, file: File) -> dict[str, Any]:
+def _indexed(results: Path, file: File) -> dict[str, Any]:
     """What the index says of a file. One that is no record is said to be so, and is read again when it has changed."""
     path = results / "records" / file.path
     known = {**dict.fromkeys(_PLAIN), "path": file.path, "size": file.size, "time": file.time}

@@ -80,7 +80,7 @@ class Labelling:
                     self.stages.write_manifest(folder, labels, clock.seconds, clock.joules, clock.cpu_seconds)
                     saved = time.monotonic()
                     if len(labels) < len(pool.ids):
-                        stop.check(f"in phase {phase.name!r} at {index + 1} of {len(pool.ids)} {cases}")
+                        stop.end_if_asked(f"in phase {phase.name!r} at {index + 1} of {len(pool.ids)} {cases}")
             with clock.running(), times.part("writing"):
                 labels |= writer.rest()
         self.stages.write_manifest(folder, labels, clock.seconds, clock.joules, clock.cpu_seconds)

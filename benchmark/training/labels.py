@@ -67,7 +67,7 @@ def as_label(slabs: Iterable[Tensor], shape: Sequence[int], classes: int, soft: 
             label[place] = largest(slab)
         return label
     size = 2 * classes * math.prod(shape)
-    memory.check(size, f"one case's soft labels, {tuple(shape)} voxels of {classes} classes,")
+    memory.require(size, f"one case's soft labels, {tuple(shape)} voxels of {classes} classes,")
     chances = np.empty((classes, *shape), np.float16)
     for place, slab in placed(slabs):
         chances[:, place] = slab.float().softmax(0).half().cpu().numpy()

@@ -136,7 +136,7 @@ class Training:
         stop = stop or Stop()
         job, device = self.job, self.means.device
         state = Stages.load_progress(folder, self.means.warn)
-        times = self.times = self.means.profile.timeline(device, _parts(state))
+        times = self.times = self.means.profile.timeline(device, _parts_before(state))
         clock = Stopwatch(device, *self._resume(state))
         job.model.train()
         with (
@@ -161,7 +161,7 @@ class Training:
                 if self.done < job.steps:
                     with times.part("checkpoints"):
                         self._save(folder, clock)
-                    stop.check(f"in phase {job.phase!r} at step {self.done} of {job.steps}")
+                    stop.end_if_asked(f"in phase {job.phase!r} at step {self.done} of {job.steps}")
         with times.part("checkpoints"):
             self._check_finite()
             Stages.save(folder / "model.pt", job.state())
@@ -312,7 +312,7 @@ def made_by_loader(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def _parts(state: Mapping[str, Any] | None) -> Parts:
+def _parts_before(state: Mapping[str, Any] | None) -> Parts:
     """What was measured of a training before its checkpoint."""
     if state is None:
         return Parts()

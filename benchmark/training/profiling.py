@@ -114,7 +114,7 @@ class Timeline:
         self._mark()
         if self._device is not None:
             torch.cuda.synchronize(self._device)
-            self._read()
+            self._settle()
         return self.parts
 
     def close(self) -> Parts:
@@ -143,9 +143,9 @@ class Timeline:
             return
         self._queued.append((part, now))
         if len(self._queued) >= _READ_EVERY:
-            self._read()
+            self._settle()
 
-    def _read(self) -> None:
+    def _settle(self) -> None:
         """Add up the events that have come to pass; it does not wait for the others."""
         while self._queued and self._queued[0][1].query():
             part, event = self._queued.popleft()

@@ -18,7 +18,7 @@ class _Arrays(Opened):
     what = "frames that this task was opened for"
 
     def _array(self, case_id: str) -> np.ndarray:
-        self.check(case_id)
+        self.must_hold(case_id)
         with self.whole(case_id):
             array: np.ndarray = np.load(self._folder / f"{case_id}.npy", mmap_mode="r")
         return array

@@ -22,7 +22,7 @@ class Opened(Mapping[str, Any]):
         self._folder, self.dataset = folder, dataset
         self.ids = dict.fromkeys(ids)
 
-    def check(self, case_id: str) -> None:
+    def must_hold(self, case_id: str) -> None:
         """Raise a ``KeyError`` for a case that is not open here."""
         if case_id not in self.ids:
             raise KeyError(f"{case_id!r} is not among the {len(self.ids)} {self.what}")

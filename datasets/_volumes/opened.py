@@ -36,7 +36,7 @@ class InMemory(Opened):
         self._bytes = 0
 
     def __getitem__(self, case_id: str) -> Any:
-        self.check(case_id)
+        self.must_hold(case_id)
         if case_id not in self._cache:
             with self.whole(case_id):
                 self._cache[case_id] = self._load(case_id)

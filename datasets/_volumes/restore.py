@@ -125,7 +125,7 @@ def _by_class(
     for place, slab in placed(slabs):
         if logits is None:
             size = 2 * len(slab) * math.prod(before)
-            memory.check(size, "resampling the logits as this plan's resampling_fn_probabilities has it")
+            memory.require(size, "resampling the logits as this plan's resampling_fn_probabilities has it")
             logits = torch.empty((len(slab), *before), dtype=torch.half)
         logits[:, place] = slab
     assert logits is not None

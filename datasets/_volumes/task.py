@@ -154,7 +154,7 @@ class NnunetTask:
             MemoryError: before anything is computed, if this machine has not the memory that it takes.
         """
         shape, classes = tuple(image.array.shape[1:]), len(self.classes)
-        memory.check(self._needed(image), f"predicting {' x '.join(map(str, shape))} voxels of {classes} classes")
+        memory.require(self._needed(image), f"predicting {' x '.join(map(str, shape))} voxels of {classes} classes")
         array = np.require(image.array[:], np.float32, "W")  # a copy of what is kept in memory
         return self._predictor(torch.device(device)).slabs(model, torch.from_numpy(array), mirror=mirror)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from raw_data import describe, image_file, label_file, mask, save, voxels, write_case, write_raw
+from raw_data import alone, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
 
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.splits import make_split
@@ -22,11 +22,7 @@ TEN = [f"c{number}" for number in range(10)]
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the raw dataset goes, in a data root of this test alone."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
-    return tmp_path / "data" / "nnUNet_raw" / NAME
+    return alone(monkeypatch, tmp_path, NAME)
 
 
 def refused() -> str:

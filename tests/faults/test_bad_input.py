@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 from plans import ARCHITECTURE, TWO, change, made
-from raw_data import SHAPE, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
+from raw_data import SHAPE, alone, describe, image_file, label_file, mask, save, voxels, write_case, write_raw
 
 from atso_bench.benchmark.reading import image_files
 from atso_bench.benchmark.reading.image_files import file_problem
@@ -29,11 +29,7 @@ NAME = "Dataset702_Bad"
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the raw dataset goes, in a data root of this test alone."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ATSO_BENCH_DATA", str(tmp_path / "data"))
-    return tmp_path / "data" / "nnUNet_raw" / NAME
+    return alone(monkeypatch, tmp_path, NAME)
 
 
 def refused() -> str:

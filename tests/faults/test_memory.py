@@ -144,6 +144,6 @@ def test_too_little_memory_ends_a_command_with_its_message_alone(capsys: pytest.
     from atso_bench.benchmark import cli
 
     with pytest.raises(typer.Exit) as ended, cli._plainly():
-        memory.check(1 << 60, "this")
+        memory.require(1 << 60, "this")
     assert ended.value.exit_code == 2
     assert capsys.readouterr().err.startswith("error: this takes 1.15e+09 GB of memory, but only")

@@ -193,7 +193,7 @@ def test_observations_hold_own_and_other_subsets(tmp_path):
 def test_fewer_cases_than_subsets_is_a_warning(tmp_path):
     tiny = ToyDataset(cases=6, unlabelled=())
     _, trainer, _ = fit("atso", tmp_path, tiny, "1cases")
-    assert trainer.warnings == ["R has 1 case(s), so there are 1 subsets instead of 2"]
+    assert trainer.warnings == ["1 unlabelled case(s) make 1 subsets instead of 2"]
 
 
 def test_labelled_and_pseudo_labelled_patches_weigh_by_their_share_of_the_batch(tmp_path, monkeypatch):
