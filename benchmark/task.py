@@ -225,10 +225,14 @@ class Task(Protocol):
         """
         ...
 
-    def loss(self, output: Any, label: Tensor, *, pseudo: bool = False) -> Tensor:
+    def loss(self, output: Any, label: Tensor, *, pseudo: bool = False, partial: bool = False) -> Tensor:
         """Scalar loss of the network's output against ``(N, *patch)`` int64 or soft ``(N, K, *patch)`` labels.
 
-        ``pseudo`` says that a model wrote the labels: a loss that seeks hard pixels would seek its errors there.
+        Args:
+            output: what ``network`` gave.
+            label: true or pseudo labels.
+            pseudo: a model wrote them: a loss that seeks hard pixels would seek its errors there.
+            partial: classes may be ``IGNORE`` here and there, also where no true label is.
         """
         ...
 

@@ -20,7 +20,7 @@ from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredLabel
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import Stages, weights_digest
-from atso_bench.benchmark.task import Pool, Task, TrainData
+from atso_bench.benchmark.task import IGNORE, Pool, Task, TrainData
 from atso_bench.benchmark.training.average import averaged
 from atso_bench.benchmark.training.descent import add_steps, steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution
@@ -245,20 +245,23 @@ class Trainer:
         phase: str,
         strong: bool = False,
         weight: float = 1.0,
+        cutmix: bool = False,
+        partial: bool = False,
         rate: float = 1.0,
         after: Callable[[int], None] = nothing,
         also: Sequence[nn.Module] = (),
     ) -> nn.Module:
         """Train ``model`` on the labels, true or pseudo, of ``pools``: supervised training, and all that follows it.
 
-        Each pool's loss weighs by its share of the batch, those with pseudo labels by ``weight`` too. With ``strong``
-        the images that have pseudo labels are shown in strong views. The rest is as ``train`` has it.
+        Each pool's loss weighs by its share of the batch. Pools with pseudo labels weigh by ``weight`` too. With
+        ``strong`` their images are shown in strong views, with ``cutmix`` half of each patch is another's, with
+        ``partial`` voxels may lack a label (``predict`` with ``confidence``). The rest is as ``train`` has it.
 
         The loss is the trainer's, so that no method's code is in it: where weights, pools and steps are the same, this
         is one phase for all methods, as M0 is. It is the method's own where ``model`` is not the planned network as it
         was made, where images are not the task's, and with ``after`` or ``also``.
         """
-        step = Imitation(self.task, model, pools, strong, weight)
+        step = Imitation(self.task, model, pools, strong, weight, cutmix, partial)
         return self.train(model, step, pools, steps=steps, phase=phase, after=after, also=also, rate=rate)
 
     def carry_out(self, job: Job, key: str, ordinal: int) -> None:
@@ -293,6 +296,7 @@ class Trainer:
         soft: bool = False,
         mirror: bool = False,
         largest: bool = False,
+        confidence: float = 0.0,
         kind: str = "predict",
     ) -> PseudoLabels:
         """Label every case of ``pool`` with the model.
@@ -305,14 +309,18 @@ class Trainer:
             mirror: average over mirrored inputs, whatever the recipe says of pseudo labels.
             largest: keep of each class its largest connected component, the rest is background; for hard labels of
                 volumes, where a class is one organ.
+            confidence: a voxel whose class is less probable than this gets ``IGNORE``; for hard labels.
             kind: ``predict``, or ``diagnose`` for labels that no training will see.
 
         Raises:
-            ValueError: for the largest component of probabilities, or of frames, where a class has many objects.
+            ValueError: for the largest component of probabilities, or of frames, where a class has many objects; for
+                a confidence of probabilities.
         """
         if largest and (soft or self.task.metric.case != "case"):
             raise ValueError("largest_component is for hard pseudo labels of volumes; leave it off here")
-        style = Style(soft, mirror or self.task.recipe.mirror_pseudo, largest)
+        if confidence and soft:
+            raise ValueError("confidence is for hard pseudo labels; leave it at 0 here")
+        style = Style(soft, mirror or self.task.recipe.mirror_pseudo, largest, confidence)
         key = self.keys.predict(model, pool, style)
         return self.label(model, pool, Phase(phase, kind, 0.0, samples=len(pool.ids), key=key), style)
 
@@ -329,7 +337,9 @@ class Trainer:
         self._note(replace(done, name=phase, kind=begun.kind), folder)
         written = PseudoLabels(labels)
         alone = only_class(written)
-        if alone is not None:
+        if alone == IGNORE:
+            self.warn(f"{phase}: no pixel is confident enough to have a label, so there is nothing to learn from them")
+        elif alone is not None:
             blank = f"predicts only {self.task.classes[alone]} in all"
             if not any(blank in warning for warning in self.warnings):  # its students will do so too
                 self.warn(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atso_bench.benchmark.task import IGNORE
-from atso_bench.methods._views import boxes
+from atso_bench.benchmark.training.boxes import boxes
 
 
 def repeated(part: Tensor, number: int) -> Tensor:

@@ -21,6 +21,10 @@ class Students(Settings):
     strong: bool = Field(False, description="students see strong views of unlabelled cases; ours")
     rate: float = Field(1, gt=0, description="students' learning rate as a multiple of the recipe's; ours")
     weight: float = Field(1, ge=0, description="weight of the loss on pseudo labels; ours")
+    cutmix: bool = Field(False, description="half of each pseudo-labelled patch is another's; ours")
+    confidence: float = Field(
+        0, ge=0, lt=1, description="probability below which a voxel of a pseudo label is left out; hard labels; ours"
+    )
     largest_component: bool = Field(
         False, description="of each class in a pseudo label its largest component; for volumes; ours"
     )
@@ -28,11 +32,27 @@ class Students(Settings):
     def teach(self, trainer: Trainer, model: nn.Module, pools: Mapping[str, Pool], steps: int, phase: str) -> nn.Module:
         """Train ``model`` on labels and pseudo labels."""
         return trainer.imitate(
-            model, pools, steps=steps, phase=phase, strong=self.strong, weight=self.weight, rate=self.rate
+            model,
+            pools,
+            steps=steps,
+            phase=phase,
+            strong=self.strong,
+            weight=self.weight,
+            cutmix=self.cutmix,
+            partial=self.confidence > 0,
+            rate=self.rate,
         )
 
     def write(
         self, trainer: Trainer, model: nn.Module, pool: Pool, phase: str, *, kind: str = "predict", soft: bool = False
     ) -> PseudoLabels:
         """Label ``pool`` with ``model``."""
-        return trainer.predict(model, pool, phase=phase, kind=kind, soft=soft, largest=self.largest_component)
+        return trainer.predict(
+            model,
+            pool,
+            phase=phase,
+            kind=kind,
+            soft=soft,
+            largest=self.largest_component,
+            confidence=self.confidence,
+        )

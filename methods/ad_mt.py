@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from atso_bench.benchmark.task import TrainData
 from atso_bench.benchmark.trainer import Trainer
 from atso_bench.benchmark.training.average import RunningAverage
+from atso_bench.benchmark.training.boxes import mixed
 from atso_bench.benchmark.training.heads import main_head
 from atso_bench.benchmark.training.loop import Labelled
 from atso_bench.methods._consistency import Terms, learn, together
@@ -43,7 +44,6 @@ from atso_bench.methods._losses import sigmoid_rampup
 from atso_bench.methods._mixtures import cross_entropy, dice, random_boxes
 from atso_bench.methods._pseudo import mean_of
 from atso_bench.methods._settings import Settings
-from atso_bench.methods._views import mixed
 
 
 class AlternateDiverseTeachers(Settings):

@@ -23,7 +23,7 @@ import random
 from copy import deepcopy
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from atso_bench.benchmark.task import Pool, TrainData
@@ -44,6 +44,12 @@ class ATSO(Students):
     )
     final: Literal["last", "union", "ensemble"] = Field("last", description="which model is the result; ours")
     pseudo_labels: Literal["hard", "soft"] = Field("hard", description="classes, as in the paper, or probabilities")
+
+    @model_validator(mode="after")
+    def _filtered_labels_are_classes(self) -> ATSO:
+        if self.confidence and self.pseudo_labels == "soft":
+            raise ValueError("confidence leaves voxels out of hard pseudo labels; give pseudo_labels=hard, or 0")
+        return self
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:
         """Return the model that ``final`` names."""

@@ -36,13 +36,13 @@ from torch import Tensor, nn
 from atso_bench.benchmark.task import TrainData
 from atso_bench.benchmark.trainer import Trainer
 from atso_bench.benchmark.training.average import MovingAverage
+from atso_bench.benchmark.training.boxes import boxes, mixed
 from atso_bench.benchmark.training.heads import main_head
 from atso_bench.benchmark.training.loop import Batch, Labelled, batch_shares
 from atso_bench.methods._components import tidied
 from atso_bench.methods._consistency import Terms, together
 from atso_bench.methods._mixtures import dice_and_cross_entropy, known, repeated
 from atso_bench.methods._settings import Settings
-from atso_bench.methods._views import boxes, mixed
 
 
 class BidirectionalCopyPaste(Settings):

@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from atso_bench.benchmark.task import TrainData
 from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.boxes import boxes, mixed
 from atso_bench.benchmark.training.heads import main_head
 from atso_bench.benchmark.training.loop import Labelled
 from atso_bench.methods._consistency import Terms, learn, together
 from atso_bench.methods._losses import confident, where_confident
 from atso_bench.methods._settings import Settings
-from atso_bench.methods._views import BOX, boxes, mixed
+from atso_bench.methods._views import BOX
 
 
 class FixMatch(Settings):

@@ -31,12 +31,13 @@ from torch import Tensor, nn
 from atso_bench.benchmark.machine.sending import sent
 from atso_bench.benchmark.task import TrainData
 from atso_bench.benchmark.trainer import Trainer
+from atso_bench.benchmark.training.boxes import boxes, mixed
 from atso_bench.benchmark.training.heads import main_head, rows
 from atso_bench.benchmark.training.loop import Labelled
 from atso_bench.methods._consistency import Terms, taught
 from atso_bench.methods._losses import confident, where_confident
 from atso_bench.methods._settings import Settings
-from atso_bench.methods._views import BOX, boxes, changed_features, mixed
+from atso_bench.methods._views import BOX, changed_features
 
 
 class UniMatchV2(Settings):

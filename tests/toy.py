@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.scoring.headline import DICE, Metric
 from atso_bench.benchmark.spec import Budget, digest
-from atso_bench.benchmark.task import Draw, Image, Pool, Recipe, Reference
+from atso_bench.benchmark.task import IGNORE, Draw, Image, Pool, Recipe, Reference
 
 
 class Opened(Mapping[str, Any]):
@@ -136,8 +136,11 @@ class ToyTask:
         parts = {"encoder": conv(1, 6, 3, padding=1), "norm": norm(6), "act": nn.LeakyReLU()}
         return nn.Sequential(OrderedDict({**parts, "head": conv(6, 3, 3, padding=1)}))
 
-    def loss(self, output: Any, label: Tensor, *, pseudo: bool = False) -> Tensor:
-        return F.cross_entropy(output, label)
+    def loss(self, output: Any, label: Tensor, *, pseudo: bool = False, partial: bool = False) -> Tensor:
+        if not partial:
+            return F.cross_entropy(output, label)
+        loss = F.cross_entropy(output, label, ignore_index=IGNORE, reduction="sum")
+        return loss / (label != IGNORE).sum().clamp_min(1)
 
     def strong(self, image: Tensor) -> Tensor:
         return image + 0.5 * torch.randn_like(image)

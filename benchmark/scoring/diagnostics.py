@@ -61,7 +61,11 @@ def diagnose(observations: Sequence[Observation], judge: Judge) -> list[dict[str
     for number, seen in enumerate(observations):
         if number == 0:
             first = _compare(seen.before, seen.before, sorted(seen.before), judge)
-            quality = {name: value for name, value in first.items() if name == "cases" or name.startswith("pseudo_")}
+            quality = {
+                name: value
+                for name, value in first.items()
+                if name in ("cases", "coverage") or name.startswith("pseudo_")
+            }
             entries.append({"phase": "M0", "generation": 0, "subset": 0, **quality})
         own = set(seen.inside)
         inside, outside = [i for i in seen.after if i in own], [i for i in seen.after if i not in own]
@@ -89,20 +93,27 @@ def _compare(
     - ``pseudo_dice`` or ``pseudo_miou``: the same of after and the true labels.
     - ``correction_rate``: share of the wrong voxels that became right.
     - ``corruption_rate``: share of the right foreground voxels (in any of the three) that became wrong.
+    - ``coverage``: share of the true foreground that has a label after, where some voxel has none, which counts in
+      nothing else.
     """
     k = len(judge.classes)
     mutual, truth = np.zeros((k, k), np.int64), np.zeros((k, k), np.int64)
-    changed = touched = wrong = corrected = right = corrupted = 0
+    changed = touched = wrong = corrected = right = corrupted = covered = structure = 0
+    partial = False
     for case_id in ids:
         old, new = hard(before[case_id]), hard(after[case_id])
-        mutual += confusion(new, old, k)
-        foreground = (old >= judge.first) | (new >= judge.first)
+        given = (old != IGNORE) & (new != IGNORE)
+        partial |= not given.all()
+        mutual += confusion(np.where(given, new, 0), np.where(given, old, IGNORE), k, ignore=IGNORE)
+        foreground = given & ((old >= judge.first) | (new >= judge.first))
         touched += int(foreground.sum())
-        changed += int((old != new).sum())
+        changed += int((given & (old != new)).sum())
         if case_id in judge.cases:
             true = judge.hidden(case_id)
-            truth += confusion(new, true, k, ignore=IGNORE)
-            known = (true != IGNORE) & (foreground | (true > 0))
+            truth += confusion(np.where(new != IGNORE, new, 0), np.where(new != IGNORE, true, IGNORE), k, ignore=IGNORE)
+            known = (true != IGNORE) & given & (foreground | (true > 0))
+            solid = (true != IGNORE) & (true >= judge.first)
+            structure, covered = structure + int(solid.sum()), covered + int((solid & (new != IGNORE)).sum())
             was_right, is_right = (old == true) & known, (new == true) & known
             wrong += int((known & ~was_right).sum())
             corrected += int((known & ~was_right & is_right).sum())
@@ -118,6 +129,7 @@ def _compare(
         f"pseudo_{judge.metric.name}_by_class": quality_by_class,
         "correction_rate": _ratio(corrected, wrong),
         "corruption_rate": _ratio(corrupted, right),
+        **({"coverage": _ratio(covered, structure)} if partial else {}),
     }
 
 

@@ -16,7 +16,7 @@ from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
 from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredLabel, hard
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import Stages
-from atso_bench.benchmark.task import Pool
+from atso_bench.benchmark.task import IGNORE, Pool
 from atso_bench.benchmark.training import loop
 from atso_bench.benchmark.training.execution import noticing
 from atso_bench.benchmark.training.labels import Style, finite, styled
@@ -153,11 +153,15 @@ class _Writer:
 
 
 def only_class(labels: PseudoLabels) -> int | None:
-    """The class that all pixels of all cases have, if they do; it looks no further than to the first other one."""
+    """The class that all labelled pixels of all cases have, if they do; it looks no further than to the first other.
+
+    ``IGNORE`` where no pixel has a label.
+    """
     found: set[int] = set()
     for label in labels.values():
         classes = hard(label)
-        found |= {int(classes.min()), int(classes.max())}
+        known = classes[classes != IGNORE]
+        found |= {int(known.min()), int(known.max())} if known.size else set()
         if len(found) > 1:
             return None
-    return found.pop() if found else None
+    return found.pop() if found else IGNORE if labels else None

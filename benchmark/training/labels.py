@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from atso_bench.benchmark.machine import memory
+from atso_bench.benchmark.task import IGNORE
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,19 @@ class Style:
         soft: class probabilities instead of classes.
         mirror: predictions are averaged over mirrored inputs.
         largest: of each class the largest connected component stays, the rest becomes background.
+        confidence: probability below which a voxel gets ``IGNORE`` for its label.
     """
 
     soft: bool
     mirror: bool
     largest: bool = False
+    confidence: float = 0.0
 
     @property
-    def facts(self) -> dict[str, bool]:
+    def facts(self) -> dict[str, float]:
         """What labels depend on; what came later counts where it differs."""
-        return {"soft": self.soft, "mirror": self.mirror, **({"largest": True} if self.largest else {})}
+        later = {"largest": self.largest, "confidence": self.confidence}
+        return {"soft": self.soft, "mirror": self.mirror, **{name: value for name, value in later.items() if value}}
 
 
 def largest_components(label: np.ndarray) -> np.ndarray:
@@ -75,9 +79,29 @@ def as_label(slabs: Iterable[Tensor], shape: Sequence[int], classes: int, soft: 
 
 
 def styled(slabs: Iterable[Tensor], shape: Sequence[int], classes: int, style: Style) -> np.ndarray:
-    """As ``as_label``, with the largest components alone where ``style`` says so."""
-    label = as_label(slabs, shape, classes, style.soft)
-    return largest_components(label) if style.largest else label
+    """As ``as_label``, with the largest components and the confident voxels alone where ``style`` says so."""
+    unsure = np.zeros(tuple(shape), bool) if style.confidence else None
+    label = as_label(slabs if unsure is None else _judged(slabs, style.confidence, unsure), shape, classes, style.soft)
+    label = largest_components(label) if style.largest else label
+    if unsure is not None:
+        label[unsure] = IGNORE
+    return label
+
+
+def _judged(slabs: Iterable[Tensor], confidence: float, unsure: np.ndarray) -> Iterator[Tensor]:
+    """The same slabs; notes in ``unsure`` ``(*spatial)`` where no class has that probability."""
+    for place, slab in placed(slabs):
+        unsure[place] = (_probability(slab) < confidence).cpu().numpy()
+        yield slab
+
+
+def _probability(logits: Tensor) -> Tensor:
+    """Of the likeliest class, float32 ``(*spatial)``, by logits ``(K, *spatial)``; no float copy of all classes."""
+    best = logits.amax(0).float()
+    total = torch.zeros_like(best)
+    for channel in logits:
+        total += (channel.float() - best).exp()
+    return 1 / total
 
 
 def placed(slabs: Iterable[Tensor]) -> Iterator[tuple[slice, Tensor]]:

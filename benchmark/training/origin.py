@@ -18,7 +18,7 @@ from atso_bench.benchmark.spec import digest
 if TYPE_CHECKING:
     from torch import nn
 
-LIBRARY = ("atso_bench.benchmark.training.heads", "atso_bench.benchmark.training.average")
+LIBRARY = tuple(f"atso_bench.benchmark.training.{name}" for name in ("average", "boxes", "heads"))
 """What methods compute with, beside the helpers in their own folder."""
 
 

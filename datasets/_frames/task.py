@@ -106,7 +106,7 @@ class FramesTask:
             network.network.encoder.load_state_dict(dict(weights))
         return network
 
-    def loss(self, output: Tensor, label: Tensor, *, pseudo: bool = False) -> Tensor:
+    def loss(self, output: Tensor, label: Tensor, *, pseudo: bool = False, partial: bool = False) -> Tensor:
         """Cross-entropy of the hard pixels of true labels, of all pixels of pseudo labels; see ``StreetLoss``."""
         loss: Tensor = self._loss(output, label, pseudo=pseudo)
         return loss

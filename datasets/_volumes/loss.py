@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,32 +12,30 @@ from torch import Tensor, nn
 
 from atso_bench.benchmark.task import IGNORE
 
-if TYPE_CHECKING:
-    pass
-
 
 class DeepSupervisedLoss(nn.Module):
     """Dice and cross-entropy, summed over the heads with weights 1, 1/2, 1/4 ... 0, as in nnUNetTrainer.
 
     Hard labels ``(N, *patch)`` are resized for a head by nearest-exact as nnU-Net does, soft ones ``(N, K, *patch)`` by
-    averaging.
+    averaging. With ``partial`` voxels of hard labels may be ``IGNORE``.
     """
 
-    def __init__(self, batch_dice: bool, ignore: bool) -> None:
+    def __init__(self, batch_dice: bool) -> None:
         super().__init__()
         dice = {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}
-        label = IGNORE if ignore else None
-        self.hard = DC_and_CE_loss(dice, {}, ignore_label=label, dice_class=MemoryEfficientSoftDiceLoss)
+        self.hard = DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
 
-    def forward(self, output: Tensor | Sequence[Tensor], label: Tensor) -> Tensor:
+    def forward(self, output: Tensor | Sequence[Tensor], label: Tensor, *, partial: bool = False) -> Tensor:
         heads = [output] if isinstance(output, Tensor) else list(output)
         weights = [0.5**number for number in range(len(heads))]
         if len(heads) > 1:
             weights[-1] = 0.0
-        losses = [w / sum(weights) * self._one(head, label) for w, head in zip(weights, heads, strict=True) if w]
+        losses = [
+            w / sum(weights) * self._one(head, label, partial) for w, head in zip(weights, heads, strict=True) if w
+        ]
         return torch.stack(losses).sum()
 
-    def _one(self, head: Tensor, label: Tensor) -> Tensor:
+    def _one(self, head: Tensor, label: Tensor, partial: bool) -> Tensor:
         size = head.shape[2:]
         if label.ndim == head.ndim:
             soft = label if label.shape[2:] == size else F.interpolate(label, size=size, mode="area")
@@ -46,5 +43,12 @@ class DeepSupervisedLoss(nn.Module):
         hard = label[:, None]
         if hard.shape[2:] != size:
             hard = F.interpolate(hard.float(), size=size, mode="nearest-exact").long()
-        loss: Tensor = self.hard(head, hard)
+        loss: Tensor = self._known(head, hard) if partial else self.hard(head, hard)
         return loss
+
+    def _known(self, head: Tensor, label: Tensor) -> Tensor:
+        """nnU-Net's loss with an ignore label, which asks the device how many voxels count; this does not wait."""
+        known = label != IGNORE
+        dice: Tensor = self.hard.dc(head, torch.where(known, label, 0), loss_mask=known)
+        entropy = F.cross_entropy(head, label[:, 0], ignore_index=IGNORE, reduction="sum")
+        return dice + entropy / known.sum().clamp_min(1)

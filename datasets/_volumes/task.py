@@ -130,9 +130,12 @@ class NnunetTask:
         module: nn.Module = network
         return module
 
-    def loss(self, output: Tensor | Sequence[Tensor], label: Tensor, *, pseudo: bool = False) -> Tensor:
+    def loss(
+        self, output: Tensor | Sequence[Tensor], label: Tensor, *, pseudo: bool = False, partial: bool = False
+    ) -> Tensor:
         """nnU-Net's Dice and cross-entropy over the heads, for all labels alike; see ``DeepSupervisedLoss``."""
-        return self._loss(output, label)
+        loss: Tensor = self._loss(output, label, partial=partial or self.ignore)
+        return loss
 
     def draws(self, pool: Pool, size: int) -> Draw:
         """Batches of patches, the last third with foreground where the pool has labels."""
@@ -221,7 +224,7 @@ class NnunetTask:
 
     @cached_property
     def _loss(self) -> DeepSupervisedLoss:
-        return DeepSupervisedLoss(self._configuration.batch_dice, self.ignore)
+        return DeepSupervisedLoss(self._configuration.batch_dice)
 
     def _needed(self, image: Image) -> int:
         """Bytes that predicting and restoring an image take at most, beside the image and the network's own."""

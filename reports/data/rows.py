@@ -33,6 +33,7 @@ RATES = (
     "pseudo_score",
     "correction_rate",
     "corruption_rate",
+    "coverage",
 )
 BY_CLASS = ("agreement", "pseudo_score")
 BASELINE = "supervised"

@@ -9,6 +9,7 @@ import pytest
 
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
 from atso_bench.benchmark.scoring.headline import METRICS
+from atso_bench.benchmark.task import IGNORE
 from atso_bench.benchmark.trainer import Observation
 
 CLASSES = ("background", "organ")
@@ -87,3 +88,19 @@ def test_on_frames_every_pixel_counts_and_the_measure_is_mean_iou():
     assert entry["correction_rate"] == 1 / 3  # wrong before: pixels 1, 2, 5; right now: 2
     assert entry["corruption_rate"] == 0
     assert "pseudo_dice" not in entry
+
+
+def test_voxels_without_a_pseudo_label_count_in_coverage_alone():
+    before = {"a": np.array([1, IGNORE, 1, 0, 0, 0], np.uint8)}
+    after = {"a": np.array([1, 1, 0, IGNORE, 0, 1], np.uint8)}
+    true = np.array([1, 1, 0, 1, 0, 1], np.uint8)
+    first, entry = diagnose([observation(before, after, ())], judge(lambda case: true, ["a"]))
+    assert first["coverage"] == 3 / 4
+    assert first["pseudo_dice"] == pytest.approx(2 * 1 / (2 + 2))  # of the five that have a label
+    assert entry["coverage"] == 3 / 4
+    assert entry["update_rate"] == 2 / 3  # voxels 2 and 5 of 0, 2 and 5, which have a label before and after
+    assert entry["pseudo_dice"] == 1.0
+    assert entry["correction_rate"] == 1.0
+    assert entry["corruption_rate"] == 0.0
+    whole = diagnose([observation({"a": true}, {"a": true}, ())], judge(lambda case: true, ["a"]))
+    assert all("coverage" not in found for found in whole)

@@ -179,10 +179,22 @@ def test_the_loss_is_nnunets(dataset: Any, ignore: int | None) -> None:
     down = DownsampleSegForDSTransform(scales)
     each = [down(segmentation=one[None].to(torch.int16))["segmentation"] for one in label]
     expected = loss(heads, [torch.stack(parts) for parts in zip(*each, strict=True)])
-    ours = DeepSupervisedLoss(task._configuration.batch_dice, ignore is not None)(heads, label)
+    ours = DeepSupervisedLoss(task._configuration.batch_dice)(heads, label, partial=ignore is not None)
     assert torch.allclose(ours, expected, atol=0, rtol=1e-6)
-    if ignore is None:
-        assert torch.equal(task.loss(heads, label), ours)
+    assert torch.equal(task.loss(heads, label, partial=ignore is not None), ours)
+
+
+def test_patches_without_a_label_teach_nothing_and_break_nothing(dataset: Any) -> None:
+    task = open_task(dataset)
+    heads = task.network().train()(torch.randn(2, 1, *task.recipe.patch))
+    label = torch.full((2, *task.recipe.patch), IGNORE)
+    nothing = torch.autograd.grad(task.loss(heads, label, pseudo=True, partial=True), heads[0], retain_graph=True)[0]
+    assert not nothing.any()
+    label[1] = 1
+    some = torch.autograd.grad(task.loss(heads, label, pseudo=True, partial=True), heads[0])[0]
+    assert torch.isfinite(some).all()
+    assert some[1].any()
+    assert not some[0].any()
 
 
 def test_soft_labels_that_are_hard_cost_the_same(dataset: Any) -> None:

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.spec import Budget
+from atso_bench.benchmark.training.boxes import boxes, mixed
 from atso_bench.datasets._frames.draws import MEAN, STD
 from atso_bench.datasets._frames.network import StreetNetwork
 from atso_bench.datasets._frames.strong import strong_crops
 from atso_bench.datasets._volumes.strong import strong_patches
-from atso_bench.methods._views import Pyramid, boxes, encoder_of, mixed, perturbed_copies
+from atso_bench.methods._views import Pyramid, encoder_of, perturbed_copies
 
 STREET = {"encoder_name": "resnet18", "in_channels": 3, "classes": 4}
 
