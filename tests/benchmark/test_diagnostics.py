@@ -96,7 +96,7 @@ def test_voxels_without_a_pseudo_label_count_in_coverage_alone():
     true = np.array([1, 1, 0, 1, 0, 1], np.uint8)
     first, entry = diagnose([observation(before, after, ())], judge(lambda case: true, ["a"]))
     assert first["coverage"] == 3 / 4
-    assert first["pseudo_dice"] == pytest.approx(2 * 1 / (2 + 2))  # of the five that have a label
+    assert first["pseudo_dice"] == pytest.approx(2 * 1 / (2 + 3))  # over the five that have a label
     assert entry["coverage"] == 3 / 4
     assert entry["update_rate"] == 2 / 3  # voxels 2 and 5 of 0, 2 and 5, which have a label before and after
     assert entry["pseudo_dice"] == 1.0
