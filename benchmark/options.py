@@ -53,7 +53,8 @@ class GridOptions:
         str,
         typer.Option(
             help="What has the budget. total: all trainings of a method together; line: those that lead to its result, "
-            "one after another; phase: each training."
+            "one after another; phase: each training; time: every method has the time that supervised training takes "
+            "for them on this machine."
         ),
     ] = "total"
     configuration: Annotated[str, typer.Option(help=CONFIGURATION)] = ""

@@ -179,7 +179,7 @@ def _sweep(spec: RunSpec, dataset: Dataset, split: Split, results: Path) -> None
 
 def open_task(spec: RunSpec, dataset: Dataset, split: Split, visible: Sequence[str]) -> Task:
     """The task that S allows, opened for the images of ``visible``."""
-    return dataset.task(split.labelled, visible, spec.budget, spec.recipe)
+    return dataset.task(split.labelled, visible, spec.budget.own, spec.recipe)
 
 
 def scored_cases(spec: RunSpec, split: Split) -> tuple[str, ...]:

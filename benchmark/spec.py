@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Parity = Literal["total", "line", "phase"]
+Parity = Literal["total", "line", "phase", "time"]
 PARITIES: tuple[Parity, ...] = get_args(Parity)
 
 BUDGETS: dict[str, int] = {"smoke": 24, "demo": 1000, "small": 3000, "standard": 50_000}
@@ -36,18 +36,35 @@ class Budget:
         steps: optimiser steps.
         parity: what is equal for all methods. ``total`` - all trainings of a method together spend ``steps``;
             ``line`` - those that lead to its result, one after another from the initial weights, do; ``phase`` - each
-            training does.
+            training does; ``time`` - all trainings and pseudo-labellings together take as long as ``steps`` of
+            supervised training.
+        scale: with parity ``time`` a method's steps as a multiple of ``steps``, as measured; 1 otherwise.
     """
 
     name: str
     steps: int
     parity: Parity = "total"
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"a budget must be at least 1 step, got {self.steps}")
         if self.parity not in PARITIES:
             raise ValueError(f"parity must be one of {', '.join(PARITIES)}, got {self.parity!r}")
+        if not self.scale > 0 or (self.scale != 1 and self.parity != "time"):
+            raise ValueError(f"a budget has a scale above 0, and one other than 1 with parity time alone; got {self}")
+
+    @property
+    def own(self) -> Budget:
+        """What a run's trainer has: with parity ``time`` the scaled steps in total."""
+        if self.parity != "time":
+            return self
+        return Budget(self.name, max(1, round(self.steps * self.scale)), "total")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All fields for a hash. ``scale``, which came later, counts where it is not 1, so that earlier hashes hold."""
+        return {name: value for name, value in asdict(self).items() if name != "scale" or value != 1}
 
     @property
     def halved(self) -> Budget:
@@ -189,7 +206,7 @@ class RunSpec:
     @property
     def key(self) -> str:
         """Hash of every field: two specs are the same run if and only if their keys agree."""
-        return digest(asdict(self))
+        return digest({**asdict(self), "budget": self.budget.facts})
 
     @property
     def path(self) -> Path:

@@ -115,7 +115,7 @@ class Trainer:
         together: int = 1,
         averaging: bool = False,
     ) -> None:
-        self.task, self.budget, self.seed, self.stages = task, budget, seed, stages
+        self.task, self.budget, self.seed, self.stages = task, budget.own, seed, stages
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
@@ -130,7 +130,7 @@ class Trainer:
         self.averaging = averaging
         self.last: Job | None = None
         self.trainings = 0
-        self.keys = Keys(task, budget, seed, self.device, execution, method, weights)
+        self.keys = Keys(task, self.budget, seed, self.device, execution, method, weights)
 
     def new_model(self, number: int = 0) -> nn.Module:
         """A network with the seed's initial weights; two calls with one number give equal weights.

@@ -62,6 +62,11 @@ def shared(parity: str) -> str:
     return _SHARED.get(parity, f"with parity {parity}")
 
 
-_SHARED = {"total": "in total", "line": "in the result's own line of training", "phase": "in each training"}
+_SHARED = {
+    "total": "in total",
+    "line": "in the result's own line of training",
+    "phase": "in each training",
+    "time": "of supervised training, and every method has the time that they take",
+}
 ALIKE = 0.0005
 """What three decimals do not tell apart."""

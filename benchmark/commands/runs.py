@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from atso_bench.benchmark.commands.common import Out, plainly
 from atso_bench.benchmark.commands.folder import cleaned
 from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.options import GridOptions, takes_grid
+from atso_bench.benchmark.spec import RunSpec
 
 
 @takes_grid
@@ -84,7 +86,10 @@ def run(
         specs = grid_options.specs()
         devices = [] if engine else grid_options.devices()
         order = order if engine else replace(order, workers=grid_options.workers_for(devices))
+        if engine and grid_options.parity == "time":
+            raise ValueError(f"--parity time measures steps on this machine, and --on {on} trains on others")
         readiness.make_ready(specs, typer.echo)
+        specs = _timed(specs, out, devices, order.workers, typer.echo)
         failed = command.run(specs, order, engine, devices)
         if failed is None:
             return
@@ -121,11 +126,16 @@ def plan(
             raise ValueError(f"--format must be text or jsonl, got {format_!r}")
         specs, devices = grid_options.specs(), grid_options.devices()
         readiness.check_folder(out)
-        readiness.make_ready(specs, lambda note: typer.echo(note, err=format_ == "jsonl"))
+
+        def say(note: str) -> None:
+            typer.echo(note, err=format_ == "jsonl")
+
+        readiness.make_ready(specs, say)
         from atso_bench.benchmark.engines.local import threads_for
         from atso_bench.benchmark.forecast.plan import forecast
 
         workers = grid_options.workers_for(devices)
+        specs = _timed(specs, out, devices, workers, say)
         forecasts = forecast(specs, out, devices[0], workers, threads_for(devices, workers))
         if format_ == "jsonl":
             from atso_bench.benchmark.engines import command
@@ -143,3 +153,15 @@ def plan(
 
         for line in at_hand(out, specs):
             typer.echo(line)
+
+
+def _timed(
+    specs: list[RunSpec], out: Path, devices: Sequence[str], workers: int, say: Callable[[str], None]
+) -> list[RunSpec]:
+    """With parity ``time`` the runs have the steps that fit into the time of supervised training."""
+    if all(spec.budget.parity != "time" for spec in specs):
+        return specs
+    from atso_bench.benchmark.engines.local import threads_for
+    from atso_bench.benchmark.forecast.equal_time import Machine, scaled
+
+    return scaled(specs, out, Machine(devices[0], workers, threads_for(devices, workers)), say)

@@ -62,7 +62,7 @@ class Beginnings:
         where = spec.dataset, spec.configuration
         dataset = self._datasets.setdefault(where, registry.dataset(*where))
         split = make_split(dataset, spec)
-        name = digest([*where, split.to_json(), vars(spec.budget), spec.recipe])
+        name = digest([*where, split.to_json(), spec.budget.own.facts, spec.recipe])
         if name not in self._tasks:
             task = open_task(spec, dataset, split, (*split.labelled, *split.unlabelled))
             data = TrainData(Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images))

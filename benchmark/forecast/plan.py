@@ -48,6 +48,8 @@ class Forecast:
         device_bytes: peak memory of the device; None on a CPU.
         process_bytes: peak resident memory of the process, as the record will have it; loaders have their own.
         beginning: keys of the phases before the second training, which other runs may share.
+        training: seconds of all trainings that are not in the stage store.
+        labelling: those of the pseudo-labelling that trainings learn from.
     """
 
     spec: RunSpec
@@ -60,6 +62,8 @@ class Forecast:
     device_bytes: int | None = None
     process_bytes: int = 0
     beginning: tuple[str, ...] = ()
+    training: float = 0.0
+    labelling: float = 0.0
 
 
 def forecast(
@@ -130,6 +134,8 @@ def _forecast(
         device_bytes=measured.peak if where.type == "cuda" else None,
         process_bytes=process_bytes(),
         beginning=tuple(rehearsal.beginning),
+        training=rehearsal.training,
+        labelling=rehearsal.labelling,
     )
 
 
@@ -166,6 +172,7 @@ class _Rehearsal(Trainer):
         self.seconds: dict[str, float] = {}
         self.stored: dict[str, float] = {}
         self.cases = 0
+        self.training = self.labelling = 0.0
         self.beginning: list[str] = []
 
     def carry_out(self, job: Job, key: str, ordinal: int) -> None:
@@ -184,6 +191,7 @@ class _Rehearsal(Trainer):
             kind, lambda: probes.training(self.measured, lambda: Training(self.means, probed, ordinal), self.folder)
         )
         self.seconds[key] = cost.of(job.steps - self.store.steps_done(folder))
+        self.training += self.seconds[key]
         unlearnt.name(key, *job.models)
 
     def label(self, model: nn.Module, pool: Pool, begun: Phase, style: Style) -> PseudoLabels:
@@ -205,6 +213,7 @@ class _Rehearsal(Trainer):
             [*probe, "write"], lambda: probes.writing(self.task, tuple(self.task.labels), self.folder, soft=style.soft)
         )
         self.seconds[key] = (len(pool.ids) - len(labels)) * case
+        self.labelling += self.seconds[key] if begun.kind == "predict" else 0.0
         return unlearnt.Blank(pool.ids, pool.images, len(self.task.classes) if style.soft else 0, key)
 
     @property

@@ -111,7 +111,7 @@ class Keys:
         """
         if self._origin is None:
             raise RuntimeError("a phase of a method's own needs Trainer(..., method=...)")
-        seen = {"budget": asdict(self.budget), "seed": self.seed, "cases": list(self.task.images)}
+        seen = {"budget": self.budget.facts, "seed": self.seed, "cases": list(self.task.images)}
         return {**self._origin, "seen": digest({**seen, "before": self._before})}
 
     def as_planned(self, model: nn.Module, pools: Iterable[Pool], *, learning: bool) -> bool:

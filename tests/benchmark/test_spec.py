@@ -87,7 +87,7 @@ def test_a_named_budget_takes_other_steps_and_keeps_its_name() -> None:
 
 
 def test_an_unknown_parity_is_an_error() -> None:
-    with pytest.raises(ValueError, match="parity must be one of total, line, phase, got 'epoch'"):
+    with pytest.raises(ValueError, match="parity must be one of total, line, phase, time, got 'epoch'"):
         Budget.parse("smoke", "epoch")  # type: ignore[arg-type]
 
 
