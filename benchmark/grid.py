@@ -64,18 +64,18 @@ def make_specs(
 
     ``common`` are fields of ``RunSpec``; a list in ``lists`` may be the name of one that the dataset knows.
     """
+    configuration, given = common.pop("configuration", ""), common.pop("lists", {})
+    known = {dataset: registry.dataset(dataset, configuration) for dataset in datasets}
     cells: list[tuple[str, str, LabelFraction, int, Budget]] = [
-        (dataset, method, LabelFraction(fraction), seed, budget)
+        (dataset, method, _fraction(known[dataset], fraction), seed, budget)
         for dataset, fraction, seed, method in product(datasets, fractions, seeds, methods)
     ]
     if upper_bound:
         method, fraction = UPPER_BOUND
         cells += [(dataset, method, fraction, seed, budget) for dataset, seed in product(datasets, seeds)]
     if half_budget:
-        half, places = budget.halved, product(datasets, map(LabelFraction, fractions), seeds)
-        cells += [(dataset, UPPER_BOUND[0], fraction, seed, half) for dataset, fraction, seed in places]
-    configuration, given = common.pop("configuration", ""), common.pop("lists", {})
-    known = {dataset: registry.dataset(dataset, configuration) for dataset in datasets}
+        half, places = budget.halved, product(datasets, fractions, seeds)
+        cells += [(name, UPPER_BOUND[0], _fraction(known[name], part), seed, half) for name, part, seed in places]
     if nameless := [dataset for dataset, found in known.items() if not found.name]:
         raise ValueError(f"{nameless[0]} is not one dataset: {known[nameless[0]].is_ready()[1]}")
     recipes = {name: dataset.settled(options.recipe) for name, dataset in known.items()}
@@ -101,6 +101,13 @@ def make_specs(
             )
         )
     return specs
+
+
+def _fraction(dataset: Dataset, text: str) -> LabelFraction:
+    """What a fraction means: with labels from elsewhere, 100 % stands for those of the dataset itself (an oracle)."""
+    fraction = LabelFraction(text)
+    elsewhere = dataset.labels_from if fraction == "100" else ()
+    return LabelFraction(f"{len(elsewhere)}cases") if elsewhere else fraction
 
 
 def _lists(dataset: Dataset, fraction: str, given: Mapping[str, Any], validation: float) -> dict[str, list[str]]:

@@ -40,6 +40,13 @@ class GridOptions:
             help="Name of a dataset (see `list datasets`), name or id of an nnU-Net dataset, or frames-NAME.",
         ),
     ] = field(default_factory=lambda: ["phantom"])
+    source: Annotated[
+        list[str],
+        typer.Option(
+            "--source",
+            help="Transfer: learn from the labels of this dataset, adapt to --dataset, whose labels are hidden.",
+        ),
+    ] = field(default_factory=list)
     seed: Annotated[
         list[str], typer.Option("--seed", "-s", help="Seed of the split, the initial weights and the batches.")
     ] = field(default_factory=lambda: ["0"])
@@ -126,19 +133,23 @@ class GridOptions:
                 )
             lists[part] = list(splits.read_list(Path(file))) if there else file
         methods = registry.expand(_split(self.method))
+        datasets, fractions = _split(self.dataset), _split(self.fraction)
+        if self.source:
+            datasets = [registry.pair_name(source, one) for source in _split(self.source) for one in datasets]
+            fractions = fractions or ["100"]
         for name, named in (
             ("method", methods),
-            ("fraction", _split(self.fraction)),
-            ("dataset", _split(self.dataset)),
+            ("fraction", fractions),
+            ("dataset", datasets),
             ("seed", _split(self.seed)),
         ):
             if not named:
                 raise ValueError(f"--{name} is empty; give at least one {name}")
         bound = [grid.UPPER_BOUND[0]] if self.upper_bound or self.half_budget else []
         return grid.make_specs(
-            _split(self.dataset),
+            datasets,
             methods,
-            _split(self.fraction),
+            fractions,
             [_seed(text) for text in _split(self.seed)],
             Budget.parse(self.budget, self.parity),  # type: ignore[arg-type]
             grid.Options.parse(self.option, [*methods, *bound]),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _OPEN = {"nnunet": r"Dataset\d{3}_[\w.-]+|\d{1,3}", "frames": r"frames-[A-Za-z0-9][A-Za-z0-9._-]*"}
 """Files in ``datasets/`` that stand for any dataset of a kind, and what these are called."""
+_TO = "-to-"
+"""Between the names of a pair's source and target."""
 
 
 def names(kind: str) -> list[str]:
@@ -84,9 +86,10 @@ def method(name: str, options: dict[str, Any]) -> Method:
 
 def dataset(name: str, configuration: str = "") -> Dataset:
     """The dataset of that file name, or the user's own of that name or id; its first configuration by default."""
-    owner = next((file for file, pattern in _OPEN.items() if re.fullmatch(pattern, name)), "")
-    if name in names("datasets") or not owner:
-        owner = name
+    if pair := _pair(name):
+        source, target = pair
+        return dataset(target, configuration).joined(dataset(source))
+    owner = _owner(name) or name
     kind = load("datasets", owner)
     if configuration not in ("", *kind.configurations):
         raise ValueError(
@@ -95,3 +98,24 @@ def dataset(name: str, configuration: str = "") -> Dataset:
     own = {"name": name} if owner != name else {}
     made: Dataset = kind(configuration=configuration or kind.configurations[0], **own)
     return made
+
+
+def pair_name(source: str, target: str) -> str:
+    """The dataset whose labels are the source's and whose unlabelled and test cases are the target's."""
+    return f"{source}{_TO}{target}"
+
+
+def _owner(name: str) -> str:
+    """The file in ``datasets/`` that a name stands for; empty for none."""
+    if name in names("datasets"):
+        return name
+    return next((file for file, pattern in _OPEN.items() if re.fullmatch(pattern, name)), "")
+
+
+def _pair(name: str) -> tuple[str, str] | None:
+    """Source and target of ``A-to-B``, each of which is a dataset; None for a dataset's own name."""
+    if name in names("datasets"):
+        return None
+    parts = name.split(_TO)
+    halves = ((_TO.join(parts[:place]), _TO.join(parts[place:])) for place in range(1, len(parts)))
+    return next((half for half in halves if all(map(_owner, half))), None)

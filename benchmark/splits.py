@@ -70,6 +70,9 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
       ``fraction`` percent of the rest's cases (half rounds up, at least 1), or the given number of cases. As the target
       grows, the nearest prefix never shrinks: the splits of one seed are nested, also where groups differ in size.
     - R is what remains, and ``dataset.unlabelled`` but for the groups of V and T.
+    - Where labels come from another dataset (``dataset.labels_from``), S is drawn from these cases, and V from the
+      others; the rest of these cases is left out. At 100 % S is all others: the labels of the dataset that is adapted
+      to, an upper bound.
     - No two parts hold the same image, whatever its names.
 
     Published lists (``spec.lists``) overrule these rules, each for its part and without a shuffle: ``pool`` is the
@@ -89,7 +92,8 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     lists = _checked_lists(dataset, spec)
     test = lists.get("test", dataset.test)
     pool = lists.get("pool") or _without((*dataset.pool, *dataset.test), (*test, *lists.get("validation", ())))
-    validation = lists.get("validation") or _draw_validation(dataset, spec, pool)
+    elsewhere = dataset.labels_from
+    validation = lists.get("validation") or _draw_validation(dataset, spec, _without(pool, elsewhere))
     rest = _without(pool, validation)
     apart = _groups(dataset, spec, (*validation, *test))
     if divided := apart & _groups(dataset, spec, rest):
@@ -104,12 +108,21 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     elif "pool" in lists:
         labelled = rest[: _target(spec, len(rest))]
     else:
-        labelled = _nearest_prefix(dataset, spec, rest)
+        labelled = _nearest_prefix(dataset, spec, _candidates(spec, rest, elsewhere))
     images = (case for case in dataset.unlabelled if dataset.group(case, spec.split_by) not in apart)
-    parts = (labelled, (*_without(rest, labelled), *images), validation, test)
+    parts = (labelled, (*_without(rest, (*labelled, *elsewhere)), *images), validation, test)
     split = Split(*(tuple(sorted(part)) for part in parts))
     _refuse_twins(dataset, split)
     return split
+
+
+def _candidates(spec: RunSpec, rest: Sequence[str], elsewhere: Sequence[str]) -> tuple[str, ...]:
+    """The cases of ``rest`` that may be labelled."""
+    if not elsewhere:
+        return tuple(rest)
+    if spec.fraction == "100":
+        return _without(rest, elsewhere)
+    return tuple(case for case in rest if case in set(elsewhere))
 
 
 def same_images(content: Mapping[str, str]) -> list[tuple[str, ...]]:

@@ -329,6 +329,19 @@ class Dataset(Protocol):
         """T, the same for all seeds and fractions."""
         ...
 
+    @property
+    def labels_from(self) -> tuple[str, ...]:
+        """The part of the pool whose labels are learnt from, where others are to be adapted to; empty for all."""
+        ...
+
+    def joined(self, source: Dataset) -> Dataset:
+        """This dataset's images to adapt to, with the labels of ``source`` to learn from.
+
+        Raises:
+            ValueError: if no network reads both.
+        """
+        ...
+
     def is_ready(self) -> tuple[bool, str]:
         """Whether a run can start, and where the data is; or what to do if it cannot."""
         ...

@@ -22,6 +22,7 @@ from atso_bench.datasets._shared.storage import announced, storage
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
+    from atso_bench.datasets._frames.opened import FrameImages, FrameLabels
     from atso_bench.datasets._frames.task import FramesTask
     from atso_bench.datasets._shared.each import Say
 
@@ -104,6 +105,18 @@ class FramesDataset(ABC):
     @property
     def test(self) -> tuple[str, ...]:
         return self._by_part["test"]
+
+    @property
+    def labels_from(self) -> tuple[str, ...]:
+        return ()
+
+    def joined(self, source: Any) -> Any:
+        """See ``Dataset.joined``."""
+        from atso_bench.datasets._frames.joint import JointFrames
+
+        if not isinstance(source, FramesDataset):
+            raise ValueError(f"{source.name} has volumes and {self.name} has frames: no network learns from both")
+        return JointFrames(source, self)
 
     @cached_property
     def identity(self) -> str:
@@ -220,7 +233,6 @@ class FramesDataset(ABC):
         self, labelled: Sequence[str], visible: Sequence[str], budget: Budget, overrides: Mapping[str, Any]
     ) -> FramesTask:
         """Make the task that the labelled frames allow; see ``Dataset.task``."""
-        from atso_bench.datasets._frames.opened import FrameImages, FrameLabels
         from atso_bench.datasets._frames.task import FramesTask
 
         self.ready()
@@ -232,13 +244,29 @@ class FramesDataset(ABC):
             configuration=self.configuration,
             budget=budget,
             overrides=overrides,
-            images=FrameImages(self._folder / "images", tuple(visible), self.name),
-            labels=FrameLabels(self._folder / "labels", tuple(labelled), self.name),
+            images=self.images_of(visible),
+            labels=self.labels_of(labelled),
             visible={name: self._frames[name]["image"] for name in visible},
-            labelled={name: self._frames[name]["label"] for name in labelled},
+            labelled={name: self.label_hash(name) for name in labelled},
             unlabelled=len(set(visible) - set(labelled)),
             listed=self.is_published(labelled),
         )
+
+    def images_of(self, names: Sequence[str]) -> FrameImages:
+        """The images of these frames, and of no other."""
+        from atso_bench.datasets._frames.opened import FrameImages
+
+        return FrameImages(self._folder / "images", tuple(names), self.name)
+
+    def labels_of(self, names: Sequence[str]) -> FrameLabels:
+        """The true labels of these frames, and of no other."""
+        from atso_bench.datasets._frames.opened import FrameLabels
+
+        return FrameLabels(self._folder / "labels", tuple(names), self.name)
+
+    def label_hash(self, name: str) -> str:
+        """Hash of a labelled frame's label."""
+        return str(self._frames[name]["label"])
 
     def is_published(self, labelled: Sequence[str]) -> bool:
         """Whether these are the frames that a published list of the protocol labels."""
@@ -252,18 +280,14 @@ class FramesDataset(ABC):
 
     def picture(self, case_id: str) -> np.ndarray:
         """The frame; see ``Dataset.picture``."""
-        from atso_bench.datasets._frames.opened import FrameImages
-
-        frame: np.ndarray = FrameImages(self._folder / "images", (case_id,), self.name)[case_id].array
+        frame: np.ndarray = self.images_of([case_id])[case_id].array
         return frame.transpose(1, 2, 0)
 
     def hidden_label(self, case_id: str) -> np.ndarray:
         """True labels in the training geometry, which is the original one; see ``Dataset.hidden_label``."""
         if self._frames.get(case_id, {}).get("label") is None:
             raise KeyError(f"{self.name} has no labelled frame {case_id!r}")
-        from atso_bench.datasets._frames.opened import FrameLabels
-
-        return np.array(FrameLabels(self._folder / "labels", (case_id,), self.name)[case_id])
+        return np.array(self.labels_of([case_id])[case_id])
 
     # -- folders -----------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,28 @@ class NnunetDataset:
     def test(self) -> tuple[str, ...]:
         return self.raw.test
 
+    @property
+    def labels_from(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def planned_on(self) -> tuple[str, ...]:
+        """The cases whose images nnU-Net plans by: all that training may see."""
+        return (*self.pool, *self.unlabelled)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the labels, background first."""
+        return self.raw.classes
+
+    def joined(self, source: Any) -> Any:
+        """See ``Dataset.joined``."""
+        from atso_bench.datasets._volumes.joint import JointVolumes
+
+        if not isinstance(source, NnunetDataset):
+            raise ValueError(f"{source.name} has frames and {self.name} has volumes: no network learns from both")
+        return JointVolumes(source, self)
+
     @cached_property
     def identity(self) -> str:
         """Hash of all files, of who is whose patient, and of the user's own plans where there are any."""
@@ -187,8 +209,8 @@ class NnunetDataset:
                 leftover.unlink()
             looks, notes = check_cases(self.raw, say)
             own = user_plans(self.folder)
-            visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
-            plans = plan.read_plans(own, self.raw, self.configuration) if own else plan.make_plans(self.raw, visible)
+            seen = {name: looks[name] for name in self.planned_on}
+            plans = plan.read_plans(own, self.raw, self.configuration) if own else plan.make_plans(self.raw, seen)
             notes += hidden(sorted(self.raw.folder.glob("*/")), self.raw.json["file_ending"])
             notes += plan.plan_doubts(own, plans, self.raw, self.configuration, looks)
             configuration = plan.configuration_of(plans, self.configuration)

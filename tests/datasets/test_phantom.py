@@ -9,9 +9,13 @@ import pytest
 import SimpleITK as sitk
 
 from atso_bench.datasets._drawn.body import ORGANS, SCANNERS
-from atso_bench.datasets.phantom import Phantom, make_volume
+from atso_bench.datasets.phantom import Phantom
 
 SMALL = (10, 24, 24)
+
+
+def make_volume(number, size=(10, 36, 36)):
+    return Phantom(size=size).volume(number)
 
 
 def test_a_case_is_the_same_each_time_and_differs_from_the_next() -> None:
