@@ -222,6 +222,8 @@ def mimicking(group: Group) -> Table:
     teachers = bool((group.diagnostics["teacher"] != "").any())
     place = ["fraction", "label", "generation", "subset", "phase", "teacher"]
     steps = group.diagnostics.groupby(place, sort=False)
+    filtered = bool(group.diagnostics["coverage"].notna().any())  # some pseudo labels lack voxels
+    shown = [name for name in RATES if filtered or name != "coverage"]
     means: dict[Any, Any] = steps[["cases", *RATES]].mean().to_dict("index")
     seeds = steps["key"].nunique()
     classes = {name: _by_class(group, place, name) for name in BY_CLASS}
@@ -235,13 +237,14 @@ def mimicking(group: Group) -> Table:
             row = [Cell(group.fractions[fraction]), Cell(label), Cell(str(phase) or _moment(generation, subset))]
             row += [Cell(str(teacher) or NONE)] if teachers else []
             row += [Cell(decimals(means[step]["cases"], 0))]
-            row += [Cell(decimals(means[step][name]), classes.get(name, {}).get(step, "")) for name in RATES]
+            row += [Cell(decimals(means[step][name]), classes.get(name, {}).get(step, "")) for name in shown]
             row += [Cell(str(seeds[step]))]
             rows.append(row)
     words = ["label fraction", "method", "student", *(["teacher"] if teachers else [])]
     score = headline(group)
     rates = ["update rate", *(f"agreement{where} ({score})" for where in ("", " inside", " outside"))]
-    heads = [*words, f"{group.case}s", *rates, f"pseudo-label {score}", "corrected", "corrupted", "seeds"]
+    rates += [f"pseudo-label {score}", "corrected", "corrupted", *(["labelled"] if filtered else [])]
+    heads = [*words, f"{group.case}s", *rates, "seeds"]
     return Table("Every pseudo-labelling, mean over seeds", heads, rows, words=len(words))
 
 

@@ -175,6 +175,15 @@ def test_lazy_mimicking_is_averaged_over_seeds_and_tolerates_missing_rates(tmp_p
     assert "Lazy mimicking" in drawn_blank(tmp_path)
 
 
+def test_what_a_confidence_leaves_of_pseudo_labels_is_a_column_where_it_was_used(tmp_path: Path) -> None:
+    for seed, coverage in enumerate((0.5, 0.7)):
+        entry = {"phase": "M0", "generation": 0, "subset": 0, "cases": 36, "pseudo_dice": 0.4, "coverage": coverage}
+        write(tmp_path, make(seed=seed, diagnostics=[entry]))
+    table = tables.mimicking(group(tmp_path))
+    assert texts(table) == [["10 % (4 cases)", "atso", "M0", "36", "–", "–", "–", "–", "0.400", "–", "–", "0.600", "2"]]
+    assert len(table.columns) == len(table.rows[0])
+
+
 def test_there_is_no_section_on_mimicking_where_nothing_was_pseudo_labelled(tmp_path: Path) -> None:
     assert "Lazy mimicking" not in drawn_blank(write(tmp_path, make("supervised")))
 
