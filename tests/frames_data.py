@@ -40,15 +40,15 @@ def describe(folder: Path, **content: Any) -> None:
     (folder / "dataset.json").write_text(json.dumps({"labels": LABELS, **content}), encoding="utf-8")
 
 
-def make_frames(folder: Path, count: int = 10, unlabelled: int = 0, **content: Any) -> Path:
-    """``images``, ``masks`` and ``dataset.json``; frames of three sizes, some grey, in four formats."""
+def make_frames(folder: Path, count: int = 10, unlabelled: int = 0, first: int = 0, **content: Any) -> Path:
+    """``images``, ``masks`` and ``dataset.json``; frames of three sizes, some grey, in four formats; numbered on."""
     describe(folder, **content)
     endings = (".png", ".tif", ".bmp", ".PNG")
-    for seed in range(count):
+    for seed in range(first, first + count):
         image, mask = picture(seed)
         shown = image if seed % 4 else image.mean(axis=-1).astype(np.uint8)
         save(folder / "images" / f"frame_{seed:02d}{endings[seed % 4]}", shown)
         save(folder / "masks" / f"frame_{seed:02d}.png", mask)
-    for seed in range(count, count + unlabelled):
+    for seed in range(first + count, first + count + unlabelled):
         save(folder / "unlabelled_images" / f"frame_{seed:02d}.jpg", picture(seed)[0])
     return folder

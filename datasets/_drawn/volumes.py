@@ -57,7 +57,8 @@ class DrawnVolumes(NnunetDataset):
         super().__init__(configuration)
         if cases < 2 or unlabelled < 0 or min(size) < 8:
             raise ValueError(
-                f"{self.name} needs 2 cases and 8 voxels by axis, got cases={cases}, unlabelled={unlabelled}, size={size}"
+                f"{self.name} needs 2 cases and 8 voxels by axis, got cases={cases}, unlabelled={unlabelled}, "
+                f"size={size}"
             )
         self.cases, self.without_label, self.size = cases, unlabelled, tuple(size)
         standard = (cases, unlabelled, self.size) == (60, 36, (10, 36, 36))
@@ -86,7 +87,7 @@ class DrawnVolumes(NnunetDataset):
         for name in ("imagesTr", "labelsTr", "imagesUn"):
             (folder / name).mkdir()
         for number in range(1, self.cases + self.without_label + 1):
-            volume, name = self.volume(number), f"phantom_{number:03d}"
+            volume, name = self.volume(number), f"{self.name.rpartition('-')[2]}_{number:03d}"
             if number > self.cases:
                 volume.write(volume.image, folder / "imagesUn" / f"{name}_0000.nii.gz")
             else:

@@ -62,8 +62,8 @@ class Joint(ABC, Generic[D]):
 
     @property
     def labels_from(self) -> tuple[str, ...]:
-        """The cases whose labels are learnt from; see ``Dataset.labels_from``."""
-        return tuple(f"{PREFIX}{name}" for name in self.source_set.pool)
+        """All labelled cases of the source, its test set too; see ``Dataset.labels_from``."""
+        return tuple(sorted(f"{PREFIX}{name}" for name in (*self.source_set.pool, *self.source_set.test)))
 
     @property
     def pool(self) -> tuple[str, ...]:

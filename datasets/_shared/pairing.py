@@ -27,18 +27,15 @@ class Pairing:
         classes: names, in the order of the network's outputs.
         source: for each class the indices of the source's classes that are merged into it.
         target: the same of the target.
+        whole: whether neither side has a class that counts for nothing.
         note: what the file says of itself: whose protocol it is.
     """
 
     classes: tuple[str, ...]
     source: tuple[tuple[int, ...], ...]
     target: tuple[tuple[int, ...], ...]
+    whole: bool
     note: str = ""
-
-    @property
-    def whole(self) -> bool:
-        """Whether neither side has a class that counts for nothing."""
-        return not (_left_out(self.source) or _left_out(self.target))
 
     def table(self, side: str) -> np.ndarray:
         """uint8 ``(256)``: what becomes of a label of that side; ``IGNORE`` where it is no class of the pair."""
@@ -126,10 +123,6 @@ def _pairing(written: _Written, source: Sequence[str], target: Sequence[str]) ->
     def indices(known: Sequence[str], side: str) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(known.index(name) for name in getattr(each, side)) for each in written.classes.values())
 
-    return Pairing(tuple(written.classes), indices(source, "source"), indices(target, "target"), written.note)
-
-
-def _left_out(side: Sequence[Sequence[int]]) -> bool:
-    """Whether some label below the largest that is named is in no class."""
-    taken = {number for merged in side for number in merged}
-    return taken != set(range(max(taken, default=-1) + 1))
+    sides = indices(source, "source"), indices(target, "target")
+    named = [sum(map(len, side)) for side in sides]
+    return Pairing(tuple(written.classes), *sides, named == [len(source), len(target)], written.note)

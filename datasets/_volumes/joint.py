@@ -108,7 +108,7 @@ def _write(pair: JointVolumes, folder: Path) -> None:
     _check(pair)
     ending, groups = target.raw.json["file_ending"], {}
     places = [
-        *((source, name, f"{PREFIX}{name}", "Tr") for name in source.pool),
+        *((source, name.removeprefix(PREFIX), name, "Tr") for name in pair.labels_from),
         *((target, name, name, "Tr") for name in target.pool),
         *((target, name, name, "Ts") for name in target.test),
         *((target, name, name, "Un") for name in target.unlabelled),
@@ -130,7 +130,7 @@ def _write(pair: JointVolumes, folder: Path) -> None:
         "name": pair.name,
         "channel_names": target.raw.json["channel_names"],
         "labels": labels,
-        "numTraining": len(source.pool) + len(target.pool),
+        "numTraining": len(pair.pool),
         "file_ending": ending,
         "release": pair.identity,
     }

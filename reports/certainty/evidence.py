@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from atso_bench.benchmark.split_notes import FEWEST_TEST
+from atso_bench.reports.certainty.gap import GapClosed, gap_closed
 from atso_bench.reports.certainty.headroom import Headroom, headroom, with_fewer_steps
 from atso_bench.reports.certainty.intervals import (
     Estimate,
@@ -44,6 +45,7 @@ class Evidence:
         needed: per method, how many labelled cases 95 % of full supervision take; empty without an upper bound, and
             where a lower score is better, of which 95 % would be more than full supervision has.
         headroom: by label fraction, what there is to win and which differences can be shown.
+        closed: of every other method the share of the gap to all labels; empty without an upper bound.
         left_out: cases that some record lacks; they are in no test and no interval.
     """
 
@@ -54,6 +56,7 @@ class Evidence:
     needed: dict[str, LabelsNeeded]
     left_out: int = 0
     headroom: dict[str, Headroom] = field(default_factory=dict)
+    closed: dict[Place, GapClosed] = field(default_factory=dict)
 
     @property
     def tested(self) -> bool:
@@ -86,6 +89,7 @@ def evidence(group: Group, fewer_steps: Group | None = None) -> Evidence:
         _needed(group, baseline, runs, estimates),
         scored.left_out,
         with_fewer_steps(headroom(group, baseline), group, fewer_steps),
+        _closed(group, baseline, runs, estimates),
     )
 
 
@@ -113,6 +117,18 @@ def _leaders(
             first = leader(each, baseline, tests, {top: adjust_one(test, pairs)}, group.metric)
         found[fraction] = first
     return found
+
+
+def _closed(
+    group: Group, baseline: str, runs: dict[Place, pd.DataFrame], estimates: dict[Place, Estimate]
+) -> dict[Place, GapClosed]:
+    full = next(
+        (estimates[place] for place, part in runs.items() if place[1] == baseline and part["upper"].all()), None
+    )
+    if full is None:
+        return {}
+    others = [place for place in runs if place[1] != baseline and (place[0], baseline) in runs]
+    return {place: gap_closed(estimates[place], estimates[place[0], baseline], full) for place in others}
 
 
 def _needed(

@@ -57,7 +57,19 @@ def section(group: Group, known: Evidence) -> Section:
     heads = ["label fraction", "headroom", "noise", "seeds", "smallest difference shown", "best lead"]
     heads += ["seeds for the lead", "gain from steps", "limit"]
     rows = [[Cell(group.fractions[fraction]), *_row(found)] for fraction, found in known.headroom.items()]
-    return Section("What this comparison can show", words=words, parts=[Table(f"Headroom, {score}", heads, rows)])
+    table = Table(f"Headroom, {score}", heads, rows)
+    return Section("What this comparison can show", words=words, parts=[table, *_closed(group, known)])
+
+
+def _closed(group: Group, known: Evidence) -> list[Table]:
+    """The share of the gap to all labels that each method closes."""
+    rows = []
+    for (fraction, label), found in known.closed.items():
+        share = Cell(found.reason) if math.isnan(found.share) else Cell(f"{found.share:.0%}")
+        ends = NONE if math.isnan(found.low) else f"{found.low:.0%} to {found.high:.0%}"
+        rows.append([Cell(group.fractions[fraction]), Cell(label), share, Cell(ends)])
+    heads = ["label fraction", "method", "gap closed", "95 % interval"]
+    return [Table(f"Share of the gap between {known.baseline} and all labels", heads, rows, words=2)] if rows else []
 
 
 def averages(group: Group) -> Section:

@@ -33,6 +33,7 @@ from atso_bench.datasets._volumes.plan import needs_intensities
 from atso_bench.datasets.cityscapes import Cityscapes
 from atso_bench.datasets.nnunet import Nnunet
 from atso_bench.datasets.phantom import Phantom
+from atso_bench.datasets.phantom_shifted import PhantomShifted
 from atso_bench.datasets.streets import Streets
 
 SMOKE = Budget("smoke", 7)
@@ -76,6 +77,20 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             dataset: Any = Streets(train=6, val=2, unlabelled=1, size=(32, 64))
         else:
             dataset = Phantom(cases=8, unlabelled=2, size=(8, 24, 24))
+        dataset.ready()
+        yield Data(dataset, root)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Data]:
+    """Labels of one dataset, and another one to adapt to."""
+    root = tmp_path_factory.mktemp("pair")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATSO_BENCH_DATA", str(root))
+        for name in ("ATSO_BENCH_CACHE", "nnUNet_raw", "nnUNet_preprocessed"):
+            patch.delenv(name, raising=False)
+        source, target = (kind(cases=8, unlabelled=2, size=(8, 24, 24)) for kind in (Phantom, PhantomShifted))
+        dataset = target.joined(source)
         dataset.ready()
         yield Data(dataset, root)
 
@@ -126,6 +141,20 @@ class Watched:
 def test_a_method_learns_without_what_it_may_not_see_and_is_given_none_of_it(
     name: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sees_nothing_hidden(name, data, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["supervised", "atso", "mean-teacher", "classmix"])
+def test_a_method_adapts_without_any_label_of_the_target(
+    name: str, pair: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {case.startswith("source_") for case in pair.split.labelled} == {True}
+    assert {case.startswith("source_") for case in pair.split.unlabelled} == {False}
+    sees_nothing_hidden(name, pair, tmp_path, monkeypatch)
+
+
+def sees_nothing_hidden(name: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train with and without the files that the method may not see; look through what it was given."""
     spec, watched = data.spec(name), Watched(registry.method(name, few(name)), data)
     monkeypatch.setattr(registry, "dataset", lambda name, configuration="": data.dataset)
     record = execute(spec, Bench(tmp_path / "undisturbed", "cpu", 0, silent()))
@@ -182,7 +211,7 @@ def hidden_arrays(data: Data) -> list[np.ndarray]:
 
 def hidden_hashes(data: Data) -> set[str]:
     split, dataset = data.split, data.dataset
-    facts = dataset._frames if dataset.track == "natural" else dataset.hashes
+    facts = dataset._frames if dataset.track == "natural" else getattr(dataset, "inner", dataset).hashes
     found = {facts[name].get("label") for name in (*split.unlabelled, *split.validation, *split.test)}
     return {*filter(None, found), *(facts[name]["image"] for name in (*split.validation, *split.test))}
 
