@@ -87,8 +87,9 @@ def method(name: str, options: dict[str, Any]) -> Method:
 def dataset(name: str, configuration: str = "") -> Dataset:
     """The dataset of that file name, or the user's own of that name or id; its first configuration by default."""
     if pair := _pair(name):
-        source, target = pair
-        return dataset(target, configuration).joined(dataset(source))
+        source, target = dataset(pair[0]), dataset(pair[1], configuration)
+        both: Dataset = importlib.import_module(target.joint).joined(source, target)
+        return both
     owner = _owner(name) or name
     kind = load("datasets", owner)
     if configuration not in ("", *kind.configurations):

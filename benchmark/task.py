@@ -334,12 +334,9 @@ class Dataset(Protocol):
         """The part of the pool whose labels are learnt from, where others are to be adapted to; empty for all."""
         ...
 
-    def joined(self, source: Dataset) -> Dataset:
-        """This dataset's images to adapt to, with the labels of ``source`` to learn from.
-
-        Raises:
-            ValueError: if no network reads both.
-        """
+    @property
+    def joint(self) -> str:
+        """The module whose ``joined(source, target)`` gives the source's labels and this dataset's images as one."""
         ...
 
     def is_ready(self) -> tuple[bool, str]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from atso_bench.datasets._drawn.made import make, release
 from atso_bench.datasets._drawn.scene import draw_scene, make_city
 from atso_bench.datasets._frames.cityscapes import CityscapesDataset
+from atso_bench.datasets._shared.remade import make, release
 from atso_bench.datasets._shared.storage import Storage, storage
 
 if TYPE_CHECKING:

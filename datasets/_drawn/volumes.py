@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from atso_bench.datasets._drawn.body import ORGANS, Body, Scanner
-from atso_bench.datasets._drawn.made import make, release
+from atso_bench.datasets._shared.remade import make, release
 from atso_bench.datasets._volumes.dataset import NnunetDataset
 from atso_bench.datasets._volumes.raw import RawDataset
 
@@ -73,7 +73,7 @@ class DrawnVolumes(NnunetDataset):
 
     def prepare(self, source: Path | None = None, say: Say | None = None) -> list[str]:
         if source is not None:
-            raise ValueError(f"{self.name} is made from its seed and takes no --from")
+            raise ValueError(f"{self.name} is made from its seed and takes no --from {source}")
         return super().prepare(say=say)
 
     @cached_property

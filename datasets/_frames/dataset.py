@@ -48,6 +48,7 @@ class FramesDataset(ABC):
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     wanted: ClassVar[str] = ""
+    joint = "atso_bench.datasets._frames.joint"
     track = "natural"
     configurations: ClassVar[tuple[str, ...]] = ("512x512",)
     groupings: ClassVar[tuple[str, ...]] = ("frame",)
@@ -109,14 +110,6 @@ class FramesDataset(ABC):
     @property
     def labels_from(self) -> tuple[str, ...]:
         return ()
-
-    def joined(self, source: Any) -> Any:
-        """See ``Dataset.joined``."""
-        from atso_bench.datasets._frames.joint import JointFrames
-
-        if not isinstance(source, FramesDataset):
-            raise ValueError(f"{source.name} has volumes and {self.name} has frames: no network learns from both")
-        return JointFrames(source, self)
 
     @cached_property
     def identity(self) -> str:

@@ -103,3 +103,10 @@ class _Both(Mapping[str, Any]):
 
 def _as_it_is(name: str, image: Image) -> Image:
     return image
+
+
+def joined(source: Any, target: FramesDataset) -> JointFrames:
+    """See ``Dataset.joint``."""
+    if not isinstance(source, FramesDataset):
+        raise ValueError(f"{source.name} has volumes and {target.name} has frames: no network learns from both")
+    return JointFrames(source, target)

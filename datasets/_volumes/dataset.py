@@ -52,6 +52,7 @@ class NnunetDataset:
     source: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     citation: ClassVar[str] = ""
+    joint = "atso_bench.datasets._volumes.joint"
     track = "medical"
     configurations: ClassVar[tuple[str, ...]] = ("2d", "3d_fullres")
     groupings: ClassVar[tuple[str, ...]] = ("patient",)
@@ -123,14 +124,6 @@ class NnunetDataset:
     def classes(self) -> tuple[str, ...]:
         """Names in the order of the labels, background first."""
         return self.raw.classes
-
-    def joined(self, source: Any) -> Any:
-        """See ``Dataset.joined``."""
-        from atso_bench.datasets._volumes.joint import JointVolumes
-
-        if not isinstance(source, NnunetDataset):
-            raise ValueError(f"{source.name} has frames and {self.name} has volumes: no network learns from both")
-        return JointVolumes(source, self)
 
     @cached_property
     def identity(self) -> str:

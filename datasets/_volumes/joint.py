@@ -16,9 +16,9 @@ import numpy as np
 
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.task import IGNORE, Reference
-from atso_bench.datasets._drawn.made import make, release
 from atso_bench.datasets._shared.joint import Joint, class_names
 from atso_bench.datasets._shared.pairing import BACKGROUND, PREFIX
+from atso_bench.datasets._shared.remade import make, release
 from atso_bench.datasets._shared.storage import quiet
 from atso_bench.datasets._volumes.dataset import NnunetDataset
 from atso_bench.datasets._volumes.patients import FILE as PATIENTS
@@ -77,6 +77,13 @@ class JointVolumes(Joint[NnunetDataset]):
 
     def ready(self, say: Say | None = None) -> list[str]:
         return self.inner.ready(say)
+
+
+def joined(source: Any, target: NnunetDataset) -> JointVolumes:
+    """See ``Dataset.joint``."""
+    if not isinstance(source, NnunetDataset):
+        raise ValueError(f"{source.name} has frames and {target.name} has volumes: no network learns from both")
+    return JointVolumes(source, target)
 
 
 class _Written(NnunetDataset):

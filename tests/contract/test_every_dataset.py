@@ -9,7 +9,7 @@ import pytest
 from atso_bench.benchmark import registry
 
 NAMES = registry.names("datasets")
-EMBEDDED = ("phantom", "streets")  # they make themselves
+EMBEDDED = ("phantom", "phantom-shifted", "streets")  # they make themselves
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from atso_bench.benchmark.store.stages import Stages, weights_digest
 from atso_bench.benchmark.task import Pool, TrainData
 from atso_bench.benchmark.trainer import Trainer
 from atso_bench.benchmark.training.batches import Batches
+from atso_bench.datasets._volumes.joint import joined
 from atso_bench.datasets._volumes.plan import needs_intensities
 from atso_bench.datasets.cityscapes import Cityscapes
 from atso_bench.datasets.nnunet import Nnunet
@@ -90,7 +91,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Data]:
         for name in ("ATSO_BENCH_CACHE", "nnUNet_raw", "nnUNet_preprocessed"):
             patch.delenv(name, raising=False)
         source, target = (kind(cases=8, unlabelled=2, size=(8, 24, 24)) for kind in (Phantom, PhantomShifted))
-        dataset = target.joined(source)
+        dataset = joined(source, target)
         dataset.ready()
         yield Data(dataset, root)
 

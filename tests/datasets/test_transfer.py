@@ -17,6 +17,7 @@ from atso_bench.benchmark.splits import make_split
 from atso_bench.benchmark.task import IGNORE
 from atso_bench.datasets._frames.description import read_description
 from atso_bench.datasets._shared.pairing import FOLDER, pairing
+from atso_bench.datasets._volumes.joint import joined
 from atso_bench.datasets.phantom import Phantom
 from atso_bench.datasets.phantom_shifted import PhantomShifted
 
@@ -36,7 +37,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def volumes(root):
-    pair = PhantomShifted(**SIZES).joined(Phantom(**SIZES))
+    pair = joined(Phantom(**SIZES), PhantomShifted(**SIZES))
     pair.ready()
     return pair
 
@@ -95,7 +96,7 @@ def test_the_network_is_planned_on_the_targets_images(volumes):
 
 
 def test_an_image_that_both_have_is_refused(root):
-    twice = Phantom(**SIZES).joined(Phantom(**SIZES))
+    twice = joined(Phantom(**SIZES), Phantom(**SIZES))
     with pytest.raises(ValueError, match="phantom_001: the same image as source_phantom_001"):
         split(twice, "2cases")
 
@@ -121,7 +122,7 @@ def test_labels_of_volumes_are_written_as_the_pair_has_them(root):
     source, target = Phantom(**SIZES), PhantomShifted(**SIZES)
     for each in (source, target):
         each.ready()
-    pair = target.joined(source)
+    pair = joined(source, target)
     pair.name = "phantom-to-merged"
     pair.pairing = pairing(
         "x",
