@@ -256,13 +256,21 @@ def _labelled_by_options(runs: pd.DataFrame) -> pd.DataFrame:
         return runs
     labels: dict[Any, str] = {}
     for (_, method), part in runs.groupby(["comparison", "method"]):
+        defaults = _defaults(part)
         every = {name for options in part["options"] for name in options}
-        differ = {name for name in every if len({digest(options.get(name)) for options in part["options"]}) > 1}
-        for index, overrides, options in zip(part.index, part["overrides"], part["options"], strict=True):
+        full = [{**defaults, **options} for options in part["options"]]
+        differ = {name for name in every if len({digest(options.get(name)) for options in full}) > 1}
+        for index, overrides, options in zip(part.index, part["overrides"], full, strict=True):
             values = {**overrides, **options}
             shown = ", ".join(f"{each}={plain(values.get(each))}" for each in sorted({*overrides, *differ}))
             labels[index] = f"{method} ({shown})" if shown else str(method)
     return _warned_of_code(runs.assign(label=[labels[index] for index in runs.index]))
+
+
+def _defaults(runs: pd.DataFrame) -> dict[str, Any]:
+    """Values of a method's options that nobody set: what an option that came later was in runs from before it."""
+    pairs = zip(runs["overrides"], runs["options"], strict=True)
+    return {name: value for given, options in pairs for name, value in options.items() if name not in given}
 
 
 def _warned_of_code(runs: pd.DataFrame) -> pd.DataFrame:

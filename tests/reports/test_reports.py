@@ -157,6 +157,17 @@ def test_time_is_summed_by_kind_and_shared_phases_count(tmp_path: Path) -> None:
     assert "count in full for each method" in drawn_blank(tmp_path)
 
 
+def test_an_option_that_came_later_had_its_default_before(tmp_path: Path) -> None:
+    old = make("atso", seed=0, options={"subsets": 2})
+    new = make("atso", seed=1, options={"subsets": 2, "rate": 1.0})
+    other = make("atso", seed=2, spec={"options": {"rate": 0.5}}, options={"subsets": 2, "rate": 0.5})
+    write(tmp_path, old, new)
+    assert set(read(tmp_path).runs["label"]) == {"atso"}
+    write(tmp_path, other)
+    labels = read(tmp_path).runs.set_index("seed")["label"]
+    assert labels.sort_index().tolist() == ["atso (rate=1)", "atso (rate=1)", "atso (rate=0.5)"]
+
+
 def test_lazy_mimicking_is_averaged_over_seeds_and_tolerates_missing_rates(tmp_path: Path) -> None:
     first = {"phase": "M0", "generation": 0, "subset": 0, "cases": 36, "pseudo_dice": 0.4}
     entry = {"phase": "generation 2, subset 1", "generation": 2, "subset": 1, "cases": 18, "agreement": 0.6}
