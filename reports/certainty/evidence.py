@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import comb
 
@@ -89,7 +89,7 @@ def evidence(group: Group, fewer_steps: Group | None = None) -> Evidence:
         _needed(group, baseline, runs, estimates),
         scored.left_out,
         with_fewer_steps(headroom(group, baseline), group, fewer_steps),
-        _closed(group, baseline, runs, estimates),
+        _closed(group, baseline, runs, scored),
     )
 
 
@@ -119,16 +119,18 @@ def _leaders(
     return found
 
 
-def _closed(
-    group: Group, baseline: str, runs: dict[Place, pd.DataFrame], estimates: dict[Place, Estimate]
-) -> dict[Place, GapClosed]:
-    full = next(
-        (estimates[place] for place, part in runs.items() if place[1] == baseline and part["upper"].all()), None
-    )
-    if full is None:
+def _closed(group: Group, baseline: str, runs: dict[Place, pd.DataFrame], scored: _Scored) -> dict[Place, GapClosed]:
+    """Gains pair runs of one seed and split; the gap pairs runs of one seed, as all labels are another split."""
+    upper = [part["key"] for (_, label), part in runs.items() if label == baseline and part["upper"].all()]
+    if not upper:
         return {}
-    others = [place for place in runs if place[1] != baseline and (place[0], baseline) in runs]
-    return {place: gap_closed(estimates[place], estimates[place[0], baseline], full) for place in others}
+    bases = {fraction: part["key"] for (fraction, label), part in runs.items() if label == baseline}
+    gaps = {fraction: scored.difference(upper[-1], base, split=False) for fraction, base in bases.items()}
+    return {
+        place: gap_closed(scored.difference(part["key"], bases[place[0]]), gaps[place[0]])
+        for place, part in runs.items()
+        if place[1] != baseline and place[0] in bases
+    }
 
 
 def _needed(
@@ -181,6 +183,20 @@ class _Scored:
         if not self._pooled:
             return self._said(estimate(self._cases(known)))
         return self._said(estimate_drawn(*self._draws(known), self._by_case.shape[1]))
+
+    def difference(self, keys: Iterable[str], others: Iterable[str], *, split: bool = True) -> Estimate:
+        """Of the headlines of runs of the same seeds, and with ``split`` of the same splits."""
+        one, two = (
+            {self._trainings[key][: 1 + split]: key for key in each if key in self._places} for each in (keys, others)
+        )
+        both = sorted(set(one) & set(two))
+        mine, theirs = [one[each] for each in both], [two[each] for each in both]
+        if not both:
+            return Estimate(math.nan, reason="no seed is in both")
+        if not self._pooled:
+            return self._said(estimate(self._cases(mine) - self._cases(theirs)))
+        means, draws = (a - b for a, b in zip(self._draws(mine), self._draws(theirs), strict=True))
+        return self._said(estimate_drawn(means, draws, self._by_case.shape[1]))
 
     def _said(self, found: Estimate) -> Estimate:
         """Without an interval where the test set is too small for one, however narrow it came out."""

@@ -27,23 +27,26 @@ class GapClosed:
     reason: str = ""
 
 
-def gap_closed(method: Estimate, baseline: Estimate, full: Estimate, level: float = LEVEL, seed: int = 0) -> GapClosed:
-    """``(method - baseline) / (full - baseline)``, as M3DA has it (arXiv 2502.17029).
+def gap_closed(gain: Estimate, gap: Estimate, level: float = LEVEL, seed: int = 0) -> GapClosed:
+    """``(method - baseline) / (all labels - baseline)``, as M3DA has it (arXiv 2502.17029).
 
-    The interval resamples the test cases, the same for all three, and draws the seeds of each by Student's t. There is
-    no share where the interval of the gap holds 0: it would be a ratio to nothing.
+    The interval resamples the test cases, the same for both, and draws the seeds of each by Student's t. There is no
+    share where the interval of the gap holds 0: it would be a ratio to nothing.
+
+    Args:
+        gain: method minus baseline, over shared seeds.
+        gap: all labels minus baseline, over shared seeds.
+        level: of the interval.
+        seed: of the draws.
     """
-    room = full.mean - baseline.mean
-    three = (method, baseline, full)
-    if math.isnan(room) or math.isnan(method.mean):
+    if math.isnan(gain.mean) or math.isnan(gap.mean):
         return GapClosed(math.nan, reason="a score is missing")
-    if any(each.reason or not each.cases for each in three):
-        return GapClosed((method.mean - baseline.mean) / room if room else math.nan, reason="" if room else "no gap")
+    if gap.reason or not gap.cases or gap.low <= 0 <= gap.high:
+        return GapClosed(math.nan, reason=gap.reason or "the gap is within noise")
+    share = gain.mean / gap.mean
+    if gain.reason or not gain.cases:
+        return GapClosed(share)
     rng = np.random.default_rng([seed, 3])
-    own, base, whole = (with_seeds(each.draws, each.seeds, each.seeds_error, rng) for each in three)
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.nanquantile(whole - base, ends)
-    if low <= 0 <= high:
-        return GapClosed(math.nan, reason="the gap is within noise")
-    low, high = np.nanquantile((own - base) / (whole - base), ends)
-    return GapClosed((method.mean - baseline.mean) / room, float(low), float(high))
+    own, whole = (with_seeds(each.draws, each.seeds, each.seeds_error, rng) for each in (gain, gap))
+    low, high = np.nanquantile(own / whole, [(1 - level) / 2, (1 + level) / 2])
+    return GapClosed(share, float(low), float(high))
