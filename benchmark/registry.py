@@ -6,11 +6,14 @@ import difflib
 import importlib
 import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from atso_bench.benchmark.task import Dataset
+    from atso_bench.benchmark.trained import Trained
     from atso_bench.benchmark.trainer import Method
 
 _OPEN = {"nnunet": r"Dataset\d{3}_[\w.-]+|\d{1,3}", "frames": r"frames-[A-Za-z0-9][A-Za-z0-9._-]*"}
@@ -84,9 +87,7 @@ def method(name: str, options: dict[str, Any]) -> Method:
 
 def dataset(name: str, configuration: str = "") -> Dataset:
     """The dataset of that file name, or the user's own of that name or id; its first configuration by default."""
-    owner = next((file for file, pattern in _OPEN.items() if re.fullmatch(pattern, name)), "")
-    if name in names("datasets") or not owner:
-        owner = name
+    owner = _owner(name)
     kind = load("datasets", owner)
     if configuration not in ("", *kind.configurations):
         raise ValueError(
@@ -95,3 +96,21 @@ def dataset(name: str, configuration: str = "") -> Dataset:
     own = {"name": name} if owner != name else {}
     made: Dataset = kind(configuration=configuration or kind.configurations[0], **own)
     return made
+
+
+def trained(name: str, portable: Mapping[str, Any]) -> Trained:
+    """What predicts with a network that was trained on the dataset of that name, which need not be there."""
+    made: Trained = load("datasets", _owner(name)).trained(portable)
+    return made
+
+
+def mean_of(networks: Sequence[nn.Module]) -> nn.Module:
+    """The model that is several networks together, as methods make it."""
+    made: nn.Module = importlib.import_module("atso_bench.methods._pseudo").mean_of(networks)
+    return made
+
+
+def _owner(name: str) -> str:
+    """The file in ``datasets/`` that a dataset's name belongs to."""
+    owner = next((file for file, pattern in _OPEN.items() if re.fullmatch(pattern, name)), "")
+    return name if name in names("datasets") or not owner else owner

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atso_bench.benchmark import registry, split_notes
+from atso_bench.benchmark import registry, split_notes, trained
 from atso_bench.benchmark.machine.progress import Progress
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
 from atso_bench.benchmark.scoring import metrics
@@ -110,6 +110,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     _sweep(spec, dataset, split, bench.results)
 
     model = method.fit(trainer, begun.data)
+    trained.keep(model_file(bench.results, spec), task)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
     examine = Examination(spec, dataset, split, bench, profile)
     pictures = Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture)
@@ -118,7 +119,8 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     phases = [*trainer.phases, evaluation]
     with in_phase("student and average on the validation set"):
         known = {id(model): summary} if spec.scored == "validation" else {}
-        beside = examine.on_validation(trainer.student_and_average(model), task.metric.name, known)
+        beside = {"result": model, **trainer.student_and_average(model)} if split.validation else {}
+        on_validation = examine.on_validation(beside, task.metric.name, known)
     if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
         trainer.warn(
             f"torch has no deterministic algorithm here for {', '.join(unsure)}: the same run may give other weights"
@@ -145,7 +147,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         spent_steps=trainer.spent,
         line_steps=steps_behind(model),
         teacher_patches=trainer.teacher_patches,
-        on_validation=beside,
+        on_validation=on_validation,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         code=origin.code(type(method)),
@@ -243,11 +245,11 @@ class Examination:
         self, models: Mapping[str, nn.Module], metric: str, known: Mapping[int, dict[str, Any]]
     ) -> dict[str, float]:
         """The headline of each model on the validation set; ``known`` has summaries by the identity of a model."""
-        scored = {
-            name: known[id(model)] if id(model) in known else self.score(model, self.split.validation)[1]
-            for name, model in models.items()
-        }
-        return {name: summary["metrics"][metric]["mean"] for name, summary in scored.items()}
+        found = dict(known)
+        for model in models.values():
+            if id(model) not in found:
+                found[id(model)] = self.score(model, self.split.validation)[1]
+        return {name: found[id(model)]["metrics"][metric]["mean"] for name, model in models.items()}
 
 
 def model_file(results: Path, spec: RunSpec) -> Path:

@@ -17,6 +17,7 @@ from atso_bench.benchmark.spec import LATER_RECIPE
 if TYPE_CHECKING:
     from atso_bench.benchmark.scoring.headline import Metric
     from atso_bench.benchmark.spec import Budget
+    from atso_bench.benchmark.trained import Trained
 
 IGNORE = 255
 """Label of voxels that neither train nor count."""
@@ -218,6 +219,11 @@ class Task(Protocol):
         """True labels of the labelled cases in the images' geometry, and of no other case."""
         ...
 
+    @property
+    def portable(self) -> Mapping[str, Any]:
+        """All that predicting and exporting need beside the weights, as JSON: ``Dataset.trained`` takes it."""
+        ...
+
     def network(self, *, start: bool = True) -> nn.Module:
         """A new network; ``(N, C, *patch)`` to logits ``(N, K, *patch)``, in training mode perhaps a list of heads.
 
@@ -377,6 +383,11 @@ class Dataset(Protocol):
             budget: picks the recipe.
             overrides: fields of the recipe (or of the network's plan) that differ from the budget's.
         """
+        ...
+
+    @staticmethod
+    def trained(portable: Mapping[str, Any]) -> Trained:
+        """What predicts with a trained network where the data is gone, from ``Task.portable``."""
         ...
 
     def reference(self, case_id: str) -> Reference:

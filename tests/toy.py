@@ -126,6 +126,7 @@ class ToyTask:
     palette: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ("background", "square", "core")
     details: Mapping[str, Any] = field(default_factory=dict)
+    portable: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:

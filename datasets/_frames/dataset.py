@@ -22,6 +22,7 @@ from atso_bench.datasets._shared.storage import announced, storage
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
+    from atso_bench.benchmark.trained import Trained
     from atso_bench.datasets._frames.task import FramesTask
     from atso_bench.datasets._shared.each import Say
 
@@ -239,6 +240,13 @@ class FramesDataset(ABC):
             unlabelled=len(set(visible) - set(labelled)),
             listed=self.is_published(labelled),
         )
+
+    @staticmethod
+    def trained(portable: Mapping[str, Any]) -> Trained:
+        """What predicts without the data; see ``Dataset.trained``."""
+        from atso_bench.datasets._frames.trained import TrainedFrames
+
+        return TrainedFrames(portable)
 
     def is_published(self, labelled: Sequence[str]) -> bool:
         """Whether these are the frames that a published list of the protocol labels."""

@@ -30,6 +30,7 @@ from atso_bench.datasets._volumes.raw import Case, RawDataset
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
+    from atso_bench.benchmark.trained import Trained
     from atso_bench.datasets._shared.each import Say
     from atso_bench.datasets._volumes.made import Made
     from atso_bench.datasets._volumes.prepare import Preprocessing
@@ -285,6 +286,13 @@ class NnunetDataset:
             labels=folder / "labels",
             labelled={name: self.hashes[name]["label"] for name in sorted(labelled)},
         )
+
+    @staticmethod
+    def trained(portable: Mapping[str, Any]) -> Trained:
+        """What predicts without the data; see ``Dataset.trained``."""
+        from atso_bench.datasets._volumes.trained import TrainedVolumes
+
+        return TrainedVolumes(portable)
 
     def reference(self, case_id: str) -> Reference:
         """True labels in the original geometry; see ``Dataset.reference``."""
