@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -74,18 +73,7 @@ def check_out(out: Path, images: Path) -> None:
 def _written(model: Model, inputs: list[Input], out: Path, device: torch.device) -> Iterator[Path]:
     task, network = model.trained.task, model.network.to(device)
     for one in inputs:
-        with _named(one), model.trained.opened(one) as image:
+        with model.trained.opened(one) as image:
             slabs = task.slabs(network, image, device, mirror=task.recipe.mirror)
             label = task.restore(image, finite(slabs, one.id))
             yield model.trained.write(one, label, out)
-
-
-@contextmanager
-def _named(one: Input) -> Iterator[None]:
-    """An error says which image it is about."""
-    try:
-        yield
-    except (ValueError, RuntimeError, MemoryError) as error:
-        if one.id in str(error):
-            raise
-        raise type(error)(f"{one.id}: {error}") from error

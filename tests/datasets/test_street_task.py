@@ -336,9 +336,9 @@ def test_a_wrong_recipe_is_refused_with_the_fields_name(override, message):
 
 
 def test_every_field_of_the_recipe_is_in_the_list_that_the_command_line_shows():
-    from atso_bench.benchmark.cli import _RECIPE
+    from atso_bench.benchmark.commands.known import RECIPE
 
-    assert [name for name in StreetOverrides.__annotations__ if f"recipe.{name}" not in _RECIPE] == []
+    assert [name for name in StreetOverrides.__annotations__ if f"recipe.{name}" not in RECIPE] == []
 
 
 # Export

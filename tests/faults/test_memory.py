@@ -141,9 +141,9 @@ def test_free_memory_is_what_machine_and_containers_leave(tmp_path: Path, monkey
 def test_too_little_memory_ends_a_command_with_its_message_alone(capsys: pytest.CaptureFixture[str]) -> None:
     import typer
 
-    from atso_bench.benchmark import cli
+    from atso_bench.benchmark.commands.common import plainly
 
-    with pytest.raises(typer.Exit) as ended, cli._plainly():
+    with pytest.raises(typer.Exit) as ended, plainly():
         memory.check(1 << 60, "this")
     assert ended.value.exit_code == 2
     assert capsys.readouterr().err.startswith("error: this takes 1.15e+09 GB of memory, but only")

@@ -1,0 +1,50 @@
+"""What commands share: options, and how they end when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atso_bench.benchmark import remedies
+from atso_bench.benchmark.machine import stopping
+
+Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Results folder: records, stages and report.")]
+Folder = Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")]
+
+
+@contextmanager
+def plainly(then: str = stopping.BEGINS_AGAIN) -> Iterator[None]:
+    """Wrong input ends with a message and exit code 2, a signal with a message and 130 or 143; never with a traceback.
+
+    Args:
+        then: what the command does when it is given again after a signal.
+    """
+    try:
+        with stopping.at_once():
+            yield
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except stopping.Interrupted as stop:
+        typer.echo(stop.told(then), err=True)
+        raise typer.Exit(stop.code) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if os.environ.get("ATSO_BENCH_TRACEBACK"):
+            raise
+        if isinstance(error, ValueError | LookupError | OSError | MemoryError):
+            typer.echo(f"error: {remedies.message(error)}", err=True)
+            raise typer.Exit(2) from None
+        if isinstance(error, remedies.DeviceLostError):
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        hint = "if the input is right, this is a bug of the program; set ATSO_BENCH_TRACEBACK=1 to see where"
+        typer.echo(f"error: {type(error).__name__}: {error} ({hint})", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,145 @@
+"""The commands that make runs: ``run`` and ``plan``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atso_bench.benchmark import readiness
+from atso_bench.benchmark.commands.common import Out, plainly
+from atso_bench.benchmark.commands.folder import cleaned
+from atso_bench.benchmark.machine import stopping
+from atso_bench.benchmark.options import GridOptions, takes_grid
+
+
+@takes_grid
+def run(
+    grid_options: GridOptions,
+    out: Out = Path("results"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Repeat finished runs and phases.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of each run went; also written to OUT/profiles.")
+    ] = False,
+    compile_: Annotated[
+        bool,
+        typer.Option("--compile", help="Train with torch.compile. The first step may take minutes; its time is shown."),
+    ] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="GPU: use deterministic algorithms where torch has them (slower). A CPU is always deterministic.",
+        ),
+    ] = False,
+    on: Annotated[
+        str, typer.Option(help="Where the runs are made: local (this machine), slurm, ray, or an installed engine.")
+    ] = "local",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--slurm", "--ray", "--with", help="KEY=VALUE for the engine: --slurm partition=gpu."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="slurm: write the job scripts to OUT/jobs, and submit nothing.")
+    ] = False,
+    share_gpus: Annotated[
+        bool, typer.Option("--share-gpus", help="Let several runs share a GPU. Their times are not comparable then.")
+    ] = False,
+    keep: Annotated[
+        str, typer.Option(help="What stays when all runs are done: records, models (and records), or all (default).")
+    ] = "all",
+    only: Annotated[
+        str, typer.Option(help="Do this one task, by its key in `plan --format jsonl`; the grid need not be given.")
+    ] = "",
+    job: Annotated[str, typer.Option(hidden=True, help="The order that the task belongs to; engines give it.")] = "",
+) -> None:
+    """Train and score methods at label fractions; write records and a report.
+
+    Several methods, fractions, seeds or datasets span a grid.
+
+    Finished runs are not repeated. To continue an interrupted command, repeat it.
+
+    Other machines do the runs with --on (docs/scaling.md).
+    """
+    with plainly(stopping.GOES_ON):
+        if keep not in ("records", "models", "all"):
+            raise ValueError(f"--keep must be records, models or all, got {keep!r}")
+        readiness.check_folder(out)
+        readiness.check_writable(out)
+        if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+            raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
+        from atso_bench.benchmark.engines import command
+        from atso_bench.benchmark.engines.order import Order
+        from atso_bench.benchmark.training.execution import Execution
+
+        execution = Execution(compiled=compile_, deterministic=deterministic)
+        order = Order(out, grid_options.workers, grid_options.device, fresh, profile, execution)
+        if only:
+            raise typer.Exit(command.one(only, order, job))
+        engine = command.engine(on, settings, dry_run=dry_run, share_gpus=share_gpus)
+        specs = grid_options.specs()
+        devices = [] if engine else grid_options.devices()
+        order = order if engine else replace(order, workers=grid_options.workers_for(devices))
+        readiness.make_ready(specs, typer.echo)
+        failed = command.run(specs, order, engine, devices)
+        if failed is None:
+            return
+        if failed < len(specs):
+            from atso_bench.reports.build import build
+
+            typer.echo(f"report: {build(out)}")
+        if not failed and keep != "all":
+            cleaned(out, keep)
+    if failed:
+        typer.echo(f"{failed} of {len(specs)} runs failed; the same command will try them again", err=True)
+        raise typer.Exit(1)
+
+
+@takes_grid
+def plan(
+    grid_options: GridOptions,
+    out: Out = Path("results"),
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="text, or jsonl: a line for each task, for other programs (docs/scaling.md)."),
+    ] = "text",
+) -> None:
+    """Show what `run` would do with these options: what is done already, and the time and memory of the rest.
+
+    It times a little of each kind of work on one device.
+
+    Times are right within about 25 %, the memory of a run's process within 15 %.
+
+    Loader processes need memory of their own. Of a GPU it says how many such runs fit at once.
+    """
+    with plainly():
+        if format_ not in ("text", "jsonl"):
+            raise ValueError(f"--format must be text or jsonl, got {format_!r}")
+        specs, devices = grid_options.specs(), grid_options.devices()
+        readiness.check_folder(out)
+        readiness.make_ready(specs, lambda note: typer.echo(note, err=format_ == "jsonl"))
+        from atso_bench.benchmark.engines.local import threads_for
+        from atso_bench.benchmark.forecast.plan import forecast
+
+        workers = grid_options.workers_for(devices)
+        forecasts = forecast(specs, out, devices[0], workers, threads_for(devices, workers))
+        if format_ == "jsonl":
+            from atso_bench.benchmark.engines import command
+            from atso_bench.benchmark.engines.order import Order
+
+            order = Order(out, grid_options.workers, grid_options.device)
+            for line in command.planned(specs, order, forecasts):
+                typer.echo(line)
+            return
+        from atso_bench.benchmark.forecast.lines import lines
+
+        for line in lines(forecasts, devices[0]):
+            typer.echo(line)
+        from atso_bench.reports.pages.limits import at_hand
+
+        for line in at_hand(out, specs):
+            typer.echo(line)
