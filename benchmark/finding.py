@@ -1,4 +1,4 @@
-"""Which run somebody means: by a record's file, the key in its name, its place in the grid, or as the best of several."""
+"""Which run somebody means: by a record's file, by its key, by its place in the grid, or as the best of several."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def listing(results: Path) -> list[str]:
 
 
 def best(run: str, results: Path) -> Chosen:
-    """The best of the runs that ``run`` names, or of all: by the validation set, or else, which is said, by the test set.
+    """The best of the runs that ``run`` names, or of all: on the validation set; without one, and said, on the test set.
 
     Raises:
         ValueError: if no run matches, or if they cannot be compared.
@@ -94,7 +94,7 @@ def best(run: str, results: Path) -> Chosen:
 
 
 def _rows(results: Path) -> list[dict[str, Any]]:
-    """The finished runs, by the index; of two records of one run that on the data of now, whose name is the plain one."""
+    """The finished runs, by the index; of two records of one run the later, whose name is the plain one."""
     rows = [row for row in index.table(results).to_pylist() if row["status"] == "done"]
     plain = {row["key"] for row in rows if row["path"].endswith(f"-{row['key']}.json")}
     kept = [row for row in rows if row["path"].endswith(f"-{row['key']}.json") or row["key"] not in plain]
@@ -105,13 +105,13 @@ def _matching(run: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     if "/" not in run and (found := [row for row in rows if len(run) >= _SHORTEST and row["key"].startswith(run)]):
         return found
     parts = run.strip("/").split("/")
-    return [row for row in rows if len(parts) <= 4 and _fits(parts, row)]  # noqa: PLR2004
+    return [row for row in rows if len(parts) <= 4 and _fits(parts, row)]
 
 
 def _fits(parts: Sequence[str], row: Mapping[str, Any]) -> bool:
-    have = (row["dataset"], row["method"], _fraction(row["fraction"]), str(row["seed"]))
-    read = (str, str, _fraction, lambda text: text.removeprefix("seed"))
-    return all(kind(part) == value for part, kind, value in zip(parts, read, have, strict=False))
+    have = [row["dataset"], row["method"], _fraction(row["fraction"]), str(row["seed"])]
+    asked = [*parts[:2], *map(_fraction, parts[2:3]), *(part.removeprefix("seed") for part in parts[3:])]
+    return asked == have[: len(asked)]
 
 
 def _fraction(text: str) -> str:
@@ -156,9 +156,9 @@ def _check_comparable(records: Mapping[str, Record]) -> None:
     facts = {(record.spec.dataset, record.data, record.metric, record.metrics_version) for record in records.values()}
     if len(facts) > 1:
         names = ", ".join(sorted({fact[0] for fact in facts}))
-        raise ValueError(f"--best needs runs of one dataset as it is now, got {names}; name one: predict DATASET --best")
+        raise ValueError(f"--best needs runs on the same data, got those of {names}; name one: predict DATASET --best")
 
 
 def _check_one_set(judged: Mapping[str, float], records: Mapping[str, Record]) -> None:
     if len({tuple(sorted(records[path].split["validation"])) for path in judged}) > 1:
-        raise ValueError("--best: these runs have different validation sets, so their scores do not compare; name fewer")
+        raise ValueError("--best: these runs have different validation sets and do not compare; name fewer of them")

@@ -11,8 +11,8 @@ import typer
 from atso_bench.benchmark.commands.common import Out, plainly
 
 RUN = (
-    "Which run: its key, or the beginning of it; dataset/method/fraction/seed (phantom/atso/10/0), of which the end may "
-    "be left out; or the file of its record. `export` alone lists all."
+    "Which run: its key, or the beginning of it; dataset/method/fraction/seed (phantom/atso/10/0), of which the end "
+    "may be left out; or the file of its record. `export` alone lists all."
 )
 
 
