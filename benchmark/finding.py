@@ -58,7 +58,7 @@ def listing(results: Path) -> list[str]:
 
 
 def best(run: str, results: Path) -> Chosen:
-    """The best of the runs that ``run`` names, or of all: on the validation set; without one, and said, on the test set.
+    """The best of the runs that ``run`` names, or of all: on the validation set, or else, as is said, on the test set.
 
     Raises:
         ValueError: if no run matches, or if they cannot be compared.
@@ -72,7 +72,7 @@ def best(run: str, results: Path) -> Chosen:
     judged = {path: score for path, record in records.items() if not math.isnan(score := _on_validation(record))}
     metric = headline.named(next(iter(records.values())).metric)
     if judged:
-        _check_one_set(judged, records)
+        _check_one_set("validation", judged, records)
         path = _first(judged, metric)
         left = f"; {len(records) - len(judged)} without one do not count" if len(judged) < len(records) else ""
         amount = f"{len(judged)} run(s) with a validation set{left}"
@@ -84,6 +84,7 @@ def best(run: str, results: Path) -> Chosen:
     scores = {path: record.score for path, record in records.items() if not math.isnan(record.score)}
     if not scores:
         raise ValueError(f"none of the {len(records)} runs has a score")
+    _check_one_set("test", scores, records)
     path = _first(scores, metric)
     return Chosen(
         results / "records" / path,
@@ -136,6 +137,7 @@ def _line(row: Mapping[str, Any]) -> str:
     place = f"{row['dataset']}/{row['method']}/{row['fraction']}/{row['seed']}"
     score = "undefined" if row["score"] is None or math.isnan(row["score"]) else f"{row['score']:.4f}"
     on = " on validation" if row["scored"] == "validation" else ""
+    on += f", fold {row['fold']} of {row['folds']}" if row["folds"] else ""
     title = headline.named(row["metric"]).title
     return f"{row['key']}  {place}  {row['configuration']}, {row['steps']} steps, {title} {score}{on}"
 
@@ -159,6 +161,6 @@ def _check_comparable(records: Mapping[str, Record]) -> None:
         raise ValueError(f"--best needs runs on the same data, got those of {names}; name one: predict DATASET --best")
 
 
-def _check_one_set(judged: Mapping[str, float], records: Mapping[str, Record]) -> None:
-    if len({tuple(sorted(records[path].split["validation"])) for path in judged}) > 1:
-        raise ValueError("--best: these runs have different validation sets and do not compare; name fewer of them")
+def _check_one_set(part: str, judged: Mapping[str, float], records: Mapping[str, Record]) -> None:
+    if len({tuple(sorted(records[path].split[part])) for path in judged}) > 1:
+        raise ValueError(f"--best: these runs have different {part} sets and do not compare; name fewer of them")

@@ -86,6 +86,14 @@ class GridOptions:
     split_by: Annotated[
         str, typer.Option(help="What a split keeps whole. Street scenes: frame (default) or city; volumes: patient.")
     ] = ""
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="For few labelled cases: deal them into so many folds (5), each of which is the test set once. Scores "
+            "are pooled over folds; each run is made so many times.",
+        ),
+    ] = 0
     device: Annotated[
         str,
         typer.Option(
@@ -148,6 +156,7 @@ class GridOptions:
             scored=self.scored,
             lists=lists,
             split_by=self.split_by,
+            folds=self.folds,
         )
 
     def devices(self) -> list[str]:

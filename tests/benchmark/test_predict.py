@@ -272,7 +272,7 @@ def test_frames_that_cannot_be_read_are_named_together(tmp_path):
     assert "would have one mask, two.png" in str(error.value)
 
 
-# -- which run ----------------------------------------------------------------------------------------------------------
+# -- which run --------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_is_named_by_its_key_its_place_or_its_file(tmp_path):
