@@ -124,8 +124,9 @@ class TrainedVolumes:
         return list(dict.fromkeys([self.description["file_ending"], *known, *([".nii"] * (".nii.gz" in known))]))
 
     def _ending(self, path: Path) -> str:
-        """The ending of a file that is read; empty of another one."""
-        return next((ending for ending in self._endings if path.name.endswith(ending)), "")
+        """The ending of a file that is read, in its own letters; empty of another one."""
+        found = next((ending for ending in self._endings if path.name.lower().endswith(ending.lower())), "")
+        return path.name[len(path.name) - len(found) :]
 
     def _listed(self, folder: Path) -> tuple[dict[str, Channels], list[str]]:
         """Files by case and channel, and what is wrong with their names."""
