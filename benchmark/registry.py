@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from atso_bench.benchmark.task import Dataset
-    from atso_bench.benchmark.trained import Trained
+    from atso_bench.benchmark.trained import Reopens, Trained
     from atso_bench.benchmark.trainer import Method
 
 _OPEN = {"nnunet": r"Dataset\d{3}_[\w.-]+|\d{1,3}", "frames": r"frames-[A-Za-z0-9][A-Za-z0-9._-]*"}
@@ -36,8 +36,8 @@ def load(kind: str, name: str) -> type[Any]:
     """
     known = names(kind)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        close = _like(name, [*known, *(own_datasets() if kind == "datasets" else ())])
+        hint = f" Did you mean {close!r}?" if close else ""
         together = f"; groups: {', '.join(['all', *_all_groups()])}" if kind == "methods" else ""
         raise LookupError(f"there is no {kind[:-1]} {name!r}.{hint} Available: {', '.join(known)}{together}")
     module = importlib.import_module(f"atso_bench.{kind}.{name.replace('-', '_')}")
@@ -46,6 +46,20 @@ def load(kind: str, name: str) -> type[Any]:
     if len(public) != 1:
         raise TypeError(f"{module.__name__} must define exactly one public class, but defines {len(public)}")
     return public[0]
+
+
+def own_datasets() -> list[str]:
+    """The names of the user's own datasets that are there."""
+    kinds = (load("datasets", file) for file in _OPEN if file in names("datasets"))
+    return [name for kind in kinds for name in kind.own()]
+
+
+def _like(name: str, known: Sequence[str]) -> str:
+    """The known name that was probably meant, which may be the second half of it; empty if there is none."""
+    spelled = {each.partition("_")[2].lower(): each for each in known if "_" in each}
+    spelled |= {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), spelled, n=1)
+    return spelled[close[0]] if close else ""
 
 
 def expand(methods: Sequence[str]) -> list[str]:
@@ -99,9 +113,16 @@ def dataset(name: str, configuration: str = "") -> Dataset:
 
 
 def trained(name: str, portable: Mapping[str, Any]) -> Trained:
-    """What predicts with a network that was trained on the dataset of that name, which need not be there."""
-    made: Trained = load("datasets", _owner(name)).trained(portable)
-    return made
+    """What predicts with a network that was trained on the dataset of that name, which need not be there.
+
+    Raises:
+        LookupError: if that kind of dataset cannot be used without its data.
+    """
+    kind = load("datasets", _owner(name))
+    if not hasattr(kind, "trained"):
+        raise LookupError(f"{kind.__module__} has no `trained`, so its models cannot predict or be exported")
+    reopened: type[Reopens] = kind
+    return reopened.trained(portable)
 
 
 def mean_of(networks: Sequence[nn.Module]) -> nn.Module:

@@ -17,7 +17,6 @@ from atso_bench.benchmark.spec import LATER_RECIPE
 if TYPE_CHECKING:
     from atso_bench.benchmark.scoring.headline import Metric
     from atso_bench.benchmark.spec import Budget
-    from atso_bench.benchmark.trained import Trained
 
 IGNORE = 255
 """Label of voxels that neither train nor count."""
@@ -221,7 +220,7 @@ class Task(Protocol):
 
     @property
     def portable(self) -> Mapping[str, Any]:
-        """All that predicting and exporting need beside the weights, as JSON: ``Dataset.trained`` takes it."""
+        """All that predicting and exporting need beside the weights, as JSON: ``Reopens.trained`` takes it."""
         ...
 
     def network(self, *, start: bool = True) -> nn.Module:
@@ -383,11 +382,6 @@ class Dataset(Protocol):
             budget: picks the recipe.
             overrides: fields of the recipe (or of the network's plan) that differ from the budget's.
         """
-        ...
-
-    @staticmethod
-    def trained(portable: Mapping[str, Any]) -> Trained:
-        """What predicts with a trained network where the data is gone, from ``Task.portable``."""
         ...
 
     def reference(self, case_id: str) -> Reference:

@@ -61,6 +61,15 @@ class Trained(Protocol):
         ...
 
 
+class Reopens(Protocol):
+    """A dataset's class whose models can be used without its data; the bases of volumes and frames are so."""
+
+    @staticmethod
+    def trained(portable: Mapping[str, Any]) -> Trained:
+        """What predicts with a trained network, from ``Task.portable``."""
+        ...
+
+
 def portable_file(weights: Path) -> Path:
     """Where that which belongs to a file of weights lies."""
     return weights.with_suffix(".json")

@@ -37,10 +37,15 @@ class AnyFrames(FramesDataset):
         super().__init__(configuration)
         self.name = name
 
+    @staticmethod
+    def own() -> list[str]:
+        """The names of the datasets that are there."""
+        return sorted({path.name for root in storage().prepared for path in root.glob(f"{PREFIX}*") if path.is_dir()})
+
     def is_ready(self) -> tuple[bool, str]:
         if self.name:
             return super().is_ready()
-        names = sorted({path.name for root in storage().prepared for path in root.glob(f"{PREFIX}*") if path.is_dir()})
+        names = self.own()
         there = f"; prepared are {', '.join(names)}" if names else ""
         return False, f"atso-bench prepare frames --from FOLDER, and then by its name, such as frames-polyps{there}"
 

@@ -11,11 +11,30 @@ from typing import Annotated
 
 import typer
 
-from atso_bench.benchmark import remedies
+from atso_bench.benchmark import places, remedies
 from atso_bench.benchmark.machine import stopping
 
-Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Results folder: records, stages and report.")]
-Folder = Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")]
+
+def _placed(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:
+    """The folder that was given, or else the default one."""
+    source = context.get_parameter_source(str(parameter.name))
+    return places.results().path if source is not None and source.name == "DEFAULT" else value
+
+
+_DEFAULT = "./results where it is in use, else ~/atso-bench/results"
+Out = Annotated[
+    Path,
+    typer.Option(
+        envvar=list(places.RESULTS),
+        help="Results folder: records, stages and report.",
+        callback=_placed,
+        show_default=_DEFAULT,
+    ),
+]
+Folder = Annotated[
+    Path,
+    typer.Argument(envvar=list(places.RESULTS), help="Results folder.", callback=_placed, show_default=_DEFAULT),
+]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from atso_bench.benchmark import places
 from atso_bench.benchmark.commands.common import plainly
 from atso_bench.benchmark.options import CONFIGURATION
 
@@ -40,6 +41,7 @@ def list_(
 
         if kind not in ("methods", "datasets"):
             raise ValueError(f"list takes `methods` or `datasets`, got {kind!r}")
+        folders: set[str] = set()
         for name in registry.names(kind):
             found = registry.load(kind, name)
             named = f" [{', '.join(found.groups)}]" if kind == "methods" else ""
@@ -52,8 +54,14 @@ def list_(
                     typer.echo(f"    {name}.preset={preset}  {stands}")
             else:
                 typer.echo(f"    {_presence(name)}")
+                folders.add(getattr(registry.dataset(name), "folder", ""))
         if kind == "methods":
             typer.echo(_LETTERS + RECIPE)
+            return
+        for name in registry.own_datasets():
+            if name not in folders:  # else it stands above
+                typer.echo(f"{name:20} your own\n    {_presence(name)}")
+        typer.echo(f"data: {places.data().path} ({places.data().why})")
 
 
 def prepare(

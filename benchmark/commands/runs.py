@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from atso_bench.benchmark import readiness
+from atso_bench.benchmark import places, readiness
 from atso_bench.benchmark.commands.common import Out, plainly
 from atso_bench.benchmark.commands.folder import cleaned
 from atso_bench.benchmark.machine import stopping
@@ -70,6 +70,8 @@ def run(
             raise ValueError(f"--keep must be records, models or all, got {keep!r}")
         readiness.check_folder(out)
         readiness.check_writable(out)
+        if not only:
+            typer.echo(f"results: {out}; data: {places.data().path}")
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
         from atso_bench.benchmark.engines import command

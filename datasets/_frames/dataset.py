@@ -243,7 +243,7 @@ class FramesDataset(ABC):
 
     @staticmethod
     def trained(portable: Mapping[str, Any]) -> Trained:
-        """What predicts without the data; see ``Dataset.trained``."""
+        """What predicts without the data; see ``Reopens``."""
         from atso_bench.datasets._frames.trained import TrainedFrames
 
         return TrainedFrames(portable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -95,8 +96,9 @@ class NnunetDataset:
     def raw(self) -> RawDataset:
         found = self._storage.find_raw(self.folder)
         if found is None:
-            looked = "\n  ".join(str(root) for root in self._storage.raw)
-            raise FileNotFoundError(f"no {self.folder} in\n  {looked}\n{self.is_ready()[1]}")
+            close = get_close_matches(self.folder, self._storage.raw_names(), n=1)
+            meant = f". Did you mean {close[0]!r}?" if close else ""
+            raise FileNotFoundError(f"no {self.folder} in\n  {self._storage.looked}\n{self.is_ready()[1]}{meant}")
         return RawDataset(found, self.group)
 
     @property
@@ -289,7 +291,7 @@ class NnunetDataset:
 
     @staticmethod
     def trained(portable: Mapping[str, Any]) -> Trained:
-        """What predicts without the data; see ``Dataset.trained``."""
+        """What predicts without the data; see ``Reopens``."""
         from atso_bench.datasets._volumes.trained import TrainedVolumes
 
         return TrainedVolumes(portable)

@@ -118,7 +118,9 @@ def test_a_grid_of_folds_ends_in_a_report_of_all_cases(tmp_path, monkeypatch: py
     assert "fold 2 of 3" in result.output
     assert len(read_all(tmp_path)) == 6
     assert {(row["folds"], row["fold"]) for row in index.table(tmp_path).to_pylist()} == {(3, 1), (3, 2), (3, 3)}
-    (group,) = read(tmp_path).groups()
+    frames = read(tmp_path)
+    assert not frames.failures
+    (group,) = frames.groups()
     assert list(group.runs["cases"]) == [24, 24]
     markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "3 folds" in markdown
