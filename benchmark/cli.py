@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark.commands import folder, known, others, runs, trained
+from atso_bench.benchmark.commands import advise, folder, known, others, runs, trained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ COMMANDS = (
     folder.report,
     folder.compare,
     others.evaluate,
+    advise.advise,
     trained.predict,
     trained.export,
     others.doctor,

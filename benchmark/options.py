@@ -80,7 +80,8 @@ class GridOptions:
         list[str],
         typer.Option(
             "--split-list",
-            help="Case list: PART=FILE, where PART is pool, labelled, validation or test; or labelled=unimatch.",
+            help="Case list: PART=FILE, where PART is pool, labelled, validation or test, and FILE is text with a case "
+            "on each line (docs/data.md); or labelled=unimatch.",
         ),
     ] = field(default_factory=list)
     split_by: Annotated[

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark import registry, split_notes, trained
-from atso_bench.benchmark.machine.progress import Progress
+from atso_bench.benchmark.machine.progress import Progress, patience
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
 from atso_bench.benchmark.scoring import metrics
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
@@ -104,7 +104,8 @@ def begin(spec: RunSpec, bench: Bench, kind: type[Trainer] = Trainer) -> Begun:
 
 def execute(spec: RunSpec, bench: Bench) -> Record:
     """Train, predict the test set once, open the true labels, score, and write the record."""
-    begun = begin(spec, bench)
+    with patience(bench.progress, "opening the data and setting up"):
+        begun = begin(spec, bench)
     dataset, method, split, trainer, profile = begun.dataset, begun.method, begun.split, begun.trainer, begun.profile
     task = begun.task
     _sweep(spec, dataset, split, bench.results)

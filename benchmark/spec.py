@@ -52,7 +52,10 @@ class Budget:
     @property
     def halved(self) -> Budget:
         """Half of the steps, with the same recipe."""
-        steps = max(1, self.steps // 2)
+        return self.of(max(1, self.steps // 2))
+
+    def of(self, steps: int) -> Budget:
+        """The same with other steps, and the same recipe."""
         return replace(self, name=str(steps) if self.name.isdecimal() else self.name, steps=steps)
 
     @classmethod

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.machine import stopping
-from atso_bench.benchmark.machine.progress import Progress, silent
+from atso_bench.benchmark.machine.progress import Progress, patience, silent
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredLabel
 from atso_bench.benchmark.store.record import Phase
@@ -266,7 +266,7 @@ class Trainer:
         with self._claim(key, job.phase) as folder:
             done = self._found(folder, job.phase, lambda: job.load(self.stages.learnt(folder)))
             if done is None:
-                with self.profile.part("set-up"):
+                with self.profile.part("set-up"), patience(self.progress, f"setting up {job.phase}"):
                     training = Training(self.means, job, ordinal)
                 with stopping.held(f"after phase {job.phase!r}") as stop:
                     done = training.run(folder, key, stop)

@@ -19,7 +19,7 @@ FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
 ROOF = {
     *("cli", "commands", "options", "registry", "run", "grid", "done", "export", "forecast", "engines", "readiness"),
-    *("finding", "models", "predict"),
+    *("advice", "finding", "models", "predict"),
 }
 LIGHT = {
     "cli",

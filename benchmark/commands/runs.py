@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from atso_bench.benchmark import places, readiness
 from atso_bench.benchmark.commands.common import Out, plainly
 from atso_bench.benchmark.commands.folder import cleaned
-from atso_bench.benchmark.machine import stopping
+from atso_bench.benchmark.machine import progress, stopping
 from atso_bench.benchmark.options import GridOptions, takes_grid
 
 
@@ -86,7 +87,8 @@ def run(
         specs = grid_options.specs()
         devices = [] if engine else grid_options.devices()
         order = order if engine else replace(order, workers=grid_options.workers_for(devices))
-        readiness.make_ready(specs, typer.echo)
+        with progress.patience(progress.on(sys.stdout), "checking the data and the splits"):
+            readiness.make_ready(specs, typer.echo)
         failed = command.run(specs, order, engine, devices)
         if failed is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -139,6 +140,24 @@ class Phases:
 
 
 Progress = Lines | Live | Noted | Phases
+
+
+@contextlib.contextmanager
+def patience(shown: Progress, what: str, every: float = 10.0) -> Iterator[None]:
+    """Say now and then that something goes on that cannot say how far it is; nothing where it is quick."""
+    began, done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(every):
+            shown.note(f"    {what}: {duration(time.monotonic() - began)} so far")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 def silent() -> Progress:

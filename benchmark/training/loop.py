@@ -140,12 +140,13 @@ class Training:
         clock = Stopwatch(device, *self._resume(state))
         job.model.train()
         with (
+            self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,  # seen while loaders begin
             self._batches() as drawn,
             noticing() as unsure,
             times.watching(job.also),
             compiled([*job.learners, *job.also] if self.means.execution.compiled else ()),
-            self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,
         ):
+            bar.began = time.monotonic()
             batches = times.fetching(drawn)
             if self.means.execution.compiled and self.done < job.steps:
                 self._warm_up(batches, clock)

@@ -75,6 +75,7 @@ def _summary(folds: Sequence[Record], cases: Mapping[str, Any]) -> dict[str, Any
     """Of all cases, as one run would have it."""
     from atso_bench.benchmark.scoring import frame_scores, metrics
 
+    cases = {case: {name: _defined(scores) for name, scores in each.items()} for case, each in cases.items()}
     if not headline.named(folds[0].metric).pooled:
         return metrics.summarise(cases)
     import numpy as np
@@ -85,6 +86,11 @@ def _summary(folds: Sequence[Record], cases: Mapping[str, Any]) -> dict[str, Any
         confusion[:classes, :classes] += np.array(record.summary["confusion"], np.int64)
         confusion[:classes, classes] += np.array(record.summary["unevaluated"], np.int64)
     return frame_scores.summarise_frames(cases, confusion, folds[0].classes)
+
+
+def _defined(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """What is undefined is null in a record, and NaN where it is computed with."""
+    return {name: math.nan if value is None else value for name, value in scores.items()}
 
 
 def _means(found: Sequence[Mapping[str, float | None]]) -> dict[str, float]:

@@ -80,6 +80,18 @@ def test_a_missing_fold_is_named_and_nothing_is_pooled(tmp_path: Path) -> None:
     report(tmp_path)
 
 
+def test_undefined_scores_stay_undefined_in_the_pool(tmp_path: Path) -> None:
+    records = every()
+    empty = {
+        name: {each: case_scores(None, None, "both") for each in scores} for name, scores in records[0].cases.items()
+    }
+    write(tmp_path, replace(records[0], cases=empty), *records[1:])
+    frames = read(tmp_path)
+    assert not frames.failures
+    expected = np.mean([scores["organ"]["dice"] for record in records[1:] for scores in record.cases.values()])
+    assert frames.runs["score"].iloc[0] == pytest.approx(expected)
+
+
 def test_a_case_in_two_folds_is_not_counted_twice(tmp_path: Path) -> None:
     records = every()
     records[1] = replace(records[1], cases=records[0].cases)
