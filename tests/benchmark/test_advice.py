@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_the_rounds_fit_the_hours_and_halve_the_field(methods: int, hours: float
         assert not found
         return
     assert len(found) <= rounds(methods)
-    for one, following in zip(found, found[1:], strict=False):
+    for one, following in pairwise(found):
         assert len(following.methods) == kept(len(one.methods))
         assert following.steps >= one.steps
     whole = [seed for each in found if each.steps == 3000 for seed in each.seeds]

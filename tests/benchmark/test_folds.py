@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 
 import pytest
@@ -116,6 +117,9 @@ def test_a_grid_of_folds_ends_in_a_report_of_all_cases(tmp_path, monkeypatch: py
     result = CliRunner().invoke(app, [*words, "--folds", "3", "--out", str(tmp_path), "--workers", "0"])
     assert result.exit_code == 0, result.output
     assert "fold 2 of 3" in result.output
+    assert re.search(r"dice \S+ in \d+ s, phases \d+ s", result.output)  # the whole time, and that of its phases
+    again = CliRunner().invoke(app, [*words, "--folds", "3", "--out", str(tmp_path), "--workers", "0"])
+    assert re.search(r"dice \S+ made before in \d+ s", again.output)
     assert len(read_all(tmp_path)) == 6
     assert {(row["folds"], row["fold"]) for row in index.table(tmp_path).to_pylist()} == {(3, 1), (3, 2), (3, 3)}
     frames = read(tmp_path)
