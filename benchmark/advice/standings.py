@@ -80,6 +80,8 @@ def verdict(found: Sequence[Standing], costs: Mapping[str, float], seeds: int) -
         seeds: that the two at the top have.
     """
     first, others = found[0], found[1:]
+    if not others:
+        return [f"only {first.method} has a score; there is nothing to hold it against"]
     equal = [each for each in others if each.test is not None and not each.test.certain]
     if not equal:
         return [

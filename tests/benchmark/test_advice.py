@@ -142,6 +142,11 @@ def test_a_method_that_fails_leaves_the_race(tmp_path: Path) -> None:
     assert "cutmix" not in told[0]
 
 
+def test_one_method_with_a_score_is_no_race(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"atso": 0.6, "cutmix": 0.7}, broken="cutmix")
+    assert race(tmp_path, 0.6, bench).run(lambda line: None)[0].startswith("only atso has a score")
+
+
 def test_too_few_hours_are_refused_with_how_many_it_takes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="4 methods take 60 s at least, --hours allows 36 s"):
         race(tmp_path, 0.01, Bench(tmp_path, FIELD)).plan()

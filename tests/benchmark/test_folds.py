@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from atso_bench.benchmark import grid, registry, split_notes
 from atso_bench.benchmark.cli import app
+from atso_bench.benchmark.machine.progress import silent
 from atso_bench.benchmark.options import GridOptions
+from atso_bench.benchmark.run import Bench, execute
 from atso_bench.benchmark.spec import Budget, RunSpec, digest
 from atso_bench.benchmark.splits import Split, make_split
 from atso_bench.benchmark.store import index
@@ -109,6 +111,16 @@ def test_the_option_makes_a_run_of_each_fold(monkeypatch: pytest.MonkeyPatch) ->
     ]
     assert {spec.folds for spec in found} == {3}
     assert grid.make_specs(["toy"], ["supervised"], ["50"], [0], SPEC.budget, grid.Options({}, {}))[0].fold == 0
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_volumes_run_in_folds_also_where_the_fixed_test_set_is_labelled(fold, tiny, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(registry, "dataset", lambda name, configuration="2d": tiny)
+    recipe = {"width": 2, "batch": 2}
+    spec = RunSpec("phantom", "self-learning", "100", 0, Budget("smoke", 8), recipe=recipe, folds=2, fold=fold)
+    record = execute(spec, Bench(tmp_path, "cpu", 0, silent()))
+    assert len(record.cases) == 5
+    assert set(tiny.test) & {*record.split["labelled"], *record.cases}
 
 
 def test_a_grid_of_folds_ends_in_a_report_of_all_cases(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
