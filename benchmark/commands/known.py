@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from atso_bench.benchmark.commands.common import plainly
-from atso_bench.benchmark.options import CONFIGURATION
+from atso_bench.benchmark.options import CONFIGURATION, Plugins
 
 _LETTERS = "In the descriptions above, S means the labelled cases and R the unlabelled ones.\n"
 RECIPE = """recipe           Training constants, the same for all methods; defaults depend on configuration and budget.
@@ -33,6 +33,7 @@ RECIPE = """recipe           Training constants, the same for all methods; defau
 
 def list_(
     kind: Annotated[str, typer.Argument(help="methods or datasets")],
+    plugins: Plugins = None,
 ) -> None:
     """List the methods with their options, or the datasets and whether their data are ready."""
     with plainly():
@@ -67,6 +68,7 @@ def prepare(
         Path | None, typer.Option("--from", help="Folder or archive that holds the data.", exists=True)
     ] = None,
     configuration: Annotated[str, typer.Option(help=CONFIGURATION)] = "",
+    plugins: Plugins = None,
 ) -> None:
     """Import a dataset, check every file and preprocess it for `run`. If given again, verify what is there."""
     with plainly():

@@ -13,6 +13,7 @@ import typer
 from atso_bench.benchmark import readiness
 from atso_bench.benchmark.commands.common import Out, plainly
 from atso_bench.benchmark.commands.folder import cleaned
+from atso_bench.benchmark.engines.known import check_name as check_engine
 from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.options import GridOptions, takes_grid
 
@@ -68,6 +69,9 @@ def run(
     with plainly(stopping.GOES_ON):
         if keep not in ("records", "models", "all"):
             raise ValueError(f"--keep must be records, models or all, got {keep!r}")
+        if not only:
+            grid_options.check()
+            check_engine(on)
         readiness.check_folder(out)
         readiness.check_writable(out)
         if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
