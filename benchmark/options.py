@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -117,6 +117,43 @@ class GridOptions:
     ] = -1
 
     plugins: Plugins = None
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[GRID]", help="YAML file with these options; those on the command line go before it."),
+    ] = field(default=None, metadata={"saved": False})
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write these options to a YAML file, and do nothing else.")
+    ] = field(default=None, metadata={"saved": False})
+    given: list[str] = field(default_factory=list, metadata={"saved": False, "option": False})
+
+    def complete(self) -> GridOptions:
+        """With what the grid file says where the command line says nothing.
+
+        Raises:
+            ValueError: if the file is wrong.
+        """
+        if self.file is None:
+            return self
+        from atso_bench.benchmark import grid_file
+
+        found = grid_file.read(self.file, GridOptions())
+        return replace(self, **{name: value for name, value in found.items() if name not in self.given})
+
+    def saved(self) -> bool:
+        """Whether the options were to be written to a file, and have been.
+
+        Raises:
+            ValueError: if one of them is wrong.
+        """
+        if self.save is None:
+            return False
+        from atso_bench.benchmark import grid_file
+        from atso_bench.benchmark.store.files import write_text
+
+        self.check()
+        write_text(self.save, grid_file.text(self))
+        typer.echo(f"saved; make these runs with: atso-bench run {self.save}")
+        return True
 
     def check(self) -> None:
         """Refuse what is misspelled before anything heavy is imported.
@@ -222,10 +259,12 @@ class GridOptions:
 def takes_grid(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the fields of ``GridOptions`` as its own options; it gets them as its first argument."""
     hints = get_type_hints(GridOptions, include_extras=True)
+    named = [one for one in fields(GridOptions) if one.metadata.get("option", True)]
     shared = [
         inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=_default(one), annotation=hints[one.name])
-        for one in fields(GridOptions)
+        for one in named
     ]
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     own_hints = get_type_hints(command, include_extras=True)
     own = [
         one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[one.name])
@@ -233,14 +272,20 @@ def takes_grid(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        options = GridOptions(**{one.name: given.pop(one.name) for one in shared})
+    def wrapped(*, context: typer.Context, **given: Any) -> None:
+        options = GridOptions(**{one.name: given.pop(one.name) for one in named}, given=_on_command_line(context))
         command(options, **given)
 
-    wrapped.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
+    wrapped.__signature__ = inspect.Signature([context, *shared, *own])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {one.name: one.annotation for one in (context, *shared, *own)}
     del wrapped.__wrapped__
     return wrapped
+
+
+def _on_command_line(context: typer.Context) -> list[str]:
+    """Names of the options that the user gave."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
 def _default(one: Any) -> Any:

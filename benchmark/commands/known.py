@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from atso_bench.benchmark.commands.common import plainly
+from atso_bench.benchmark.commands.common import Json, plainly, say_json
 from atso_bench.benchmark.options import CONFIGURATION, Plugins
 
 _LETTERS = "In the descriptions above, S means the labelled cases and R the unlabelled ones.\n"
@@ -33,6 +34,7 @@ RECIPE = """recipe           Training constants, the same for all methods; defau
 
 def list_(
     kind: Annotated[str, typer.Argument(help="methods or datasets")],
+    json_: Json = False,
     plugins: Plugins = None,
 ) -> None:
     """List the methods with their options, or the datasets and whether their data are ready."""
@@ -41,20 +43,61 @@ def list_(
 
         if kind not in ("methods", "datasets"):
             raise ValueError(f"list takes `methods` or `datasets`, got {kind!r}")
+        if json_:
+            say_json([(_method if kind == "methods" else _dataset)(name) for name in registry.names(kind)])
+            return
         for name in registry.names(kind):
-            found = registry.load(kind, name)
-            named = f" [{', '.join(found.groups)}]" if kind == "methods" else ""
-            typer.echo(f"{name:20} {_first_line(found)}{named}")
-            if kind == "methods":
-                for option, field in found.model_fields.items():
-                    typer.echo(f"    {name}.{option}={field.default}  {field.description or ''}{_choices(field)}")
-                for preset, values in found.presets.items():
-                    stands = ", ".join(f"{option}={value}" for option, value in values.items())
-                    typer.echo(f"    {name}.preset={preset}  {stands}")
-            else:
-                typer.echo(f"    {_presence(name)}")
+            for line in (_of_method if kind == "methods" else _of_dataset)(name):
+                typer.echo(line)
         if kind == "methods":
             typer.echo(_LETTERS + RECIPE)
+
+
+def _of_method(name: str) -> Iterator[str]:
+    from atso_bench.benchmark import registry
+
+    found = registry.load("methods", name)
+    yield f"{name:20} {_first_line(found)} [{', '.join(found.groups)}]"
+    for option, field in found.model_fields.items():
+        yield f"    {name}.{option}={field.default}  {field.description or ''}{_choices(field)}"
+    for preset, values in found.presets.items():
+        stands = ", ".join(f"{option}={value}" for option, value in values.items())
+        yield f"    {name}.preset={preset}  {stands}"
+
+
+def _of_dataset(name: str) -> Iterator[str]:
+    from atso_bench.benchmark import registry
+
+    yield f"{name:20} {_first_line(registry.load('datasets', name))}"
+    yield f"    {_presence(name)}"
+
+
+def _method(name: str) -> dict[str, Any]:
+    from atso_bench.benchmark import registry
+
+    found = registry.load("methods", name)
+    options = {option: {"default": f.default, "description": f.description} for option, f in found.model_fields.items()}
+    return {
+        "name": name,
+        "summary": _first_line(found),
+        "groups": found.groups,
+        "options": options,
+        "presets": found.presets,
+    }
+
+
+def _dataset(name: str) -> dict[str, Any]:
+    from atso_bench.benchmark import registry
+
+    found = registry.load("datasets", name)
+    there, hint = registry.dataset(name).is_ready()
+    return {
+        "name": name,
+        "summary": _first_line(found),
+        "configurations": found.configurations,
+        "ready": there,
+        "hint": hint,
+    }
 
 
 def prepare(
