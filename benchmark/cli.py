@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark.commands import advise, folder, known, others, runs, trained
+from atso_bench.benchmark.commands import advise, check, folder, known, others, runs, trained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ COMMANDS = (
     folder.clean,
     known.list_,
     known.prepare,
+    check.check,
     folder.report,
     folder.compare,
     others.evaluate,
@@ -34,7 +35,7 @@ COMMANDS = (
 """In the order in which ``--help`` lists them."""
 
 for command in COMMANDS:
-    app.command(command.__name__.strip("_"))(command)
+    app.command(command.__name__.strip("_").replace("_", "-"))(command)
 
 
 @app.callback(invoke_without_command=True)

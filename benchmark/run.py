@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atso_bench.benchmark import registry, split_notes, trained
+from atso_bench.benchmark import plugins, registry, split_notes, trained
 from atso_bench.benchmark.machine.progress import Progress, patience
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
 from atso_bench.benchmark.scoring import metrics
@@ -163,6 +163,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
             **asdict(bench.execution),
             "nondeterministic": unsure,
             "fresh": bench.fresh,
+            **({"plugins": brought} if (brought := plugins.used(type(method), type(dataset))) else {}),
         },
     )
     leases.confirm(leases.of_run(bench.results, spec.key))

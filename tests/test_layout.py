@@ -18,8 +18,8 @@ PACKAGE = "atso_bench"
 FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
 ROOF = {
-    *("cli", "commands", "options", "registry", "run", "grid", "done", "export", "forecast", "engines", "readiness"),
-    *("advice", "finding", "models", "predict"),
+    *("cli", "commands", "options", "registry", "declared", "contract", "run", "grid", "done", "export"),
+    *("forecast", "engines", "readiness", "grid_file", "scores", "advice", "finding", "models", "predict"),
 }
 LIGHT = {
     "cli",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -160,6 +161,26 @@ def patience(shown: Progress, what: str, every: float = 10.0) -> Iterator[None]:
         teller.join()
 
 
+TALK = "ATSO_BENCH_TALK"
+"""Variable by which processes of a command know how much they are to say."""
+
+
+def talk(*, quiet: bool = False, verbose: bool = False) -> None:
+    """How much is said from now on, here and in processes that begin from here."""
+    if quiet or verbose:
+        os.environ[TALK] = "quiet" if quiet else "verbose"
+    if verbose:
+        os.environ["ATSO_BENCH_TRACEBACK"] = "1"
+
+
+def told(write: Callable[[str], object]) -> Lines:
+    """Lines as often as the user wants them; none if they want quiet."""
+    wanted = os.environ.get(TALK)
+    if wanted == "quiet":
+        return Lines(lambda line: None, every=float("inf"))
+    return Lines(write, every=2.0) if wanted == "verbose" else Lines(write)
+
+
 def silent() -> Progress:
     """Nothing at all: for tests."""
     return Lines(write=lambda line: None, every=float("inf"))
@@ -167,11 +188,11 @@ def silent() -> Progress:
 
 def on(stream: TextIO) -> Progress:
     """The form that suits ``stream``, mostly ``sys.stdout``: live on a terminal, lines elsewhere."""
-    if stream.isatty():
+    if stream.isatty() and os.environ.get(TALK) != "quiet":
         from rich.console import Console
 
         return Live(Console(file=stream))
-    return Lines(partial(print, file=stream, flush=True))
+    return told(partial(print, file=stream, flush=True))
 
 
 def _plain(text: str) -> str:

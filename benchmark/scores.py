@@ -1,0 +1,62 @@
+"""The scores of a grid's runs as a small table, for the end of a command."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from atso_bench.benchmark.spec import RunSpec
+from atso_bench.benchmark.store.record import Record, failure_path
+
+NAME = 30
+"""Columns that a method's name takes; the table stays within 80."""
+
+
+def lines(results: Path, specs: Sequence[RunSpec]) -> Iterator[str]:
+    """For each dataset a row for each method and a column for each label fraction: mean and deviation over seeds."""
+    for dataset, own in groupby(sorted(specs, key=lambda spec: spec.dataset), key=lambda spec: spec.dataset):
+        yield from _table(results, dataset, list(own))
+    failed = [spec for spec in specs if failure_path(results, spec).is_file()]
+    yield from (f"failed: {spec.title}, see {failure_path(results, spec)}" for spec in failed)
+
+
+def _table(results: Path, dataset: str, specs: Sequence[RunSpec]) -> Iterator[str]:
+    found: dict[tuple[str, str], list[float]] = {}
+    metrics: dict[str, None] = {}
+    usual = max(spec.budget.steps for spec in specs)
+    for spec in specs:
+        path = results / "records" / spec.path
+        if path.is_file():
+            record = Record.read(path)
+            metrics[record.metric] = None
+            found.setdefault((_row(spec, usual), _column(spec)), []).append(record.score)
+    if not found:
+        return
+    columns = list(dict.fromkeys(_column(spec) for spec in specs))
+    width = max(20, *(len(column) + 2 for column in columns))
+    yield f"{', '.join(metrics)} on {dataset}, mean and standard deviation over seeds"
+    yield " " * NAME + "".join(f"{column:>{width}}" for column in columns)
+    for row in dict.fromkeys(row for row, _ in found):
+        cells = "".join(f"{_cell(found.get((row, column), [])):>{width}}" for column in columns)
+        yield f"{row:{NAME}}{cells}" if len(row) <= NAME else f"{row}\n{'':{NAME}}{cells}"
+
+
+def _row(spec: RunSpec, usual: int) -> str:
+    options = [f"{name}={value}" for name, value in sorted(spec.options.items())]
+    options += [f"{spec.budget.steps} steps"] if spec.budget.steps != usual else []
+    return f"{spec.method} ({', '.join(options)})" if options else spec.method
+
+
+def _column(spec: RunSpec) -> str:
+    return f"{spec.fraction.cases} cases" if spec.fraction.cases is not None else f"{spec.fraction.bare} %"
+
+
+def _cell(values: Sequence[float]) -> str:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return "undefined" if values else "-"
+    spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.3f}{spread} (n={len(known)})"
