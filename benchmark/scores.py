@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.store.record import Record, failure_path
+from atso_bench.reports.data import folds
 
 NAME = 30
 """Columns that a method's name takes; the table stays within 80."""
@@ -24,7 +26,7 @@ def lines(results: Path, specs: Sequence[RunSpec]) -> Iterator[str]:
 
 
 def _table(results: Path, dataset: str, specs: Sequence[RunSpec]) -> Iterator[str]:
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], list[Record]] = {}
     metrics: dict[str, None] = {}
     usual = max(spec.budget.steps for spec in specs)
     for spec in specs:
@@ -32,16 +34,29 @@ def _table(results: Path, dataset: str, specs: Sequence[RunSpec]) -> Iterator[st
         if path.is_file():
             record = Record.read(path)
             metrics[record.metric] = None
-            found.setdefault((_row(spec, usual), _column(spec)), []).append(record.score)
+            found.setdefault((_row(spec, usual), _column(spec)), []).append(record)
     if not found:
         return
     columns = list(dict.fromkeys(_column(spec) for spec in specs))
     width = max(20, *(len(column) + 2 for column in columns))
-    yield f"{', '.join(metrics)} on {dataset}, mean and standard deviation over seeds"
+    pooled = f", {specs[0].folds} folds together" if specs[0].folds else ""
+    yield f"{', '.join(metrics)} on {dataset}, mean and standard deviation over seeds{pooled}"
     yield " " * NAME + "".join(f"{column:>{width}}" for column in columns)
     for row in dict.fromkeys(row for row, _ in found):
-        cells = "".join(f"{_cell(found.get((row, column), [])):>{width}}" for column in columns)
+        cells = "".join(f"{_cell(_of_runs(found.get((row, column), []))):>{width}}" for column in columns)
         yield f"{row:{NAME}}{cells}" if len(row) <= NAME else f"{row}\n{'':{NAME}}{cells}"
+
+
+def _of_runs(records: Sequence[Record]) -> list[float]:
+    """The score of each run; the folds of a seed are one, and none as long as one of them is missing."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(folds.whole(record)[0].key if record.spec.folds else record.spec.key, []).append(record)
+    found = []
+    for own in runs.values():
+        with contextlib.suppress(ValueError):
+            found.append((folds.pooled(own) if own[0].spec.folds else own[0]).score)
+    return found
 
 
 def _row(spec: RunSpec, usual: int) -> str:

@@ -85,7 +85,8 @@ class Race:
 
     def run(self, say: Say) -> list[str]:
         """All rounds; returns the recommendation."""
-        names, found, number = list(self.specs), [], 0
+        names, number = list(self.specs), 0
+        found: list[Standing] = []
         while len(names) > 1:
             each = self._next(names, number)
             if each is None:

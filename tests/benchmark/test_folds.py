@@ -132,6 +132,8 @@ def test_a_grid_of_folds_ends_in_a_report_of_all_cases(tmp_path, monkeypatch: py
     assert re.search(r"dice \S+ in \d+ s, phases \d+ s", result.output)  # the whole time, and that of its phases
     again = CliRunner().invoke(app, [*words, "--folds", "3", "--out", str(tmp_path), "--workers", "0"])
     assert re.search(r"dice \S+ made before in \d+ s", again.output)
+    assert "over seeds, 3 folds together" in result.output
+    assert "±" not in result.output  # one seed has no deviation, whatever its folds
     assert len(read_all(tmp_path)) == 6
     assert {(row["folds"], row["fold"]) for row in index.table(tmp_path).to_pylist()} == {(3, 1), (3, 2), (3, 3)}
     frames = read(tmp_path)
