@@ -10,9 +10,11 @@ from pathlib import Path
 DATA = "ATSO_BENCH_DATA"
 RESULTS = ("ATSO_BENCH_RESULTS", "ATSO_BENCH_OUT")
 """The variables that name the folders; of the second the later name goes first."""
+RAW = "nnUNet_raw"
+"""nnU-Net's variable, and the folder of raw datasets below a root of ours."""
 HOME = "~/atso-bench"
 """The folder of both, for those who name none."""
-_OF_DATA, _OF_RESULTS = ("nnUNet_raw", "prepared"), ("records", "asked", "jobs")
+_OF_DATA, _OF_RESULTS = (RAW, "prepared"), ("records", "asked", "jobs")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,33 @@ def results() -> Place:
         if named := os.environ.get(name):
             return Place(Path(named), name)
     return _default("results", _OF_RESULTS)
+
+
+def cache() -> Path:
+    """Where new data go if the data root is read-only."""
+    return Path(os.environ.get("ATSO_BENCH_CACHE") or "~/.cache/atso-bench").expanduser().absolute()
+
+
+def raw_roots() -> tuple[Path, ...]:
+    """Folders that hold ``DatasetXXX_Name`` in nnU-Net's raw layout, in the order in which they are searched."""
+    own = os.environ.get(RAW)
+    return (*([Path(own).absolute()] if own else []), data().path / RAW, cache() / RAW)
+
+
+def prepared_roots() -> tuple[Path, ...]:
+    """Folders that hold prepared datasets, in the order in which they are searched."""
+    return data().path / "prepared", cache() / "prepared"
+
+
+def own_volumes() -> list[str]:
+    """The datasets in nnU-Net's raw layout that there are."""
+    found = (path.parent.name for root in raw_roots() for path in root.glob("Dataset[0-9][0-9][0-9]_*/dataset.json"))
+    return sorted(set(found))
+
+
+def own_frames() -> list[str]:
+    """The datasets of frames of one's own that there are."""
+    return sorted({path.name for root in prepared_roots() for path in root.glob("frames-*") if path.is_dir()})
 
 
 def _default(name: str, holds: Sequence[str]) -> Place:

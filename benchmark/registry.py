@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from atso_bench.benchmark import plugins
+from atso_bench.benchmark import places, plugins
 from atso_bench.benchmark.declared import declared
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def _only_class(module: ModuleType) -> type[Any]:
 
 def own_datasets() -> list[str]:
     """The names of the user's own datasets that are there."""
-    kinds = (load("datasets", file) for file in _OPEN if file in names("datasets"))
-    return [name for kind in kinds for name in kind.own()]
+    return [*places.own_volumes(), *places.own_frames()]
 
 
 def _like(name: str, known: Sequence[str]) -> str:

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atso_bench.benchmark import places
 from atso_bench.benchmark.reading.listed import few
-from atso_bench.datasets._shared.storage import storage
 from atso_bench.datasets._volumes.dataset import NnunetDataset
 from atso_bench.datasets._volumes.msd import convert_msd
 
@@ -29,11 +29,6 @@ class Nnunet(NnunetDataset):
     def __init__(self, name: str = "", configuration: str = "2d") -> None:
         super().__init__(configuration)
         self.folder = self.name = self._resolve(str(name)) if name else ""
-
-    @staticmethod
-    def own() -> list[str]:
-        """The names of the datasets that are there."""
-        return storage().raw_names()
 
     def is_ready(self) -> tuple[bool, str]:
         if not self.folder:
@@ -66,7 +61,7 @@ class Nnunet(NnunetDataset):
         if len(found) > 1:
             raise ValueError(f"id {name} is ambiguous: {', '.join(found)}; give the name")
         if not found:
-            there = f"; there are {few(names)}" if (names := self._storage.raw_names()) else ""
+            there = f"; there are {few(names)}" if (names := places.own_volumes()) else ""
             raise FileNotFoundError(
                 f"no {prefix}* in\n  {self._storage.looked}\nput it there, or import it under its full name{there}"
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atso_bench.benchmark.advice.schedule import Round, foreseen, kept, least, next_round, rounds
-from atso_bench.benchmark.advice.standings import Standing, standings, verdict
+from atso_bench.benchmark.advice.standings import CERTAIN, Standing, standings, verdict
 from atso_bench.benchmark.machine.progress import duration
 from atso_bench.benchmark.reading.user_files import read_object
 from atso_bench.benchmark.spec import RunSpec, digest
@@ -20,6 +20,8 @@ from atso_bench.benchmark.store.files import write_json
 from atso_bench.benchmark.store.record import Record
 
 FOLDER = "advice"
+LAST = 2
+"""Methods of the last rounds: these two get new seeds until one is certainly better, or the time is over."""
 Say = Callable[[str], None]
 
 
@@ -98,7 +100,9 @@ class Race:
             found, metric = self._after(number)
             for line in _table(found, metric):
                 say(line)
-            names = [standing.method for standing in found][: kept(len(each.methods))]
+            if len(each.methods) == LAST and (len(found) < LAST or found[1].told == CERTAIN):
+                break
+            names = [standing.method for standing in found][: max(LAST, kept(len(each.methods)))]
         if not found:
             raise ValueError("the time is over before a round could be made; give more --hours")
         told = verdict(found, self.costs, len(self._seeds(number)))
@@ -116,8 +120,9 @@ class Race:
             return self.begun[number]
         seeds = len(self._seeds(number)) if number and self.begun[-1].steps == self.steps else 0
         each = next_round(names, self.costs, self.steps, self.seconds - self.spent, seeds)
-        if each is not None:
-            self.begun.append(each)
+        if each is None or (number and each.steps < self.steps and each.steps <= self.begun[-1].steps):
+            return None  # a run that is no longer than the last one says nothing new
+        self.begun.append(each)
         return each
 
     def _after(self, number: int) -> tuple[list[Standing], str]:

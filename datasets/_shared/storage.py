@@ -47,11 +47,6 @@ class Storage:
             return f" ({RAW})"
         return f" ({place.why})" if root == place.path / RAW else ""
 
-    def raw_names(self) -> list[str]:
-        """The raw datasets that there are."""
-        found = (path.parent.name for root in self.raw for path in root.glob("Dataset[0-9][0-9][0-9]_*/dataset.json"))
-        return sorted(set(found))
-
     def find_raw(self, folder: str) -> Path | None:
         """The raw dataset of this name, wherever it lies."""
         return next((root / folder for root in self.raw if (root / folder / "dataset.json").is_file()), None)
@@ -75,10 +70,7 @@ def storage() -> Storage:
     root = places.data().path
     if root.exists() and not root.is_dir():
         raise ValueError(f"ATSO_BENCH_DATA is {root}, which is not a folder; correct or unset it")
-    cache = Path(os.environ.get("ATSO_BENCH_CACHE") or "~/.cache/atso-bench").expanduser().absolute()
-    own = os.environ.get(RAW)
-    raw = [*([Path(own).absolute()] if own else []), root / "nnUNet_raw", cache / "nnUNet_raw"]
-    return Storage(tuple(raw), (root / "prepared", cache / "prepared"), root if _writable(root) else cache)
+    return Storage(places.raw_roots(), places.prepared_roots(), root if _writable(root) else places.cache())
 
 
 def user_plans(folder: str) -> Path | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from atso_bench.benchmark import places
 from atso_bench.benchmark.reading.user_files import check_name
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.datasets._shared.candidates import check_candidates
@@ -96,7 +97,7 @@ class NnunetDataset:
     def raw(self) -> RawDataset:
         found = self._storage.find_raw(self.folder)
         if found is None:
-            close = get_close_matches(self.folder, self._storage.raw_names(), n=1)
+            close = get_close_matches(self.folder, places.own_volumes(), n=1)
             meant = f". Did you mean {close[0]!r}?" if close else ""
             raise FileNotFoundError(f"no {self.folder} in\n  {self._storage.looked}\n{self.is_ready()[1]}{meant}")
         return RawDataset(found, self.group)
