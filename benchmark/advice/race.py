@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atso_bench.benchmark.advice.schedule import Round, foreseen, kept, least, next_round, rounds
-from atso_bench.benchmark.advice.standings import CERTAIN, Standing, standings, verdict
+from atso_bench.benchmark.advice.standings import Standing, standings, verdict
 from atso_bench.benchmark.machine.progress import duration
 from atso_bench.benchmark.reading.user_files import read_object
 from atso_bench.benchmark.spec import RunSpec, digest
@@ -21,7 +21,8 @@ from atso_bench.benchmark.store.record import Record
 
 FOLDER = "advice"
 LAST = 2
-"""Methods of the last rounds: these two get new seeds until one is certainly better, or the time is over."""
+"""Methods of the last rounds. These two get new seeds until the time is over, whatever they show: to stop as soon as one
+looks better would find differences where there are none."""
 Say = Callable[[str], None]
 
 
@@ -100,8 +101,6 @@ class Race:
             found, metric = self._after(number)
             for line in _table(found, metric):
                 say(line)
-            if len(each.methods) == LAST and (len(found) < LAST or found[1].told == CERTAIN):
-                break
             names = [standing.method for standing in found][: max(LAST, kept(len(each.methods)))]
         if not found:
             raise ValueError("the time is over before a round could be made; give more --hours")

@@ -13,8 +13,6 @@ from atso_bench.reports.certainty.significance import PairedTest, adjust_one
 from atso_bench.reports.data.frame import read
 from atso_bench.reports.words import signed
 
-CERTAIN = "behind, certain"
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -38,7 +36,7 @@ class Standing:
         if self.test is None:
             return "first"
         if self.test.certain:
-            return CERTAIN
+            return "behind, certain"
         if self.test.these_differ:
             return "behind in these trainings; other seeds may differ"
         return "not distinguishable from the first" + (f": {self.test.reason}" if self.test.reason else "")
