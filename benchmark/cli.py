@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark.commands import check, folder, known, others, runs
+from atso_bench.benchmark.commands import check, folder, known, others, runs, trackers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,7 @@ COMMANDS = (
     folder.compare,
     others.evaluate,
     folder.export,
+    trackers.export_runs,
     others.doctor,
 )
 """In the order in which ``--help`` lists them."""

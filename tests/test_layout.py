@@ -19,7 +19,7 @@ FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
 ROOF = {
     *("cli", "commands", "options", "registry", "declared", "contract", "run", "grid", "done", "export"),
-    *("forecast", "engines", "readiness", "grid_file", "scores", "python"),
+    *("forecast", "engines", "readiness", "grid_file", "scores", "python", "trackers"),
 }
 LIGHT = {
     "cli",

@@ -60,6 +60,7 @@ class Place:
             order.profile,
             order.execution,
             self.together,
+            order.tensorboard,
         )
 
 

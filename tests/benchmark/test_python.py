@@ -124,7 +124,7 @@ def test_arrays_are_scored_like_files(tmp_path):
 
 
 def test_folders_are_scored_as_the_command_does(tmp_path):
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     for name in ("predicted", "true"):
         (tmp_path / name).mkdir()
