@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def _join(given: list[Path] | None) -> list[Path] | None:
 
 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugins", help=PLUGINS, callback=_join, is_eager=True)]
+_LIST_NAME = re.compile(r"[A-Za-z][\w-]*")
 MOST_SEEDS = 1000
 """In a range."""
 _STEPS = ", ".join(f"{name} ({steps})" for name, steps in BUDGETS.items())
@@ -101,7 +103,7 @@ class GridOptions:
         typer.Option(
             "--split-list",
             help="Case list: PART=FILE, where PART is pool, labelled, validation or test, and FILE is text with a case "
-            "on each line (docs/data.md); or labelled=unimatch.",
+            "on each line (docs/data.md); or a published one: labelled=unimatch, labelled=ua-mt-8.",
         ),
     ] = field(default_factory=list)
     split_by: Annotated[
@@ -215,7 +217,7 @@ class GridOptions:
                     f"--split-list must be PART=FILE, with PART one of {', '.join(splits.PARTS)}, got {text!r}"
                 )
             there = Path(file).is_file()
-            if not there and not (part == "labelled" and file.isidentifier()):  # else it is a list's name
+            if not there and not (part == "labelled" and _LIST_NAME.fullmatch(file)):  # else it is a list's name
                 raise ValueError(
                     f"--split-list {text}: there is no file {file}; only labelled= takes the name of a built-in list"
                 )

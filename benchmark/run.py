@@ -23,7 +23,8 @@ from atso_bench.benchmark.store.record import Phase, Record
 from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer, in_phase
-from atso_bench.benchmark.training import origin
+from atso_bench.benchmark.training import curves, origin
+from atso_bench.benchmark.training.curves import Curves
 from atso_bench.benchmark.training.descent import steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.labels import finite
@@ -44,6 +45,7 @@ class Bench:
         profile: write where the time of each run went.
         execution: how torch carries out the work.
         together: runs that share the device.
+        tensorboard: write event files beside the losses.
     """
 
     results: Path
@@ -54,6 +56,7 @@ class Bench:
     profile: bool = False
     execution: Execution = PLAIN
     together: int = 1
+    tensorboard: bool = False
 
     @property
     def stages(self) -> Stages:
@@ -98,6 +101,7 @@ def begin(spec: RunSpec, bench: Bench, kind: type[Trainer] = Trainer) -> Begun:
         method=method,
         together=bench.together,
         averaging=bool(split.validation),
+        curves=Curves(curves_folder(bench.results, spec), tensorboard=bench.tensorboard),
     )
     return Begun(dataset, method, split, trainer, data, profile)
 
@@ -252,6 +256,11 @@ class Examination:
             if id(model) not in found:
                 found[id(model)] = self.score(model, self.split.validation)[1]
         return {name: found[id(model)]["metrics"][metric]["mean"] for name, model in models.items()}
+
+
+def curves_folder(results: Path, spec: RunSpec) -> Path:
+    """Where the losses of a run are written while it goes on."""
+    return (results / curves.FOLDER / spec.path).with_suffix("")
 
 
 def model_file(results: Path, spec: RunSpec) -> Path:

@@ -59,10 +59,15 @@ def _of_runs(records: Sequence[Record]) -> list[float]:
     return found
 
 
+def options(spec: RunSpec) -> str:
+    """The method's options that differ from their defaults, in words."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(spec.options.items()))
+
+
 def _row(spec: RunSpec, usual: int) -> str:
-    options = [f"{name}={value}" for name, value in sorted(spec.options.items())]
-    options += [f"{spec.budget.steps} steps"] if spec.budget.steps != usual else []
-    return f"{spec.method} ({', '.join(options)})" if options else spec.method
+    steps = f"{spec.budget.steps} steps" if spec.budget.steps != usual else ""
+    words = ", ".join(filter(None, [options(spec), steps]))
+    return f"{spec.method} ({words})" if words else spec.method
 
 
 def _column(spec: RunSpec) -> str:

@@ -363,6 +363,14 @@ class Dataset(Protocol):
         """Hash of the decoded image alone, so that the same image under two names is seen; needs prepared data."""
         ...
 
+    def published_parts(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """All parts of the published split to which a list of labelled cases belongs; empty where it is alone.
+
+        Raises:
+            LookupError: if there is no such split.
+        """
+        ...
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         """The labelled cases of a published protocol's list at a label fraction.
 

@@ -19,7 +19,8 @@ FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
 ROOF = {
     *("cli", "commands", "options", "registry", "declared", "contract", "run", "grid", "done", "export"),
-    *("forecast", "engines", "readiness", "grid_file", "scores", "advice", "finding", "models", "predict"),
+    *("forecast", "engines", "readiness", "grid_file", "scores", "python", "trackers"),
+    *("advice", "finding", "models", "predict"),
 }
 LIGHT = {
     "cli",

@@ -21,8 +21,8 @@ from atso_bench.benchmark.store.record import Record
 
 FOLDER = "advice"
 LAST = 2
-"""Methods of the last rounds. These two get new seeds until the time is over, whatever they show: to stop as soon as one
-looks better would find differences where there are none."""
+"""Methods of the last rounds. These two get new seeds until the time is over, whatever they show: to stop as soon as
+one looks better would find differences where there are none."""
 Say = Callable[[str], None]
 
 

@@ -59,6 +59,9 @@ def run(
     only: Annotated[
         str, typer.Option(help="Do this one task, by its key in `plan --format jsonl`; the grid need not be given.")
     ] = "",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the losses as TensorBoard event files too, below OUT/curves.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but the scores, and what failed.")] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="A line of progress every 2 seconds, and tracebacks of what fails.")
@@ -85,10 +88,16 @@ def run(
             say(f"results: {out}; data: {places.data().path}")
         from atso_bench.benchmark.engines import command
         from atso_bench.benchmark.engines.order import Order
+        from atso_bench.benchmark.training.curves import check_tensorboard
         from atso_bench.benchmark.training.execution import Execution
 
+        if tensorboard:
+            check_tensorboard()
+
         execution = Execution(compiled=compile_, deterministic=deterministic)
-        order = Order(out, grid_options.workers, grid_options.device, fresh, profile, execution)
+        order = Order(
+            out, grid_options.workers, grid_options.device, fresh, profile, execution, tensorboard=tensorboard
+        )
         if only:
             raise typer.Exit(command.one(only, order, job))
         engine = command.engine(on, settings, dry_run=dry_run, share_gpus=share_gpus)

@@ -74,6 +74,9 @@ class ToyDataset:
     def settled(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         return dict(recipe)
 
+    def published_parts(self, name: str) -> dict[str, tuple[str, ...]]:
+        return {}
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         raise LookupError(f"toy has no list {name!r}")
 

@@ -30,6 +30,7 @@ class Order:
         execution: how torch carries out the work.
         id: names the command. That a machine finds this order in its own results folder shows that it is the same one.
         software: versions, commit and the code of plug-ins, which have to be the same everywhere.
+        tensorboard: write event files beside the losses.
         plugins: plug-in folders, under the names that they have on all machines.
     """
 
@@ -41,6 +42,7 @@ class Order:
     execution: Execution = PLAIN
     id: str = field(default_factory=lambda: secrets.token_hex(6))
     software: dict[str, Any] = field(default_factory=lambda: software())
+    tensorboard: bool = False
     plugins: list[str] = field(default_factory=lambda: list(map(str, plugins.folders())))
 
     @property

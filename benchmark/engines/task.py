@@ -61,6 +61,7 @@ class Place:
             order.profile,
             order.execution,
             self.together,
+            order.tensorboard,
         )
 
 

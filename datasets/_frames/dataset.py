@@ -142,6 +142,10 @@ class FramesDataset(ABC):
 
         return {**recipe, "weights": str(Path(weights).absolute()), "weights_sha256": file_hash(weights)}
 
+    def published_parts(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """See ``Dataset.published_parts``; the lists say which frames are labelled, and no more."""
+        return {}
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         """See ``Dataset.published``; there is none."""
         raise LookupError(f"{self.name} has no published list {name!r}; give a file: --split-list labelled=FILE")

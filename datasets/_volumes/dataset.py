@@ -26,8 +26,9 @@ from atso_bench.datasets._shared.storage import (
     unused_plans,
     user_plans,
 )
-from atso_bench.datasets._volumes.incoming import copy_raw, is_raw
+from atso_bench.datasets._volumes.incoming import caveats_of, copy_raw, is_raw
 from atso_bench.datasets._volumes.original import first_channel, true_labels
+from atso_bench.datasets._volumes.published import PublishedSplit
 from atso_bench.datasets._volumes.raw import Case, RawDataset
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class NnunetDataset:
     configurations: ClassVar[tuple[str, ...]] = ("2d", "3d_fullres")
     groupings: ClassVar[tuple[str, ...]] = ("patient",)
     default_list: str = ""
+    published_splits: ClassVar[Mapping[str, PublishedSplit]] = {}
 
     def __init__(self, configuration: str = "2d") -> None:
         if configuration not in self.configurations:
@@ -79,7 +81,16 @@ class NnunetDataset:
         return dict(recipe)
 
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
-        raise LookupError(f"{self.name} has no published list {name!r}; give a file: --split-list labelled=FILE")
+        return self.published_parts(name)["labelled"]
+
+    def published_parts(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """See ``Dataset.published_parts``."""
+        if name not in self.published_splits:
+            known = f"; it has {', '.join(self.published_splits)}" if self.published_splits else ""
+            raise LookupError(
+                f"{self.name} has no published list {name!r}{known}; give a file: --split-list labelled=FILE"
+            )
+        return self.published_splits[name].parts()
 
     # -- what is there -----------------------------------------------------------------------------------------------
 
@@ -193,6 +204,7 @@ class NnunetDataset:
             own = user_plans(self.folder)
             visible = {name: looks[name] for name in (*self.pool, *self.unlabelled)}
             plans = plan.read_plans(own, self.raw, self.configuration) if own else plan.make_plans(self.raw, visible)
+            notes += caveats_of(self.raw.json)
             notes += hidden(sorted(self.raw.folder.glob("*/")), self.raw.json["file_ending"])
             notes += plan.plan_doubts(own, plans, self.raw, self.configuration, looks)
             configuration = plan.configuration_of(plans, self.configuration)
