@@ -793,7 +793,8 @@ def test_nnunets_own_command_predicts_the_same_with_an_exported_model(
         shutil.copy(dataset.raw.cases[name].images[0], images)
     words = command.replace("IMAGES", str(images)).replace("OUT", str(tmp_path / "out")).split()
     program = str(Path(sys.executable).with_name(words[0]))
-    done = subprocess.run([program, *words[1:]], check=False, capture_output=True, text=True)  # as it is printed
+    few = ["-npp", "1", "-nps", "1"]  # processes; the rest is as it is printed
+    done = subprocess.run([program, *words[1:], *few], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name in dataset.test:
         ours = task.restore(task.images[name], task.predict(network, task.images[name], CPU, mirror=True))
