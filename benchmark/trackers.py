@@ -44,11 +44,13 @@ def export(results: Path, to: str, into: Path) -> str:
         TRACKERS[to](library, new, into.absolute())
     done.write_text("".join(f"{record.spec.key}\n" for record in records), "utf-8")
     before = f", {len(records) - len(new)} were there" if len(new) < len(records) else ""
-    look = {
-        "mlflow": f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {_uri(into)}",
-        "wandb": f"wandb sync {into}/wandb/offline-run-*",
-    }
-    return f"exported {len(new)} runs{before}; look at them with: {look[to]}"
+    return f"exported {len(new)} runs{before}; look at them with: {_viewer(to, into)}"
+
+
+def _viewer(to: str, into: Path) -> str:
+    if to == "wandb":
+        return f"wandb sync {into}/wandb/offline-run-*"
+    return f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {_uri(into)}"
 
 
 @contextlib.contextmanager
