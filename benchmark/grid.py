@@ -116,7 +116,8 @@ def _lists(dataset: Dataset, fraction: str, given: Mapping[str, Any], apart: flo
     part of the pool set ``apart`` as V or in folds) gives way to a drawn split, as the record then says.
     """
     if isinstance(named := given.get("labelled"), str):
-        given = {**dataset.published_parts(named), **given}  # a published split has its own pool and test set
+        parts = dataset.published_parts(named)  # a published split has its own pool and test set
+        given = {**{part: list(ids) for part, ids in parts.items()}, **given}
     if fraction == "100":
         return {part: ids for part, ids in given.items() if part != "labelled"}
     if not given and dataset.default_list and not apart:

@@ -1,11 +1,11 @@
-"""A grid in a file: the options of ``run`` and ``plan`` as YAML, by their names on the command line."""
+"""A grid in a file: the options of ``run`` and ``plan``, a dataclass, as YAML, by their names on the command line."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -14,19 +14,16 @@ from atso_bench.benchmark.registry import did_you_mean
 from atso_bench.benchmark.spec import digest
 from atso_bench.benchmark.store.files import write_text
 
-if TYPE_CHECKING:
-    from atso_bench.benchmark.options import GridOptions
-
 FOLDER = "grids"
 """In a results folder: the grid files that were run there."""
 
 
-def read(path: Path, defaults: GridOptions) -> dict[str, Any]:
-    """The options that a file gives, by the names of ``GridOptions``'s fields.
+def read(path: Path, defaults: Any) -> dict[str, Any]:
+    """The options that a file gives, by the names of the fields of ``defaults``.
 
     Args:
         path: of the YAML file.
-        defaults: which options there are, and of which kind.
+        defaults: a dataclass with all options: its fields' defaults say of which kind they are.
 
     Raises:
         ValueError: if it is no such file, or an option or its value is wrong.
@@ -78,7 +75,7 @@ def _text(value: Any, where: str) -> str:
     return str(value)
 
 
-def text(options: GridOptions) -> str:
+def text(options: Any) -> str:
     """The options that differ from their defaults, as a file has them."""
     found: dict[str, Any] = {}
     for one in fields(options):
@@ -89,7 +86,7 @@ def text(options: GridOptions) -> str:
     return "# atso-bench run FILE\n" + yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
 
 
-def keep(options: GridOptions, results: Path, name: str) -> Path:
+def keep(options: Any, results: Path, name: str) -> Path:
     """Write the grid beside its results; equal grids are one file."""
     said = text(options)
     path = results / FOLDER / f"{name}-{digest(said, 8)}.yaml"

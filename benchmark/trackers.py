@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -38,11 +40,28 @@ def export(results: Path, to: str, into: Path) -> str:
     done = into / f".{to}-exported"
     known = set(done.read_text("utf-8").split()) if done.is_file() else set()
     new = [record for record in records if record.spec.key not in known]
-    TRACKERS[to](library, new, into.absolute())
+    with _environment_as_before():
+        TRACKERS[to](library, new, into.absolute())
     done.write_text("".join(f"{record.spec.key}\n" for record in records), "utf-8")
     before = f", {len(records) - len(new)} were there" if len(new) < len(records) else ""
-    look = {"mlflow": f"mlflow ui --backend-store-uri {_uri(into)}", "wandb": f"wandb sync {into}/wandb/offline-run-*"}
-    return f"exported {len(new)} runs{before}; look at them with: {look[to]}"
+    return f"exported {len(new)} runs{before}; look at them with: {_viewer(to, into)}"
+
+
+def _viewer(to: str, into: Path) -> str:
+    if to == "wandb":
+        return f"wandb sync {into}/wandb/offline-run-*"
+    return f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {_uri(into)}"
+
+
+@contextlib.contextmanager
+def _environment_as_before() -> Iterator[None]:
+    """What a tracker, or we for it, put into the variables is gone after the block."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def facts(record: Record) -> dict[str, Any]:
@@ -78,6 +97,7 @@ def curve(record: Record) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def _to_mlflow(library: Any, records: list[Record], into: Path) -> None:
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # newer ones prefer a database, which needs all of MLflow
     client = library.MlflowClient(tracking_uri=_uri(into))
     found = client.get_experiment_by_name(PROJECT)
     experiment = found.experiment_id if found else client.create_experiment(PROJECT)
@@ -109,6 +129,7 @@ def _to_wandb(library: Any, records: list[Record], into: Path) -> None:
             run.log(terms, step=step)
         run.summary.update(metrics(record))
         run.finish()
+    library.teardown()
 
 
 def _uri(into: Path) -> str:

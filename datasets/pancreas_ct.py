@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from atso_bench.datasets._shared.archive import unpack
@@ -37,10 +38,7 @@ class PancreasCt(NnunetDataset):
 
     def convert(self, source: Path, target: Path) -> None:
         if files := sorted(source.rglob("image????_norm.h5")):
-            cases = {f"pancreas_{file.stem[5:9]}": [file] for file in files}
-            write_cases(cases, target, planes_first=False)
-            channels, labels = {"0": "CT, clipped and rescaled"}, {"background": 0, "pancreas": 1}
-            write_description(target, "PancreasCT", channels, labels, len(cases), (NO_SPACING, _CROPPED))
+            self._from_hdf5(files, target)
             return
         series = {match[1]: path for path in sorted(source.rglob("*")) if (match := _patient(path))}
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -59,6 +57,12 @@ class PancreasCt(NnunetDataset):
             for number in both:
                 _convert_case(series[number], labels[number], target, f"pancreas_{number}")
         write_description(target, "PancreasCT", {"0": "CT"}, {"background": 0, "pancreas": 1}, len(both))
+
+    @staticmethod
+    def _from_hdf5(files: Sequence[Path], target: Path) -> None:
+        write_cases({f"pancreas_{file.stem[5:9]}": [file] for file in files}, target, planes_first=False)
+        channels, labels = {"0": "CT, clipped and rescaled"}, {"background": 0, "pancreas": 1}  # it is in no unit
+        write_description(target, "PancreasCT", channels, labels, len(files), (NO_SPACING, _CROPPED))
 
 
 def _patient(path: Path) -> re.Match[str] | None:

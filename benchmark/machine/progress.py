@@ -162,9 +162,12 @@ class Notebook:
         print(_plain(text), flush=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Html:
     text: str
+
+    def __repr__(self) -> str:
+        return "progress"  # where a notebook is shown as text
 
     def _repr_html_(self) -> str:
         return self.text

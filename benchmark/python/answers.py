@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ABOUT = ("dataset", "configuration", "method", "fraction", "seed", "validation", "scored")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """Finished runs of a results folder.
 
@@ -34,6 +34,10 @@ class Results:
     folder: Path
     records: tuple[Record, ...]
     failures: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"<{len(self.records)} runs in {self.folder}{failed}>"
 
     def __len__(self) -> int:
         return len(self.records)
@@ -95,7 +99,7 @@ class Results:
         return runs + table + (f"<p>failed:</p><ul>{failed}</ul>" if failed else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a grid would take on one device.
 
@@ -106,6 +110,9 @@ class Plan:
 
     device: str
     forecasts: tuple[Forecast, ...]
+
+    def __repr__(self) -> str:
+        return f"<plan of {len(self.forecasts)} runs: {duration(self.seconds)} on one {self.device} device>"
 
     @property
     def seconds(self) -> float:
@@ -124,7 +131,7 @@ class Plan:
         return total + str(shown.to_html(index=False, float_format="{:.1f}".format))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Scores of segmentations against true ones.
 
@@ -135,6 +142,9 @@ class Scores:
 
     cases: Mapping[str, Mapping[str, Mapping[str, Any]]]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<scores of {len(self.cases)} cases>"
 
     def frame(self) -> pd.DataFrame:
         """A row for each case and class."""
@@ -148,7 +158,7 @@ class Scores:
         return str(self.frame().to_html(index=False, float_format="{:.4f}".format)) + notes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What became worse between two results folders.
 
@@ -168,6 +178,9 @@ class Comparison:
         import pandas as pd
 
         return pd.DataFrame([{**vars(each), "change": each.change} for each in self.verdict.differences])
+
+    def __repr__(self) -> str:
+        return f"<comparison of {len(self.verdict.differences)} cells, code {self.code}>"
 
     def __str__(self) -> str:
         from atso_bench.reports.verdict import lines

@@ -124,13 +124,14 @@ def test_without_tensorboard_the_command_says_what_to_install(tmp_path, monkeypa
         curves.check_tensorboard()
 
 
-def test_mlflow_has_options_scores_and_losses_of_each_run_once(tmp_path):
+def test_mlflow_has_options_scores_and_losses_of_each_run_once(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     (record,) = run(tmp_path, options=None)
     for amount in ("exported 1 runs;", "exported 0 runs, 1 were there;"):
         done = CliRunner().invoke(app, ["export-runs", "--to", "mlflow", str(tmp_path)])
         assert done.exit_code == 0, done.output
         assert amount in done.output
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     client = mlflow.MlflowClient(tracking_uri=(tmp_path / "export" / "mlruns").as_uri())
     (experiment,) = [each for each in client.search_experiments() if each.name == trackers.PROJECT]
     (found,) = client.search_runs([experiment.experiment_id])

@@ -60,6 +60,8 @@ def test_a_grid_ends_in_results_that_are_tables_a_page_and_a_report(tmp_path, to
     assert row["mean"] == pytest.approx(frame["score"].mean())
     assert len(results.cases()) == 2 * 4 * 2  # seeds, test cases, classes
     assert "<table" in results._repr_html_()
+    assert repr(results) == f"<2 runs in {tmp_path}>"
+    assert repr(planned).startswith("<plan of 2 runs: ")
     assert results.report() == tmp_path / "report" / "index.html"
     again = atso_bench.read(tmp_path)
     assert [record.spec.key for record in again] == [record.spec.key for record in results]

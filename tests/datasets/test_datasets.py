@@ -730,7 +730,7 @@ def test_la_reads_the_challenges_nrrd_files(data: Path, tmp_path: Path) -> None:
     assert set(np.unique(label)) == {0, 1}
     (tmp_path / "h5").mkdir()
     (tmp_path / "h5" / "mri_norm2.h5").touch()
-    with pytest.raises(ValueError, match="mri_norm2.h5 is no HDF5 file with an image and a label"):
+    with pytest.raises(ValueError, match=r"mri_norm2\.h5 is no HDF5 file with an image and a label"):
         La().convert(tmp_path / "h5", tmp_path)
 
 
