@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark.commands import folder, known, others, runs
+from atso_bench.benchmark.commands import advise, check, folder, known, others, runs, trackers, trained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,16 +23,20 @@ COMMANDS = (
     folder.clean,
     known.list_,
     known.prepare,
+    check.check,
     folder.report,
     folder.compare,
     others.evaluate,
-    folder.export,
+    advise.advise,
+    trained.predict,
+    trained.export,
+    trackers.export_runs,
     others.doctor,
 )
 """In the order in which ``--help`` lists them."""
 
 for command in COMMANDS:
-    app.command(command.__name__.strip("_"))(command)
+    app.command(command.__name__.strip("_").replace("_", "-"))(command)
 
 
 @app.callback(invoke_without_command=True)

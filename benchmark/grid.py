@@ -58,9 +58,12 @@ def make_specs(
     *,
     upper_bound: bool = False,
     half_budget: bool = False,
+    folds: int = 0,
     **common: Any,
 ) -> list[RunSpec]:
     """All combinations; methods that share M0 follow each other, and datasets have their full names.
+
+    With ``folds`` one fold comes after the other, each whole.
 
     ``common`` are fields of ``RunSpec``; a list in ``lists`` may be the name of one that the dataset knows.
     """
@@ -82,7 +85,8 @@ def make_specs(
     if "split_by" in common and all(common["split_by"] == dataset.groupings[0] for dataset in known.values()):
         common.pop("split_by")  # spelled out, it is no other run
     specs = []
-    for name, method, fraction, seed, steps in dict.fromkeys(cells):
+    parts = range(1, folds + 1) if folds else (0,)
+    for fold, (name, method, fraction, seed, steps) in product(parts, dict.fromkeys(cells)):
         dataset = known[name]
         # a wrong option is an error before anything runs; a default that is spelled out is no other run
         chosen = registry.method(method, options.methods.get(method, {})).model_dump(exclude_defaults=True)
@@ -96,7 +100,9 @@ def make_specs(
                 configuration=dataset.configuration,
                 options=chosen,
                 recipe=recipes[name],
-                lists=_lists(dataset, fraction, given, common.get("validation", 0.0)),
+                lists=_lists(dataset, fraction, given, common.get("validation", 0.0) or folds),
+                folds=folds,
+                fold=fold,
                 **common,
             )
         )
@@ -110,15 +116,18 @@ def _fraction(dataset: Dataset, text: str) -> LabelFraction:
     return LabelFraction(f"{len(elsewhere)}cases") if elsewhere else fraction
 
 
-def _lists(dataset: Dataset, fraction: str, given: Mapping[str, Any], validation: float) -> dict[str, list[str]]:
+def _lists(dataset: Dataset, fraction: str, given: Mapping[str, Any], apart: float) -> dict[str, list[str]]:
     """The lists that are given, by their names too; without any, the one that the configuration's protocol has.
 
     With all labels there is nothing to choose. A protocol's list that does not fit (other frames, other fractions, a
-    part of the pool set apart as V) gives way to a drawn split, as the record then says.
+    part of the pool set ``apart`` as V or in folds) gives way to a drawn split, as the record then says.
     """
+    if isinstance(named := given.get("labelled"), str):
+        parts = dataset.published_parts(named)  # a published split has its own pool and test set
+        given = {**{part: list(ids) for part, ids in parts.items()}, **given}
     if fraction == "100":
         return {part: ids for part, ids in given.items() if part != "labelled"}
-    if not given and dataset.default_list and not validation:
+    if not given and dataset.default_list and not apart:
         with contextlib.suppress(LookupError, ValueError):
             return {"labelled": list(dataset.published(dataset.default_list, fraction))}
     return {

@@ -71,4 +71,4 @@ def make_ready(specs: Sequence[RunSpec], say: Callable[[str], None]) -> None:
 def _cases(spec: RunSpec) -> tuple[Hashable, ...]:
     """What decides the split of one dataset's run."""
     lists = tuple((part, tuple(ids)) for part, ids in spec.lists.items())
-    return spec.fraction, spec.seed, spec.validation, spec.scored, spec.split_by, lists
+    return spec.fraction, spec.seed, spec.validation, spec.scored, spec.split_by, spec.folds, spec.fold, lists

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from atso_bench.benchmark import registry, split_notes
-from atso_bench.benchmark.machine.progress import Progress
+from atso_bench.benchmark import plugins, registry, split_notes, trained
+from atso_bench.benchmark.machine.progress import Progress, patience
 from atso_bench.benchmark.machine.timing import Stopwatch, process_bytes
 from atso_bench.benchmark.scoring import metrics
 from atso_bench.benchmark.scoring.diagnostics import Judge, diagnose
@@ -23,7 +23,8 @@ from atso_bench.benchmark.store.record import Phase, Record
 from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Dataset, Pool, Task, TrainData
 from atso_bench.benchmark.trainer import Method, Trainer, in_phase
-from atso_bench.benchmark.training import origin
+from atso_bench.benchmark.training import curves, origin
+from atso_bench.benchmark.training.curves import Curves
 from atso_bench.benchmark.training.descent import steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.labels import finite
@@ -44,6 +45,7 @@ class Bench:
         profile: write where the time of each run went.
         execution: how torch carries out the work.
         together: runs that share the device.
+        tensorboard: write event files beside the losses.
     """
 
     results: Path
@@ -54,6 +56,7 @@ class Bench:
     profile: bool = False
     execution: Execution = PLAIN
     together: int = 1
+    tensorboard: bool = False
 
     @property
     def stages(self) -> Stages:
@@ -98,18 +101,21 @@ def begin(spec: RunSpec, bench: Bench, kind: type[Trainer] = Trainer) -> Begun:
         method=method,
         together=bench.together,
         averaging=bool(split.validation),
+        curves=Curves(curves_folder(bench.results, spec), tensorboard=bench.tensorboard),
     )
     return Begun(dataset, method, split, trainer, data, profile)
 
 
 def execute(spec: RunSpec, bench: Bench) -> Record:
     """Train, predict the test set once, open the true labels, score, and write the record."""
-    begun = begin(spec, bench)
+    with patience(bench.progress, "opening the data and setting up"):
+        begun = begin(spec, bench)
     dataset, method, split, trainer, profile = begun.dataset, begun.method, begun.split, begun.trainer, begun.profile
     task = begun.task
     _sweep(spec, dataset, split, bench.results)
 
     model = method.fit(trainer, begun.data)
+    trained.keep(model_file(bench.results, spec), task)
     bench.stages.save(model_file(bench.results, spec), model.state_dict())
     examine = Examination(spec, dataset, split, bench, profile)
     pictures = Album(bench.results, spec.key, dataset.identity, scored_cases(spec, split), dataset.picture)
@@ -118,7 +124,8 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
     phases = [*trainer.phases, evaluation]
     with in_phase("student and average on the validation set"):
         known = {id(model): summary} if spec.scored == "validation" else {}
-        beside = examine.on_validation(trainer.student_and_average(model), task.metric.name, known)
+        beside = {"result": model, **trainer.student_and_average(model)} if split.validation else {}
+        on_validation = examine.on_validation(beside, task.metric.name, known)
     if unsure := sorted({operation for phase in phases for operation in phase.nondeterministic}):
         trainer.warn(
             f"torch has no deterministic algorithm here for {', '.join(unsure)}: the same run may give other weights"
@@ -145,7 +152,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
         spent_steps=trainer.spent,
         line_steps=steps_behind(model),
         teacher_patches=trainer.teacher_patches,
-        on_validation=beside,
+        on_validation=on_validation,
         recipe={**asdict(task.recipe), **task.details},
         options=method.model_dump(),
         code=origin.code(type(method)),
@@ -160,6 +167,7 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
             **asdict(bench.execution),
             "nondeterministic": unsure,
             "fresh": bench.fresh,
+            **({"plugins": brought} if (brought := plugins.used(type(method), type(dataset))) else {}),
         },
     )
     leases.confirm(leases.of_run(bench.results, spec.key))
@@ -243,11 +251,16 @@ class Examination:
         self, models: Mapping[str, nn.Module], metric: str, known: Mapping[int, dict[str, Any]]
     ) -> dict[str, float]:
         """The headline of each model on the validation set; ``known`` has summaries by the identity of a model."""
-        scored = {
-            name: known[id(model)] if id(model) in known else self.score(model, self.split.validation)[1]
-            for name, model in models.items()
-        }
-        return {name: summary["metrics"][metric]["mean"] for name, summary in scored.items()}
+        found = dict(known)
+        for model in models.values():
+            if id(model) not in found:
+                found[id(model)] = self.score(model, self.split.validation)[1]
+        return {name: found[id(model)]["metrics"][metric]["mean"] for name, model in models.items()}
+
+
+def curves_folder(results: Path, spec: RunSpec) -> Path:
+    """Where the losses of a run are written while it goes on."""
+    return (results / curves.FOLDER / spec.path).with_suffix("")
 
 
 def model_file(results: Path, spec: RunSpec) -> Path:

@@ -69,7 +69,10 @@ class Budget:
     @property
     def halved(self) -> Budget:
         """Half of the steps, with the same recipe."""
-        steps = max(1, self.steps // 2)
+        return self.of(max(1, self.steps // 2))
+
+    def of(self, steps: int) -> Budget:
+        """The same with other steps, and the same recipe."""
         return replace(self, name=str(steps) if self.name.isdecimal() else self.name, steps=steps)
 
     @classmethod
@@ -174,6 +177,8 @@ class RunSpec:
         scored: the part that the final model is scored on; validation is for tuning, test for results.
         lists: published case lists by part (``pool``, ``labelled``, ``validation``, ``test``), in order.
         split_by: one of the dataset's ``groupings``, which a split keeps whole; empty for its first.
+        folds: into how many folds the labelled cases are dealt, each of which is a test set once; 0 for a fixed one.
+        fold: which of them is the test set, from 1; 0 stands for all of them together, which is no run.
     """
 
     dataset: str
@@ -188,6 +193,8 @@ class RunSpec:
     scored: Literal["test", "validation"] = "test"
     lists: dict[str, list[str]] = field(default_factory=dict)
     split_by: str = ""
+    folds: int = 0
+    fold: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fraction", LabelFraction(self.fraction))
@@ -202,11 +209,19 @@ class RunSpec:
             raise ValueError(f"--validation must be a percentage from 0 to below 100, got {self.validation}")
         if self.scored == "validation" and not (self.validation or "validation" in self.lists):
             raise ValueError("--scored validation needs a validation set; give --validation PERCENT")
+        if self.folds == 1 or self.folds < 0 or not 0 <= self.fold <= self.folds:
+            raise ValueError(f"--folds must be 2 or more, or 0 for a fixed test set, got {self.folds}")
+        if self.folds and (self.scored == "validation" or self.lists):
+            other = "--split-list" if self.lists else "--scored validation"
+            raise ValueError(f"--folds deals all labelled cases into test sets itself; leave out {other}")
 
     @property
     def key(self) -> str:
         """Hash of every field: two specs are the same run if and only if their keys agree."""
-        return digest({**asdict(self), "budget": self.budget.facts})
+        facts = {**asdict(self), "budget": self.budget.facts}
+        if not self.folds:  # keys from before there were folds hold
+            del facts["folds"], facts["fold"]
+        return digest(facts)
 
     @property
     def path(self) -> Path:
@@ -216,7 +231,8 @@ class RunSpec:
     @property
     def title(self) -> str:
         amount = f"{self.fraction.cases} cases" if self.fraction.cases is not None else f"{self.fraction} %"
-        return f"{self.method} on {self.dataset}, {amount}, seed {self.seed}"
+        which = f"fold {self.fold} of {self.folds}" if self.fold else f"all {self.folds} folds"
+        return f"{self.method} on {self.dataset}, {amount}, seed {self.seed}" + f", {which}" * bool(self.folds)
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> RunSpec:

@@ -26,7 +26,9 @@ def of_grid(specs: Sequence[RunSpec], splits: Sequence[Split], pool: Sequence[st
     """
     said = [note for spec, split in zip(specs, splits, strict=True) for note in of_fraction(spec, split, pool)]
     if any(spec.scored == "test" for spec in specs):
-        said += of_test(min(len(split.test) for split in splits))
+        said += of_test(
+            min(len(pool) if spec.folds else len(split.test) for spec, split in zip(specs, splits, strict=True))
+        )
     return list(dict.fromkeys([*said, *_same_labels(specs, splits)]))
 
 
@@ -36,7 +38,8 @@ def of_test(cases: int) -> list[str]:
         return []
     return [
         f"the test set has {_cases(cases)}, and no difference can be significant with fewer than {FEWEST_TEST}; "
-        "add labelled test cases, or name a larger test set with --split-list test=FILE"
+        "give --folds 5 to test on every labelled case once, add labelled test cases, or name a larger test set with "
+        "--split-list test=FILE"
     ]
 
 
@@ -56,10 +59,10 @@ def of_fraction(spec: RunSpec, split: Split, pool: Sequence[str]) -> list[str]:
 
 def _same_labels(specs: Sequence[RunSpec], splits: Sequence[Split]) -> Iterator[str]:
     """That several fractions label the same cases and give one point of a curve."""
-    held: dict[tuple[int, tuple[str, ...]], dict[str, None]] = {}
+    held: dict[tuple[int, int, tuple[str, ...]], dict[str, None]] = {}
     for spec, split in zip(specs, splits, strict=True):
-        held.setdefault((spec.seed, split.labelled), {})[spec.fraction] = None
-    for (_, labelled), fractions in held.items():
+        held.setdefault((spec.seed, spec.fold, split.labelled), {})[spec.fraction] = None
+    for (*_, labelled), fractions in held.items():
         if len(fractions) > 1:
             same = _cases(len(labelled))
             yield f"fractions {', '.join(fractions)} label the same {same} and give one point of a curve"

@@ -62,7 +62,9 @@ class Split:
 def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     """Divide the cases of ``dataset`` as ``spec`` says.
 
-    - T is ``dataset.test``, the same for all.
+    - T is ``dataset.test``, the same for all. With ``spec.folds`` it is one of so many parts of all cases with a label,
+      the dataset's own test set among them: whole groups, dealt by a seed that is made of the dataset's name alone, the
+      next to the part with the fewest cases. The parts are the same for all seeds, fractions and methods.
     - V is ``spec.validation`` percent of the pool's groups (half rounds up, at least one), drawn by a seed that is made
       of the dataset's name alone: the same for all seeds and fractions.
     - S comes from the rest of the pool by whole groups. They stand in one order, shuffled by ``spec.seed``; S is the
@@ -90,7 +92,7 @@ def make_split(dataset: Dataset, spec: RunSpec) -> Split:
     if spec.split_by not in ("", *dataset.groupings):
         raise ValueError(f"{dataset.name} can be split by {' or '.join(dataset.groupings)}, got {spec.split_by!r}")
     lists = _checked_lists(dataset, spec)
-    test = lists.get("test", dataset.test)
+    test = _fold(dataset, spec) if spec.folds else lists.get("test", dataset.test)
     pool = lists.get("pool") or _without((*dataset.pool, *dataset.test), (*test, *lists.get("validation", ())))
     elsewhere = dataset.labels_from
     validation = lists.get("validation") or _draw_validation(dataset, spec, _without(pool, elsewhere))
@@ -212,6 +214,25 @@ def _checked_lists(dataset: Dataset, spec: RunSpec) -> dict[str, tuple[str, ...]
             hint = "" if "test" in lists else " (the dataset's own test set; --split-list test=FILE replaces it)"
             raise ValueError(f"a case may be in one part only, but {_named(both)} are in {part} and in {other}{hint}")
     return lists
+
+
+def _fold(dataset: Dataset, spec: RunSpec) -> tuple[str, ...]:
+    """The cases of the run's fold."""
+    if not spec.fold:
+        raise ValueError(f"{spec.title} is no run; a run has one of the folds as its test set")
+    members: dict[str, list[str]] = {}
+    for case in sorted({*dataset.pool, *dataset.test}):
+        members.setdefault(dataset.group(case, spec.split_by), []).append(case)
+    if len(members) < spec.folds:
+        what = spec.split_by or dataset.groupings[0]
+        raise ValueError(
+            f"--folds {spec.folds} needs as many labelled groups (by {what}), but {dataset.name} has {len(members)}; "
+            f"give --folds {max(2, len(members))} or fewer, or label more"
+        )
+    parts: list[list[str]] = [[] for _ in range(spec.folds)]
+    for group in _shuffled(members, f"folds of {dataset.name}"):
+        min(parts, key=len).extend(members[group])
+    return tuple(parts[spec.fold - 1])
 
 
 def _draw_validation(dataset: Dataset, spec: RunSpec, pool: Sequence[str]) -> tuple[str, ...]:

@@ -218,6 +218,11 @@ class Task(Protocol):
         """True labels of the labelled cases in the images' geometry, and of no other case."""
         ...
 
+    @property
+    def portable(self) -> Mapping[str, Any]:
+        """All that predicting and exporting need beside the weights, as JSON: ``Reopens.trained`` takes it."""
+        ...
+
     def network(self, *, start: bool = True) -> nn.Module:
         """A new network; ``(N, C, *patch)`` to logits ``(N, K, *patch)``, in training mode perhaps a list of heads.
 
@@ -370,6 +375,14 @@ class Dataset(Protocol):
 
     def content(self, case_id: str) -> str:
         """Hash of the decoded image alone, so that the same image under two names is seen; needs prepared data."""
+        ...
+
+    def published_parts(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """All parts of the published split to which a list of labelled cases belongs; empty where it is alone.
+
+        Raises:
+            LookupError: if there is no such split.
+        """
         ...
 
     def published(self, name: str, fraction: str) -> tuple[str, ...]:

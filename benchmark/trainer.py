@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from atso_bench.benchmark.machine import stopping
-from atso_bench.benchmark.machine.progress import Progress, silent
+from atso_bench.benchmark.machine.progress import Progress, patience, silent
 from atso_bench.benchmark.spec import Budget
 from atso_bench.benchmark.store.packs import DamagedError, PseudoLabels, StoredLabel
 from atso_bench.benchmark.store.record import Phase
 from atso_bench.benchmark.store.stages import Stages, weights_digest
 from atso_bench.benchmark.task import IGNORE, Pool, Task, TrainData
 from atso_bench.benchmark.training.average import averaged
+from atso_bench.benchmark.training.curves import NONE, Curves
 from atso_bench.benchmark.training.descent import add_steps, steps_behind
 from atso_bench.benchmark.training.execution import PLAIN, Execution
 from atso_bench.benchmark.training.imitation import Imitation
@@ -114,13 +115,14 @@ class Trainer:
         weights: Callable[..., str] = weights_digest,
         together: int = 1,
         averaging: bool = False,
+        curves: Curves = NONE,
     ) -> None:
         self.task, self.budget, self.seed, self.stages = task, budget.own, seed, stages
         self.device = torch.device(device)
         self.progress = progress or silent()
         self.profile = profile or Profile()
         self.means = Means(
-            task, seed, self.device, workers, self.progress, self.profile, execution, self.warn, together
+            task, seed, self.device, workers, self.progress, self.profile, execution, self.warn, together, curves=curves
         )
         self.spent = 0
         self.phases: list[Phase] = []
@@ -268,8 +270,10 @@ class Trainer:
         """Do the run's ``ordinal``-th training: train, or take the weights from the store."""
         with self._claim(key, job.phase) as folder:
             done = self._found(folder, job.phase, lambda: job.load(self.stages.learnt(folder)))
-            if done is None:
-                with self.profile.part("set-up"):
+            if done is not None:
+                self.means.curves.begin(job.phase, done.losses)
+            else:
+                with self.profile.part("set-up"), patience(self.progress, f"setting up {job.phase}"):
                     training = Training(self.means, job, ordinal)
                 with stopping.held(f"after phase {job.phase!r}") as stop:
                     done = training.run(folder, key, stop)

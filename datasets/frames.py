@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atso_bench.benchmark import places
 from atso_bench.datasets._frames.any_files import list_folders
 from atso_bench.datasets._frames.dataset import FramesDataset
 from atso_bench.datasets._frames.description import FILE, read_description
 from atso_bench.datasets._frames.on_disk import Listing
-from atso_bench.datasets._shared.storage import storage
 
 if TYPE_CHECKING:
     from atso_bench.datasets._shared.each import Say
@@ -40,7 +40,7 @@ class AnyFrames(FramesDataset):
     def is_ready(self) -> tuple[bool, str]:
         if self.name:
             return super().is_ready()
-        names = sorted({path.name for root in storage().prepared for path in root.glob(f"{PREFIX}*") if path.is_dir()})
+        names = places.own_frames()
         there = f"; prepared are {', '.join(names)}" if names else ""
         return False, f"atso-bench prepare frames --from FOLDER, and then by its name, such as frames-polyps{there}"
 

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atso_bench.benchmark import places
+from atso_bench.benchmark.reading.listed import few
 from atso_bench.datasets._volumes.dataset import NnunetDataset
 from atso_bench.datasets._volumes.msd import convert_msd
 
@@ -59,6 +61,8 @@ class Nnunet(NnunetDataset):
         if len(found) > 1:
             raise ValueError(f"id {name} is ambiguous: {', '.join(found)}; give the name")
         if not found:
-            places = "\n  ".join(map(str, self._storage.raw))
-            raise FileNotFoundError(f"no {prefix}* in\n  {places}\nput it there, or import it under its full name")
+            there = f"; there are {few(names)}" if (names := places.own_volumes()) else ""
+            raise FileNotFoundError(
+                f"no {prefix}* in\n  {self._storage.looked}\nput it there, or import it under its full name{there}"
+            )
         return found[0]

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from atso_bench.datasets._shared.archive import unpack
 from atso_bench.datasets._volumes.dataset import NnunetDataset
+from atso_bench.datasets._volumes.hdf5 import NO_SPACING, write_cases
 from atso_bench.datasets._volumes.incoming import write_description
+
+_CROPPED = (
+    "CoraNet's script resampled every case, clipped it to -125 to 275 HU, and cropped it around its true label plus 25 "
+    "voxels, those without labels and the test set too: the field of view knows the labels"
+)
 
 
 class PancreasCt(NnunetDataset):
     """82 portal-venous CT volumes of healthy pancreas, 80 in TCIA's present release (25 and 70 were withdrawn).
 
     ``--from`` takes a folder that holds TCIA's DICOM folders (``PANCREAS_0001/...``) and the labels, zipped
-    (``TCIA_pancreas_labels-02-05-2017.zip``) or unpacked (``label0001.nii.gz`` ...).
+    (``TCIA_pancreas_labels-02-05-2017.zip``) or unpacked (``label0001.nii.gz`` ...); or CoraNet's HDF5 files
+    (``image0001_norm.h5`` ...).
     """
 
     name = "pancreas-ct"
@@ -29,6 +37,9 @@ class PancreasCt(NnunetDataset):
     )
 
     def convert(self, source: Path, target: Path) -> None:
+        if files := sorted(source.rglob("image????_norm.h5")):
+            self._from_hdf5(files, target)
+            return
         series = {match[1]: path for path in sorted(source.rglob("*")) if (match := _patient(path))}
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             for place, archive in enumerate(sorted(source.rglob("*labels*.zip"))):
@@ -46,6 +57,12 @@ class PancreasCt(NnunetDataset):
             for number in both:
                 _convert_case(series[number], labels[number], target, f"pancreas_{number}")
         write_description(target, "PancreasCT", {"0": "CT"}, {"background": 0, "pancreas": 1}, len(both))
+
+    @staticmethod
+    def _from_hdf5(files: Sequence[Path], target: Path) -> None:
+        write_cases({f"pancreas_{file.stem[5:9]}": [file] for file in files}, target, planes_first=False)
+        channels, labels = {"0": "CT, clipped and rescaled"}, {"background": 0, "pancreas": 1}  # it is in no unit
+        write_description(target, "PancreasCT", channels, labels, len(files), (NO_SPACING, _CROPPED))
 
 
 def _patient(path: Path) -> re.Match[str] | None:

@@ -178,6 +178,7 @@ def titles(groups: Sequence[Group]) -> list[str]:
         # a small budget's crops are not those of the configuration's name
         crop = f" (crops of {plain(facts['recipe'].get('patch'))})" if group.case == "frame" else ""
         where = "" if facts["scored"] == "test" else ", validation scores"
+        where += f", {facts['folds']} folds" if facts["folds"] else ""
         steps = f"{facts['steps']:,} steps {shared(facts['parity'])}"
         found.append(f"{facts['dataset']}, {facts['configuration']}{crop}, {steps}{where}")
     return [

@@ -287,6 +287,7 @@ def _titles(groups: list[Group]) -> dict[str, str]:
     for group in groups:
         facts = group.facts
         scored = "" if facts["scored"] == "test" else ", validation scores"
+        scored += f", {facts['folds']} folds" if facts["folds"] else ""
         steps = f"{facts['steps']:,} steps {shared(facts['parity'])}"
         found[group.name] = f"{facts['dataset']}, {facts['configuration']}, {steps}{scored}"
     alike = list(found.values())

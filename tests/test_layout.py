@@ -17,7 +17,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "atso_bench"
 FOLDERS = ("benchmark", "datasets", "methods", "reports")
 # The rest of benchmark/ is the floor.
-ROOF = {"cli", "commands", "options", "registry", "run", "grid", "done", "export", "forecast", "engines", "readiness"}
+ROOF = {
+    *("cli", "commands", "options", "registry", "declared", "contract", "run", "grid", "done", "export"),
+    *("forecast", "engines", "readiness", "grid_file", "scores", "python", "trackers"),
+    *("advice", "finding", "models", "predict"),
+}
 LIGHT = {
     "cli",
     "options",

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from atso_bench.benchmark import remedies
+from atso_bench.benchmark import places, remedies
 from atso_bench.benchmark.machine import stopping
+from atso_bench.benchmark.store.files import jsonable
 
-Out = Annotated[Path, typer.Option(envvar="ATSO_BENCH_OUT", help="Results folder: records, stages and report.")]
-Folder = Annotated[Path, typer.Argument(envvar="ATSO_BENCH_OUT", help="Results folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+
+
+def _placed(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:
+    """The folder that was given, or else the default one."""
+    source = context.get_parameter_source(str(parameter.name))
+    return places.results().path if source is not None and source.name == "DEFAULT" else value
+
+
+_DEFAULT = "./results where it is in use, else ~/atso-bench/results"
+Out = Annotated[
+    Path,
+    typer.Option(
+        envvar=list(places.RESULTS),
+        help="Results folder: records, stages and report.",
+        callback=_placed,
+        show_default=_DEFAULT,
+    ),
+]
+Folder = Annotated[
+    Path,
+    typer.Argument(envvar=list(places.RESULTS), help="Results folder.", callback=_placed, show_default=_DEFAULT),
+]
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON: dataclasses as objects, paths as text, NaN as null."""
+    typer.echo(json.dumps(jsonable(value), indent=1, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 @contextmanager

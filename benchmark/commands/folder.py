@@ -1,23 +1,25 @@
-"""The commands on a results folder: ``status``, ``clean``, ``report``, ``compare``, ``export``."""
+"""The commands on a results folder: ``status``, ``clean``, ``report``, ``compare``."""
 
 from __future__ import annotations
 
 import errno
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atso_bench.benchmark.commands.common import Folder, Out, plainly
+from atso_bench.benchmark.commands.common import Folder, Json, plainly, say_json
 
 
-def status(
-    folder: Folder = Path("results"),
-) -> None:
+def status(folder: Folder = Path("results"), json_: Json = False) -> None:
     """Say how far the runs of a results folder are: done, running where, waiting for what, failed why, time left."""
     with plainly():
-        from atso_bench.benchmark.engines.status import lines
+        from atso_bench.benchmark.engines.status import facts, lines
 
+        if json_:
+            say_json(facts(folder))
+            return
         for line in lines(folder):
             typer.echo(line)
 
@@ -68,6 +70,7 @@ def compare(
     baseline: Annotated[Path, typer.Argument(help="Results folder to compare with.", exists=True)],
     candidate: Annotated[Path, typer.Argument(help="Results folder to judge.", exists=True)],
     tolerance: Annotated[float, typer.Option(help="By how much a mean Dice or mIoU may be lower.")] = 0.01,
+    json_: Json = False,
 ) -> None:
     """Say what became worse. Exit code: 0 nothing, 1 worse beyond tolerance and noise, 2 not comparable."""
     with plainly():
@@ -75,18 +78,8 @@ def compare(
         from atso_bench.reports.verdict import lines
 
         verdict = judge(baseline, candidate, tolerance=tolerance)
-        for line in lines(verdict):
+        if json_:
+            say_json({**asdict(verdict), "code": verdict.code})
+        for line in [] if json_ else lines(verdict):
             typer.echo(line)
     raise typer.Exit(verdict.code)
-
-
-def export(
-    run: Annotated[str, typer.Argument(help="File of a record, or the key in its name.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to create.")],
-    out: Out = Path("results"),
-) -> None:
-    """Export a run's model: as an nnU-Net model folder, or for frames as safetensors with an example."""
-    with plainly():
-        from atso_bench.benchmark.export import export as write
-
-        typer.echo(write(run, to, out))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from atso_bench.benchmark.commands.common import plainly
-from atso_bench.benchmark.options import CONFIGURATION
+from atso_bench.benchmark import places
+from atso_bench.benchmark.commands.common import Json, plainly, say_json
+from atso_bench.benchmark.options import CONFIGURATION, Plugins
 
 _LETTERS = "In the descriptions above, S means the labelled cases and R the unlabelled ones.\n"
 RECIPE = """recipe           Training constants, the same for all methods; defaults depend on configuration and budget.
@@ -33,6 +35,8 @@ RECIPE = """recipe           Training constants, the same for all methods; defau
 
 def list_(
     kind: Annotated[str, typer.Argument(help="methods or datasets")],
+    json_: Json = False,
+    plugins: Plugins = None,
 ) -> None:
     """List the methods with their options, or the datasets and whether their data are ready."""
     with plainly():
@@ -40,20 +44,83 @@ def list_(
 
         if kind not in ("methods", "datasets"):
             raise ValueError(f"list takes `methods` or `datasets`, got {kind!r}")
-        for name in registry.names(kind):
-            found = registry.load(kind, name)
-            named = f" [{', '.join(found.groups)}]" if kind == "methods" else ""
-            typer.echo(f"{name:20} {_first_line(found)}{named}")
-            if kind == "methods":
-                for option, field in found.model_fields.items():
-                    typer.echo(f"    {name}.{option}={field.default}  {field.description or ''}{_choices(field)}")
-                for preset, values in found.presets.items():
-                    stands = ", ".join(f"{option}={value}" for option, value in values.items())
-                    typer.echo(f"    {name}.preset={preset}  {stands}")
-            else:
-                typer.echo(f"    {_presence(name)}")
+        every = [*registry.names(kind), *(_own() if kind == "datasets" else ())]
+        if json_:
+            say_json([(_method if kind == "methods" else _dataset)(name) for name in every])
+            return
+        for name in every:
+            for line in (_of_method if kind == "methods" else _of_dataset)(name):
+                typer.echo(line)
         if kind == "methods":
             typer.echo(_LETTERS + RECIPE)
+        else:
+            typer.echo(f"data: {places.data().path} ({places.data().why})")
+
+
+def _own() -> list[str]:
+    """The user's own datasets, but for those that have a name here."""
+    from atso_bench.benchmark import registry
+
+    folders = {getattr(registry.dataset(name), "folder", "") for name in registry.names("datasets")}
+    return [name for name in registry.own_datasets() if name not in folders]
+
+
+def _kind(name: str) -> Any:
+    """The class of a dataset."""
+    from atso_bench.benchmark import registry
+
+    return type(registry.dataset(name))
+
+
+def _summary(name: str) -> str:
+    from atso_bench.benchmark import registry
+
+    return _first_line(_kind(name)) if name in registry.names("datasets") else "your own"
+
+
+def _of_method(name: str) -> Iterator[str]:
+    from atso_bench.benchmark import registry
+
+    found = registry.load("methods", name)
+    yield f"{name:20} {_first_line(found)} [{', '.join(found.groups)}]"
+    for option, field in found.model_fields.items():
+        yield f"    {name}.{option}={field.default}  {field.description or ''}{_choices(field)}"
+    for preset, values in found.presets.items():
+        stands = ", ".join(f"{option}={value}" for option, value in values.items())
+        yield f"    {name}.preset={preset}  {stands}"
+
+
+def _of_dataset(name: str) -> Iterator[str]:
+    yield f"{name:20} {_summary(name)}"
+    yield f"    {_presence(name)}"
+
+
+def _method(name: str) -> dict[str, Any]:
+    from atso_bench.benchmark import registry
+
+    found = registry.load("methods", name)
+    options = {option: {"default": f.default, "description": f.description} for option, f in found.model_fields.items()}
+    return {
+        "name": name,
+        "summary": _first_line(found),
+        "groups": found.groups,
+        "options": options,
+        "presets": found.presets,
+    }
+
+
+def _dataset(name: str) -> dict[str, Any]:
+    from atso_bench.benchmark import registry
+
+    found = registry.dataset(name)
+    there, hint = found.is_ready()
+    return {
+        "name": name,
+        "summary": _summary(name),
+        "configurations": found.configurations,
+        "ready": there,
+        "hint": hint,
+    }
 
 
 def prepare(
@@ -67,6 +134,7 @@ def prepare(
         Path | None, typer.Option("--from", help="Folder or archive that holds the data.", exists=True)
     ] = None,
     configuration: Annotated[str, typer.Option(help=CONFIGURATION)] = "",
+    plugins: Plugins = None,
 ) -> None:
     """Import a dataset, check every file and preprocess it for `run`. If given again, verify what is there."""
     with plainly():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from atso_bench.benchmark.commands.common import Out, plainly
+from atso_bench.benchmark.commands.common import Json, Out, plainly, say_json
 
 
 def evaluate(
@@ -23,6 +23,7 @@ def evaluate(
             "--ignore-origin", help="Compare voxel by voxel, even if origin or direction differ in the headers."
         ),
     ] = False,
+    json_: Json = False,
 ) -> None:
     """Score a folder of predicted segmentations against a folder of true ones."""
     with plainly():
@@ -31,18 +32,23 @@ def evaluate(
         found = evaluate_folders(
             predictions, references, output, allow_missing=allow_missing, ignore_origin=ignore_origin
         )
+        if json_:
+            facts = {"metric": found.metric.name, "summary": found.summary, "cases": found.cases}
+            say_json({**facts, "missing": found.missing, "notes": found.notes, "output": found.output})
+            return
         for line in lines(found):
             typer.echo(line)
 
 
-def doctor(out: Out = Path("results")) -> None:
+def doctor(out: Out = Path("results"), json_: Json = False) -> None:
     """Check Python, torch, CUDA, nnU-Net's paths, disk and permissions; say what is missing and what to do."""
     from atso_bench.benchmark.machine.doctor import checks
 
-    problems = 0
-    for check in checks(out):
+    found = checks(out)
+    if json_:
+        say_json(found)
+    for check in [] if json_ else found:
         typer.echo(f"{check.status:8} {check.name}: {check.found}")
         if check.status != "ok":
             typer.echo(f"         {check.remedy}")
-        problems += check.status == "problem"
-    raise typer.Exit(1 if problems else 0)
+    raise typer.Exit(int(any(check.status == "problem" for check in found)))

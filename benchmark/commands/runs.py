@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from atso_bench.benchmark import readiness
-from atso_bench.benchmark.commands.common import Out, plainly
+from atso_bench.benchmark import grid_file, places, readiness, scores
+from atso_bench.benchmark.commands.common import Json, Out, plainly, say_json
 from atso_bench.benchmark.commands.folder import cleaned
-from atso_bench.benchmark.machine import stopping
+from atso_bench.benchmark.engines.known import check_name as check_engine
+from atso_bench.benchmark.machine import progress, stopping
 from atso_bench.benchmark.options import GridOptions, takes_grid
 from atso_bench.benchmark.spec import RunSpec
 
@@ -57,6 +59,13 @@ def run(
     only: Annotated[
         str, typer.Option(help="Do this one task, by its key in `plan --format jsonl`; the grid need not be given.")
     ] = "",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the losses as TensorBoard event files too, below OUT/curves.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but the scores, and what failed.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="A line of progress every 2 seconds, and tracebacks of what fails.")
+    ] = False,
     job: Annotated[str, typer.Option(hidden=True, help="The order that the task belongs to; engines give it.")] = "",
 ) -> None:
     """Train and score methods at label fractions; write records and a report.
@@ -67,41 +76,80 @@ def run(
 
     Other machines do the runs with --on (docs/scaling.md).
     """
+    progress.talk(quiet=quiet, verbose=verbose)
     with plainly(stopping.GOES_ON):
-        if keep not in ("records", "models", "all"):
-            raise ValueError(f"--keep must be records, models or all, got {keep!r}")
-        readiness.check_folder(out)
-        readiness.check_writable(out)
-        if compile_ and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-            raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
+        if not only:
+            grid_options = _checked(grid_options, keep, on)
+            if grid_options.saved():
+                return
+        _check_place(out, compile_)
+        say = (lambda line: None) if quiet else typer.echo
+        if not only:
+            say(f"results: {out}; data: {places.data().path}")
         from atso_bench.benchmark.engines import command
         from atso_bench.benchmark.engines.order import Order
+        from atso_bench.benchmark.training.curves import check_tensorboard
         from atso_bench.benchmark.training.execution import Execution
 
+        if tensorboard:
+            check_tensorboard()
+
         execution = Execution(compiled=compile_, deterministic=deterministic)
-        order = Order(out, grid_options.workers, grid_options.device, fresh, profile, execution)
+        order = Order(
+            out, grid_options.workers, grid_options.device, fresh, profile, execution, tensorboard=tensorboard
+        )
         if only:
             raise typer.Exit(command.one(only, order, job))
         engine = command.engine(on, settings, dry_run=dry_run, share_gpus=share_gpus)
         specs = grid_options.specs()
         devices = [] if engine else grid_options.devices()
         order = order if engine else replace(order, workers=grid_options.workers_for(devices))
-        if engine and grid_options.parity == "time":
-            raise ValueError(f"--parity time measures steps on this machine, and --on {on} trains on others")
-        readiness.make_ready(specs, typer.echo)
-        specs = _timed(specs, out, devices, order.workers, typer.echo)
+        with progress.patience(progress.on(sys.stdout), "checking the data and the splits"):
+            readiness.make_ready(specs, say)
+        specs = _timed(specs, out, devices, order.workers, say)
+        if grid_options.file is not None:
+            grid_file.keep(grid_options, out, grid_options.file.stem)
         failed = command.run(specs, order, engine, devices)
         if failed is None:
             return
-        if failed < len(specs):
-            from atso_bench.reports.build import build
-
-            typer.echo(f"report: {build(out)}")
+        _show(out, specs, failed)
         if not failed and keep != "all":
             cleaned(out, keep)
     if failed:
         typer.echo(f"{failed} of {len(specs)} runs failed; the same command will try them again", err=True)
         raise typer.Exit(1)
+
+
+def _checked(options: GridOptions, keep: str, on: str) -> GridOptions:
+    """The options, with those of a grid file; what is misspelled is refused before torch is imported."""
+    if keep not in ("records", "models", "all"):
+        raise ValueError(f"--keep must be records, models or all, got {keep!r}")
+    options = options.complete()
+    options.check()
+    check_engine(on)
+    if options.parity == "time" and on != "local":
+        raise ValueError(f"--parity time measures steps on this machine, and --on {on} trains on others")
+    return options
+
+
+def _check_place(out: Path, compiled: bool) -> None:
+    readiness.check_folder(out)
+    readiness.check_writable(out)
+    if compiled and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise ValueError("--compile needs a C++ compiler, but none was found; install g++ or omit --compile")
+
+
+def _show(out: Path, specs: Sequence[RunSpec], failed: int) -> None:
+    """The report, if there is anything for it, and the scores."""
+    page = None
+    if failed < len(specs):
+        from atso_bench.reports.build import build
+
+        page = build(out)
+    for line in scores.lines(out, specs):
+        typer.echo(line)
+    if page:
+        typer.echo(f"report: {page}")
 
 
 @takes_grid
@@ -112,6 +160,7 @@ def plan(
         str,
         typer.Option("--format", help="text, or jsonl: a line for each task, for other programs (docs/scaling.md)."),
     ] = "text",
+    json_: Json = False,
 ) -> None:
     """Show what `run` would do with these options: what is done already, and the time and memory of the rest.
 
@@ -124,11 +173,14 @@ def plan(
     with plainly():
         if format_ not in ("text", "jsonl"):
             raise ValueError(f"--format must be text or jsonl, got {format_!r}")
+        grid_options = grid_options.complete()
+        if grid_options.saved():
+            return
         specs, devices = grid_options.specs(), grid_options.devices()
         readiness.check_folder(out)
 
         def say(note: str) -> None:
-            typer.echo(note, err=format_ == "jsonl")
+            typer.echo(note, err=json_ or format_ == "jsonl")
 
         readiness.make_ready(specs, say)
         from atso_bench.benchmark.engines.local import threads_for
@@ -144,6 +196,9 @@ def plan(
             order = Order(out, grid_options.workers, grid_options.device)
             for line in command.planned(specs, order, forecasts):
                 typer.echo(line)
+            return
+        if json_:
+            say_json({"device": devices[0], "runs": [found.facts() for found in forecasts]})
             return
         from atso_bench.benchmark.forecast.lines import lines
 

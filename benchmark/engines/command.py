@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from atso_bench.benchmark import grid
 from atso_bench.benchmark.engines import graph
 from atso_bench.benchmark.engines.graph import Task
+from atso_bench.benchmark.engines.known import OURS, check_name, others
 from atso_bench.benchmark.engines.order import Order
 from atso_bench.benchmark.engines.order import read as read_order
 from atso_bench.benchmark.spec import RunSpec
@@ -22,9 +22,6 @@ from atso_bench.benchmark.store.leases import Wait
 if TYPE_CHECKING:
     from atso_bench.benchmark.forecast.plan import Forecast
 
-OURS = {name: f"atso_bench.benchmark.engines.{name}" for name in ("slurm", "ray")}
-GROUP = "atso_bench.engines"
-"""The entry points by which other packages bring engines."""
 TASKS = "tasks.jsonl"
 """In an order's folder: what it has to do."""
 SHARE_GPUS, DRY_RUN = "share-gpus", "dry-run"
@@ -73,10 +70,8 @@ def engine(name: str, given: Sequence[str] | None, *, dry_run: bool, share_gpus:
         if settings:
             raise ValueError(f"--{next(iter(settings))} is for other machines; give --on slurm or --on ray as well")
         return None
-    others = {found.name: found for found in entry_points(group=GROUP)}
-    if name not in (*OURS, *others):
-        raise LookupError(f"--on {name}: there is no such engine; available: {', '.join(['local', *OURS, *others])}")
-    found = import_module(OURS[name]) if name in OURS else others[name].load()
+    check_name(name)
+    found = import_module(OURS[name]) if name in OURS else others()[name].load()
     if unknown := [key for key in settings if found.settings and key not in found.settings]:
         raise ValueError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(found.settings)}")
     return Chosen(found, settings)
@@ -161,6 +156,7 @@ def planned(specs: Sequence[RunSpec], order: Order, forecasts: Iterable[Forecast
     command = ["atso-bench", "run", "--out", str(order.results)]
     command += ["--workers", str(order.workers)] if order.workers >= 0 else []
     command += ["--device", order.device] if order.device != "auto" else []
+    command += [word for folder in order.plugins for word in ("--plugins", folder)]
     return graph.lines(_timed(graph.linked(runs), seconds), lambda task: [*command, "--only", task.name])
 
 

@@ -18,7 +18,7 @@ from atso_bench.benchmark.engines.task import Outcome, Place, do, settle, undone
 from atso_bench.benchmark.machine import stopping
 from atso_bench.benchmark.machine.devices import sharing
 from atso_bench.benchmark.machine.processor import cores
-from atso_bench.benchmark.machine.progress import Lines, Progress, on
+from atso_bench.benchmark.machine.progress import Lines, Progress, on, told
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.store.leases import Wait
 from atso_bench.benchmark.training.execution import settled
@@ -90,13 +90,13 @@ def run(specs: Sequence[RunSpec], order: Order, devices: Sequence[str], identity
     threads = threads_for(devices, order.workers)
     if len(devices) == 1:
         return work([Task(spec) for spec in specs], order, devices[0], threads)
-    shown = Lines(lambda line: print(line, flush=True))
+    shown = told(lambda line: print(line, flush=True))
     numbers = {spec.key: f"[{number}/{len(specs)}]" for number, spec in enumerate(specs, start=1)}
 
-    def told(spec: RunSpec) -> None:
+    def known_as_done(spec: RunSpec) -> None:
         shown.note(f"{numbers[spec.key]} {spec.title}: already done")
 
-    left, known = undone(specs, order, identity, told)
+    left, known = undone(specs, order, identity, known_as_done)
     if not left:
         return 0
     with _Crew(order, devices[: len(left)], threads, shown) as crew:
@@ -219,7 +219,7 @@ class _Crew:
 
 def _serve(name: str, device: str, order: Order, threads: int, together: int, line: Connection) -> None:
     """One process of several: its lines begin with its name, because the processes' output is mixed."""
-    shown = Lines(lambda text: print(f"{name}: {text}", flush=True))
+    shown = told(lambda text: print(f"{name}: {text}", flush=True))
     try:
         with stopping.at_once(), settled(order.execution):
             stopping.leave_to_parent(signal.SIGINT)  # which passes it on as SIGTERM

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atso_bench.benchmark import plugins
 from atso_bench.benchmark.store import environment
 from atso_bench.benchmark.store.files import write_json
 from atso_bench.benchmark.training.execution import PLAIN, Execution
@@ -28,7 +29,9 @@ class Order:
         profile: write where the time of each run went.
         execution: how torch carries out the work.
         id: names the command. That a machine finds this order in its own results folder shows that it is the same one.
-        software: versions and commit, which have to be the same everywhere.
+        software: versions, commit and the code of plug-ins, which have to be the same everywhere.
+        tensorboard: write event files beside the losses.
+        plugins: plug-in folders, under the names that they have on all machines.
     """
 
     results: Path
@@ -39,6 +42,8 @@ class Order:
     execution: Execution = PLAIN
     id: str = field(default_factory=lambda: secrets.token_hex(6))
     software: dict[str, Any] = field(default_factory=lambda: software())
+    tensorboard: bool = False
+    plugins: list[str] = field(default_factory=lambda: list(map(str, plugins.folders())))
 
     @property
     def generation(self) -> str:
@@ -70,6 +75,7 @@ def read(results: Path, name: str) -> Order:
         )
     raw = json.loads(path.read_text(encoding="utf-8"))
     order = Order(**{**raw, "results": results, "execution": Execution(**raw["execution"])})
+    plugins.join(order.plugins)
     must_match(order)
     return order
 
@@ -80,6 +86,7 @@ def must_match(order: Order) -> None:
     Raises:
         ValueError: naming the machine and what differs.
     """
+    plugins.check()
     there, here = order.software, software()
     other = [
         f"{name} {here.get(name)} instead of {there.get(name)}"
@@ -94,5 +101,5 @@ def must_match(order: Order) -> None:
 
 
 def software() -> dict[str, Any]:
-    """Versions of all that determines results, and the commit."""
-    return {**environment.versions(), "commit": environment.commit()}
+    """Versions of all that determines results, the commit, and hashes of the files in plug-in folders."""
+    return {**environment.versions(), "commit": environment.commit(), **plugins.hashes()}

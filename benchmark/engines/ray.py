@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atso_bench.benchmark import places
 from atso_bench.benchmark.engines.command import SHARE_GPUS
 from atso_bench.benchmark.engines.deaths import Deaths
 from atso_bench.benchmark.engines.graph import Schedule, Task, named
@@ -185,7 +186,7 @@ def _connected(settings: Mapping[str, str]) -> Iterator[Any]:
     except ImportError as error:
         raise ValueError("--on ray needs Ray; install it with: pip install 'atso-bench[ray]'") from error
     given = {"address": settings["address"]} if "address" in settings else {}
-    data = os.environ.get("ATSO_BENCH_DATA") or "data"
+    data = str(places.data().path)
     named = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     paths = {name: str(Path(path).expanduser().absolute()) for name, path in {"ATSO_BENCH_DATA": data, **named}.items()}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

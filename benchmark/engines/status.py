@@ -109,15 +109,39 @@ def _of_orders(results: Path, found: Status) -> None:
             found.waiting.update({row["key"]: titles[row["after"][0]]} if row["after"] else {})
 
 
+def facts(results: Path) -> dict[str, Any]:
+    """The status for other programs, runs by their keys; ``seconds_left`` counts those whose kind is known.
+
+    Raises:
+        ValueError: if nothing was asked for there.
+    """
+    found = _looked(results)
+    left = [key for key in found.wanted if key not in found.done and key not in found.failed]
+    return {
+        "runs": {key: spec.title for key, spec in found.wanted.items()},
+        "done": sorted(found.done),
+        "failed": found.failed,
+        "running": {key: holder for key, holder in found.running.items() if key in found.wanted},
+        "waiting": found.idle,
+        "seconds_left": sum(found.expected.get(key, 0.0) for key in left),
+        "of_unknown_length": sum(key not in found.expected for key in left),
+    }
+
+
+def _looked(results: Path) -> Status:
+    found = look(results)
+    if not found.wanted:
+        raise ValueError(f"no runs were asked for in {results}; `atso-bench run` does so")
+    return found
+
+
 def lines(results: Path) -> Iterator[str]:
     """The status in words.
 
     Raises:
         ValueError: if nothing was asked for there.
     """
-    found = look(results)
-    if not found.wanted:
-        raise ValueError(f"no runs were asked for in {results}; `atso-bench run` does so")
+    found = _looked(results)
     idle = found.idle
     busy = [name for name in found.running if name in found.wanted]
     yield (

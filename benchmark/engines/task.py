@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from atso_bench.benchmark import done, remedies
 from atso_bench.benchmark.engines.graph import Task
-from atso_bench.benchmark.machine.progress import Noted, Progress
+from atso_bench.benchmark.machine.progress import Noted, Progress, duration
 from atso_bench.benchmark.spec import RunSpec
 from atso_bench.benchmark.store import leases
 from atso_bench.benchmark.store.record import failure_path, write_failure
@@ -60,6 +61,7 @@ class Place:
             order.profile,
             order.execution,
             self.together,
+            order.tensorboard,
         )
 
 
@@ -161,10 +163,13 @@ def _run(task: Task, bench: Bench, said: str, identity: Identity) -> None:
     bench.progress.note(f"{said}: {'already done' if found else 'running'}{why and f' again: {why}'}")
     if found and bench.profile and not profile_path(bench.results, spec).exists():
         bench.progress.note("    it has no profile; --fresh repeats the run with one")
+    began, earlier = time.monotonic(), found is not None
     found = found or execute(spec, bench)
     failure_path(bench.results, spec).unlink(missing_ok=True)  # of a process that did not see the record
     score = "undefined" if math.isnan(found.score) else f"{found.score:.4f}"
-    bench.progress.note(f"    {found.metric} {score} in {sum(found.seconds.values()):.0f} s")
+    phases = duration(sum(found.seconds.values()))
+    took = f"made before in {phases}" if earlier else f"in {duration(time.monotonic() - began)}, phases {phases}"
+    bench.progress.note(f"    {found.metric} {score} {took}")
 
 
 def _keep(error: Exception, task: Task, place: Place) -> str:

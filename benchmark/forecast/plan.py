@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,6 +65,20 @@ class Forecast:
     beginning: tuple[str, ...] = ()
     training: float = 0.0
     labelling: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """For other programs: times in seconds, memory in bytes."""
+        spec = self.spec
+        return {
+            "key": spec.key,
+            "run": spec.title,
+            **{name: getattr(spec, name) for name in ("dataset", "method", "fraction", "seed", "options")},
+            "done": self.done,
+            "seconds": sum(self.seconds.values()),
+            "stored_seconds": sum(self.stored.values()),
+            "phases": self.seconds,
+            **{name: getattr(self, name) for name in ("trainings", "steps", "cases", "device_bytes", "process_bytes")},
+        }
 
 
 def forecast(

@@ -16,18 +16,29 @@ def devices(text: str) -> list[str]:
     Raises:
         ValueError: if it names nothing, or a GPU that is not there or of no use to torch.
     """
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if words == ["auto"]:
+    named = words(text)
+    if named == ["auto"]:
         return _every()
-    found = [match for word in words if (match := _NAMED.fullmatch(word))]
-    if not found or len(found) < len(words):
+    _check([name for name in dict.fromkeys(named) if name != "cpu"])
+    return named
+
+
+def words(text: str) -> list[str]:
+    """What the text names, whether it is there or not: ``auto``, or the device of each process.
+
+    Raises:
+        ValueError: if it has another form.
+    """
+    given = [word.strip() for word in text.split(",") if word.strip()]
+    if given == ["auto"]:
+        return given
+    found = [match for word in given if (match := _NAMED.fullmatch(word))]
+    if not found or len(found) < len(given):
         raise ValueError(
             "--device must be auto, cpu, cuda or cuda:N, several with commas, one for several processes with a star "
             f"(cuda:0*4), got {text!r}"
         )
-    named = [match[1] for match in found for _ in range(int(match[2] or 1))]
-    _check([name for name in dict.fromkeys(named) if name != "cpu"])
-    return named
+    return [match[1] for match in found for _ in range(int(match[2] or 1))]
 
 
 def sharing(named: Sequence[str], device: str) -> int:

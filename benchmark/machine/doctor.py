@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from atso_bench.benchmark import places
 from atso_bench.benchmark.machine.energy import UnmeasuredError, meter
 from atso_bench.benchmark.machine.gpus import driver, driver_trouble, gpus
 from atso_bench.benchmark.machine.processor import cores
@@ -55,12 +56,13 @@ def checks(results: Path = Path("results")) -> list[Check]:
     Args:
         results: the folder that runs write to; it need not exist.
     """
-    data = Path(os.environ.get("ATSO_BENCH_DATA") or "data")
+    place = places.data()
+    data = place.path
     nnunet = (_folder(f"nnUNet_{part}", "to use nnU-Net's own folders") for part in ("raw", "preprocessed"))
     folders = (*nnunet, _folder("CITYSCAPES_DATASET", "to use Cityscapes without copying it", "leftImg8bit"))
     room = (_room("disk space for results", results), _room("disk space for data", data))
     last = (*_shared_memory(), *_energy())
-    return [_python(), *_torch(), _nnunet(), _data(data), *folders, _results(results), *room, *last]
+    return [_python(), *_torch(), _nnunet(), _data(place), *folders, _results(results), *room, *last]
 
 
 def _python() -> Check:
@@ -114,17 +116,17 @@ def _nnunet() -> Check:
     return Check("nnU-Net", "ok", found) if _within(found, NNUNET) else Check("nnU-Net", "problem", found, remedy)
 
 
-def _data(folder: Path) -> Check:
-    name, variable = "data", "ATSO_BENCH_DATA"
+def _data(place: places.Place) -> Check:
+    folder, name, variable = place.path, "data", places.DATA
     if not folder.exists():
         if _writable(_existing(folder)):
             remedy = f"`atso-bench prepare` creates it; if your data are elsewhere, set {variable}"
-            return Check(name, "warning", f"{folder.resolve()} does not exist", remedy)
+            return Check(name, "warning", f"{folder.resolve()} ({place.why}) does not exist", remedy)
         return Check(name, "problem", f"{folder} does not exist and cannot be created", f"set {variable} to a folder")
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
         return Check(name, "problem", f"{folder} is not a readable folder", f"set {variable} to a readable folder")
     readable = "" if _writable(folder) else " (read-only: enough for runs on prepared data, but not for `prepare`)"
-    return Check(name, "ok", f"{folder.resolve()}{readable}")
+    return Check(name, "ok", f"{folder.resolve()} ({place.why}){readable}")
 
 
 def _folder(variable: str, purpose: str, holds: str = "") -> Check:
@@ -139,7 +141,9 @@ def _folder(variable: str, purpose: str, holds: str = "") -> Check:
 
 def _results(folder: Path) -> Check:
     if _writable(_existing(folder)):
-        return Check("results", "ok", f"{folder.resolve()} is writable")
+        default = places.results()
+        why = f" ({default.why})" if folder == default.path else ""
+        return Check("results", "ok", f"{folder.resolve()}{why} is writable")
     who = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
     remedy = f"choose another folder with --out, or make this one writable for {who}"
     return Check("results", "problem", f"{folder.resolve()} is not writable", remedy)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import html
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,7 +142,93 @@ class Phases:
         self.shown.note(text)
 
 
-Progress = Lines | Live | Noted | Phases
+@dataclass
+class Notebook:
+    """A bar below the cell of a notebook, one for each phase that goes on; notes stay."""
+
+    display: Callable[..., Any]
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+        handle = self.display(_Html(""), display_id=True)
+        bar = Bar(name, total, unit, done, lambda bar: handle.update(_Html(_drawn(bar))), 0.5)
+        bar.draw(bar)
+        try:
+            yield bar
+        finally:
+            bar.draw(bar)
+
+    def note(self, text: str) -> None:
+        print(_plain(text), flush=True)
+
+
+@dataclass(frozen=True, repr=False)
+class _Html:
+    text: str
+
+    def __repr__(self) -> str:
+        return "progress"  # where a notebook is shown as text
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+def _drawn(bar: Bar) -> str:
+    meter = f'<progress value="{bar.done}" max="{bar.total}"></progress>'
+    return f"<code>{html.escape(bar.name)} {meter} {html.escape(bar.state)}</code>"
+
+
+Progress = Lines | Live | Noted | Phases | Notebook
+
+
+@contextlib.contextmanager
+def patience(shown: Progress, what: str, every: float = 10.0) -> Iterator[None]:
+    """Say now and then that something goes on that cannot say how far it is; nothing where it is quick."""
+    began, done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(every):
+            shown.note(f"    {what}: {duration(time.monotonic() - began)} so far")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+TALK = "ATSO_BENCH_TALK"
+"""Variable by which processes of a command know how much they are to say."""
+
+
+def talk(*, quiet: bool = False, verbose: bool = False) -> None:
+    """How much is said from now on, here and in processes that begin from here."""
+    if quiet or verbose:
+        os.environ[TALK] = "quiet" if quiet else "verbose"
+    if verbose:
+        os.environ["ATSO_BENCH_TRACEBACK"] = "1"
+
+
+@contextlib.contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """In the block nothing is said, if that is wanted."""
+    before = os.environ.get(TALK)
+    talk(quiet=quiet)
+    try:
+        yield
+    finally:
+        os.environ.pop(TALK, None)
+        os.environ.update({TALK: before} if before is not None else {})
+
+
+def told(write: Callable[[str], object]) -> Lines:
+    """Lines as often as the user wants them; none if they want quiet."""
+    wanted = os.environ.get(TALK)
+    if wanted == "quiet":
+        return Lines(lambda line: None, every=float("inf"))
+    return Lines(write, every=2.0) if wanted == "verbose" else Lines(write)
 
 
 def silent() -> Progress:
@@ -148,11 +238,23 @@ def silent() -> Progress:
 
 def on(stream: TextIO) -> Progress:
     """The form that suits ``stream``, mostly ``sys.stdout``: live on a terminal, lines elsewhere."""
-    if stream.isatty():
+    if (display := _of_notebook()) and os.environ.get(TALK) != "quiet":
+        return Notebook(display)
+    if stream.isatty() and os.environ.get(TALK) != "quiet":
         from rich.console import Console
 
         return Live(Console(file=stream))
-    return Lines(partial(print, file=stream, flush=True))
+    return told(partial(print, file=stream, flush=True))
+
+
+def _of_notebook() -> Callable[..., Any] | None:
+    """How a notebook shows something, in one; nothing is imported for it elsewhere."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules and "ipykernel" in sys.modules else None
+    if not getattr(shell, "kernel", None):
+        return None
+    from IPython.display import display
+
+    return cast("Callable[..., Any]", display)
 
 
 def _plain(text: str) -> str:

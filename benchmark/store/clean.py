@@ -14,6 +14,7 @@ import orjson
 
 from atso_bench.benchmark.store import asked, index, leases
 from atso_bench.benchmark.store.stages import Stages
+from atso_bench.benchmark.trained import portable_file
 
 KEEP = ("records", "models", "all")
 """``models``: records and final models stay; ``all``: phases too."""
@@ -58,10 +59,11 @@ def clean(results: Path, keep: str, *, dry: bool = False) -> Freed:
         for key in _phases(results / "records" / row["path"], BEGINNING if cell in needed else 0):
             _remove_phase(stages.folder(key), freed, dry)
         model = results / "stages" / "models" / f"{row['key']}.pt"
-        if keep == "records" and model.is_file():
-            freed.add(model)
-            if not dry:
-                model.unlink()
+        for file in (model, portable_file(model)) if keep == "records" else ():
+            if file.is_file():
+                freed.add(file)
+                if not dry:
+                    file.unlink()
     return freed
 
 

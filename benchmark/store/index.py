@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FOLDER = "index"
-VERSION = "1"
+VERSION = "2"
 FAILED = ".failed.json"
 _PLAIN = {
     "path": "string", "size": "int64", "time": "int64", "key": "string", "status": "string", "dataset": "string",
     "configuration": "string", "method": "string", "fraction": "string", "seed": "int64", "budget": "string",
-    "steps": "int64", "parity": "string", "scored": "string", "track": "string", "metric": "string",
-    "score": "float64", "seconds": "float64", "data": "string", "metrics_version": "int64", "options": "string",
-    "code": "string", "fresh": "string", "said": "string",
+    "steps": "int64", "parity": "string", "folds": "int64", "fold": "int64", "scored": "string", "track": "string",
+    "metric": "string", "score": "float64", "seconds": "float64", "data": "string", "metrics_version": "int64",
+    "options": "string", "code": "string", "fresh": "string", "said": "string",
 }  # fmt: skip
 """The columns. ``path`` is below ``records``; ``size`` and ``time`` (nanoseconds) are those that the file had when it
 was read; ``status`` is ``done``, ``failed`` or ``unreadable``; ``options`` is a hash of all of the method's options;
@@ -176,6 +176,8 @@ def _spec(raw: Mapping[str, Any]) -> dict[str, Any]:
         "budget": str(budget["name"]),
         "steps": int(budget["steps"]),
         "parity": budget["parity"],
+        "folds": int(spec.get("folds", 0)),  # of before there were any
+        "fold": int(spec.get("fold", 0)),
     }
 
 

@@ -80,8 +80,9 @@ class Record:
         line_steps: optimiser steps between the initial weights and the model that was scored; 0 in records from before.
         teacher_patches: patches that a teacher saw inside trainings, without a gradient; they are not steps.
         recipe: the task's training constants.
-        on_validation: headline on the validation set of the trained network (``student``) and of the moving average
-            of its weights (``average``), one of which is the result; empty without a validation set.
+        on_validation: headline on the validation set: of the result (``result``), and where one training made it, of
+            the trained network (``student``) and of the moving average of its weights (``average``), one of which it
+            is; empty without a validation set.
         options: all options of the method with their values.
         diagnostics: one entry for each pseudo-labelling (see ``diagnostics.py``).
         warnings: what a reader must know before trusting the score.

@@ -21,6 +21,7 @@ from atso_bench.benchmark.store.stages import Stages
 from atso_bench.benchmark.task import Pool, Task
 from atso_bench.benchmark.training.average import RunningAverage
 from atso_bench.benchmark.training.batches import Batch, Batches, Labelled, Unlabelled, batch_shares, seed_everything
+from atso_bench.benchmark.training.curves import NONE, Curves
 from atso_bench.benchmark.training.execution import PLAIN, Execution, noticing
 from atso_bench.benchmark.training.loaders import loading
 from atso_bench.benchmark.training.loss_log import LossLog, not_finite
@@ -99,6 +100,7 @@ class Means:
     warn: Callable[[str], object] = lambda text: None
     together: int = 1
     shelf: dict[Any, Any] = field(default_factory=dict)
+    curves: Curves = NONE
 
 
 class Training:
@@ -121,7 +123,7 @@ class Training:
             fused=means.device.type in ("cpu", "cuda"),
         )
         self.update = Update(self.optimizer, means.device)
-        self.losses = LossLog(window=max(1, job.steps // 50))
+        self.losses = LossLog(max(1, job.steps // 50), lambda step, terms: means.curves.add(job.phase, step, terms))
         self.times: Timeline | Unmeasured = Unmeasured()
         self.done = 0
         self.warm_up: float | None = None
@@ -138,14 +140,16 @@ class Training:
         state = Stages.load_progress(folder, self.means.warn)
         times = self.times = self.means.profile.timeline(device, _parts_before(state))
         clock = Stopwatch(device, *self._resume(state))
+        self.means.curves.begin(job.phase, self.losses.means)
         job.model.train()
         with (
+            self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,  # seen while loaders begin
             self._batches() as drawn,
             noticing() as unsure,
             times.watching(job.also),
             compiled([*job.learners, *job.also] if self.means.execution.compiled else ()),
-            self.means.progress.phase(job.phase, job.steps, "steps", self.done) as bar,
         ):
+            bar.began = time.monotonic()
             batches = times.fetching(drawn)
             if self.means.execution.compiled and self.done < job.steps:
                 self._warm_up(batches, clock)

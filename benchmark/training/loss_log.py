@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Told = Callable[[int, Mapping[str, float]], object]
+
 
 class LossLog:
     """Means of the loss terms over windows of steps; they are read from the device once a window."""
 
-    def __init__(self, window: int) -> None:
-        self.window = window
+    def __init__(self, window: int, told: Told = lambda step, means: None) -> None:
+        """``told`` gets each window's last step and means."""
+        self.window, self.told = window, told
         self.means: dict[str, list[float]] = {"step": []}
         self.last: float | None = None
         self._sums: dict[str, Tensor] = {}
@@ -31,6 +34,7 @@ class LossLog:
         totals = torch.stack(list(self._sums.values())).tolist()  # note: a CPU-GPU sync point, the only one
         for name, total in zip(self._sums, totals, strict=True):
             self.means.setdefault(name, []).append(total / self._count)
+        self.told(step, {name: self.means[name][-1] for name in self._sums})
         self.last = sum(values[-1] for name, values in self.means.items() if name != "step")
         self._sums, self._count = {}, 0
         if not math.isfinite(self.last):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atso_bench.benchmark import plugins
 from atso_bench.benchmark.spec import digest
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ def of(method: Any) -> dict[str, Any]:
 
 def name(kind: type) -> str:
     """The registered name of a method's class, spelled with hyphens; elsewhere its module's."""
-    return kind.__module__.rpartition(".")[2].replace("_", "-")
+    return plugins.entered(kind) or kind.__module__.rpartition(".")[2].replace("_", "-")
 
 
 def code(kind: type) -> str:
     """Hash of the code of a method: its file, and the files of ``methods/`` that it imports, directly or not.
 
-    ``LIBRARY`` counts where it is imported. Comments, docstrings and blank lines do not count.
+    Of a method that another package brings, the files of that package count as well. ``LIBRARY`` counts where it is
+    imported. Comments, docstrings and blank lines do not count.
 
     Raises:
         ValueError: if there is no source to read.
@@ -55,12 +57,14 @@ def code(kind: type) -> str:
 @functools.cache
 def _code(name: str, place: Path) -> str:
     waiting = {name: place}
+    package = name.partition(".")[0]
+    room = "atso_bench.methods" if package == "atso_bench" else package
     seen: dict[str, str] = {}
     while waiting:
         module, file = waiting.popitem()
         source = file.read_text(encoding="utf-8")
         seen[module] = bare(source)
-        waiting |= {found: path for found, path in _files(_imported(source, module)) if found not in seen}
+        waiting |= {found: path for found, path in _files(_imported(source, module), room) if found not in seen}
     return digest(seen, length=24)
 
 
@@ -97,10 +101,10 @@ def _imported(source: str, module: str) -> Iterator[str]:
             yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
-def _files(modules: Iterator[str]) -> Iterator[tuple[str, Path]]:
-    """Those that count, with their files."""
+def _files(modules: Iterator[str], room: str) -> Iterator[tuple[str, Path]]:
+    """Those that count, with their files: ``LIBRARY``, our methods, and what lies in the same room."""
     for module in modules:
-        if module in LIBRARY or module.startswith("atso_bench.methods."):
+        if module in LIBRARY or f"{module}.".startswith(("atso_bench.methods.", f"{room}.")):
             with contextlib.suppress(ModuleNotFoundError):  # a name inside a module
                 found = importlib.util.find_spec(module)
                 if found and found.origin:

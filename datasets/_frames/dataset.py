@@ -22,6 +22,7 @@ from atso_bench.datasets._shared.storage import announced, storage
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
+    from atso_bench.benchmark.trained import Trained
     from atso_bench.datasets._frames.opened import FrameImages, FrameLabels
     from atso_bench.datasets._frames.task import FramesTask
     from atso_bench.datasets._shared.each import Say
@@ -147,6 +148,10 @@ class FramesDataset(ABC):
 
         return {**recipe, "weights": str(Path(weights).absolute()), "weights_sha256": file_hash(weights)}
 
+    def published_parts(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """See ``Dataset.published_parts``; the lists say which frames are labelled, and no more."""
+        return {}
+
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
         """See ``Dataset.published``; there is none."""
         raise LookupError(f"{self.name} has no published list {name!r}; give a file: --split-list labelled=FILE")
@@ -260,6 +265,13 @@ class FramesDataset(ABC):
     def label_hash(self, name: str) -> str:
         """Hash of a labelled frame's label."""
         return str(self._frames[name]["label"])
+
+    @staticmethod
+    def trained(portable: Mapping[str, Any]) -> Trained:
+        """What predicts without the data; see ``Reopens``."""
+        from atso_bench.datasets._frames.trained import TrainedFrames
+
+        return TrainedFrames(portable)
 
     def is_published(self, labelled: Sequence[str]) -> bool:
         """Whether these are the frames that a published list of the protocol labels."""

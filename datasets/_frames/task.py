@@ -65,6 +65,8 @@ class FramesTask:
     ) -> None:
         self.described, self.classes, self.configuration = classes, classes.names, configuration
         self.images, self.labels = images, labels
+        kept = {name: value for name, value in overrides.items() if name not in ("weights", "weights_sha256")}
+        self._asked = {"budget": asdict(budget), "overrides": kept}  # trained weights need no start
         self.recipe, self.street = recipes(configuration, budget, overrides)
         self._data: list[Any] = [dict(visible), dict(labelled)]
         if classes.names != CITYSCAPES.names:  # whose phases were stored before there were others
@@ -97,6 +99,11 @@ class FramesTask:
             "evaluation": self.street.inference,
         }
         return {**made, "protocol": self._protocol} if self._protocol else made
+
+    @property
+    def portable(self) -> dict[str, Any]:
+        """What ``TrainedFrames`` makes this task of again, without data; see ``Task``."""
+        return {"classes": self.described.to_json(), "configuration": self.configuration, **self._asked}
 
     def network(self, *, start: bool = True) -> nn.Module:
         """DeepLabV3+; the encoder starts from the recipe's weights, the rest from random ones."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from atso_bench.benchmark import places
 from atso_bench.benchmark.store import locks
 
 RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
@@ -34,6 +35,18 @@ class Storage:
     prepared: tuple[Path, ...]
     home: Path
 
+    @property
+    def looked(self) -> str:
+        """Where raw datasets are looked for, a line each, and by which variable."""
+        named = [f"{RAW} is not set"] if not os.environ.get(RAW) else []
+        return "\n  ".join([*(f"{root}{self._named(root)}" for root in self.raw), *named])
+
+    def _named(self, root: Path) -> str:
+        place = places.data()
+        if os.environ.get(RAW) and root == self.raw[0]:
+            return f" ({RAW})"
+        return f" ({place.why})" if root == place.path / RAW else ""
+
     def find_raw(self, folder: str) -> Path | None:
         """The raw dataset of this name, wherever it lies."""
         return next((root / folder for root in self.raw if (root / folder / "dataset.json").is_file()), None)
@@ -50,17 +63,14 @@ class Storage:
 def storage() -> Storage:
     """The folders as the environment has them now.
 
-    ``ATSO_BENCH_DATA`` (default ``./data``) is the data root. Where it cannot be written, as in a container that mounts
+    The data root is that of `places.data`. Where it cannot be written, as in a container that mounts
     it read-only, new files go to ``ATSO_BENCH_CACHE`` (default ``~/.cache/atso-bench``). nnU-Net's own ``nnUNet_raw``
     is searched first.
     """
-    root = Path(os.environ.get("ATSO_BENCH_DATA") or "data").expanduser().absolute()
+    root = places.data().path
     if root.exists() and not root.is_dir():
         raise ValueError(f"ATSO_BENCH_DATA is {root}, which is not a folder; correct or unset it")
-    cache = Path(os.environ.get("ATSO_BENCH_CACHE") or "~/.cache/atso-bench").expanduser().absolute()
-    own = os.environ.get(RAW)
-    raw = [*([Path(own).absolute()] if own else []), root / "nnUNet_raw", cache / "nnUNet_raw"]
-    return Storage(tuple(raw), (root / "prepared", cache / "prepared"), root if _writable(root) else cache)
+    return Storage(places.raw_roots(), places.prepared_roots(), root if _writable(root) else places.cache())
 
 
 def user_plans(folder: str) -> Path | None:

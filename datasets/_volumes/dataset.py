@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from atso_bench.benchmark import places
 from atso_bench.benchmark.reading.user_files import check_name
 from atso_bench.benchmark.spec import Budget, digest
 from atso_bench.datasets._shared.candidates import check_candidates
@@ -24,12 +26,14 @@ from atso_bench.datasets._shared.storage import (
     unused_plans,
     user_plans,
 )
-from atso_bench.datasets._volumes.incoming import copy_raw, is_raw
+from atso_bench.datasets._volumes.incoming import caveats_of, copy_raw, is_raw
 from atso_bench.datasets._volumes.original import first_channel, true_labels
+from atso_bench.datasets._volumes.published import PublishedSplit
 from atso_bench.datasets._volumes.raw import Case, RawDataset
 
 if TYPE_CHECKING:
     from atso_bench.benchmark.task import Reference
+    from atso_bench.benchmark.trained import Trained
     from atso_bench.datasets._shared.each import Say
     from atso_bench.datasets._volumes.made import Made
     from atso_bench.datasets._volumes.prepare import Preprocessing
@@ -57,6 +61,7 @@ class NnunetDataset:
     configurations: ClassVar[tuple[str, ...]] = ("2d", "3d_fullres")
     groupings: ClassVar[tuple[str, ...]] = ("patient",)
     default_list: str = ""
+    published_splits: ClassVar[Mapping[str, PublishedSplit]] = {}
 
     def __init__(self, configuration: str = "2d") -> None:
         if configuration not in self.configurations:
@@ -77,7 +82,16 @@ class NnunetDataset:
         return dict(recipe)
 
     def published(self, name: str, fraction: str) -> tuple[str, ...]:
-        raise LookupError(f"{self.name} has no published list {name!r}; give a file: --split-list labelled=FILE")
+        return self.published_parts(name)["labelled"]
+
+    def published_parts(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """See ``Dataset.published_parts``."""
+        if name not in self.published_splits:
+            known = f"; it has {', '.join(self.published_splits)}" if self.published_splits else ""
+            raise LookupError(
+                f"{self.name} has no published list {name!r}{known}; give a file: --split-list labelled=FILE"
+            )
+        return self.published_splits[name].parts()
 
     # -- what is there -----------------------------------------------------------------------------------------------
 
@@ -95,8 +109,9 @@ class NnunetDataset:
     def raw(self) -> RawDataset:
         found = self._storage.find_raw(self.folder)
         if found is None:
-            looked = "\n  ".join(str(root) for root in self._storage.raw)
-            raise FileNotFoundError(f"no {self.folder} in\n  {looked}\n{self.is_ready()[1]}")
+            close = get_close_matches(self.folder, places.own_volumes(), n=1)
+            meant = f". Did you mean {close[0]!r}?" if close else ""
+            raise FileNotFoundError(f"no {self.folder} in\n  {self._storage.looked}\n{self.is_ready()[1]}{meant}")
         return RawDataset(found, self.group)
 
     @property
@@ -204,6 +219,7 @@ class NnunetDataset:
             own = user_plans(self.folder)
             seen = {name: looks[name] for name in self.planned_on}
             plans = plan.read_plans(own, self.raw, self.configuration) if own else plan.make_plans(self.raw, seen)
+            notes += caveats_of(self.raw.json)
             notes += hidden(sorted(self.raw.folder.glob("*/")), self.raw.json["file_ending"])
             notes += plan.plan_doubts(own, plans, self.raw, self.configuration, looks)
             configuration = plan.configuration_of(plans, self.configuration)
@@ -300,6 +316,13 @@ class NnunetDataset:
             labels=folder / "labels",
             labelled={name: self.hashes[name]["label"] for name in sorted(labelled)},
         )
+
+    @staticmethod
+    def trained(portable: Mapping[str, Any]) -> Trained:
+        """What predicts without the data; see ``Reopens``."""
+        from atso_bench.datasets._volumes.trained import TrainedVolumes
+
+        return TrainedVolumes(portable)
 
     def reference(self, case_id: str) -> Reference:
         """True labels in the original geometry; see ``Dataset.reference``."""

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from atso_bench.benchmark.reading.user_files import read_object
+
+CAVEATS = "atso_bench_caveats"
+"""In ``dataset.json``: what every record of an imported dataset has to say."""
+
+
+def caveats_of(description: Mapping[str, Any]) -> list[str]:
+    """What our import has written there; anything else is somebody else's."""
+    found = description.get(CAVEATS)
+    return list(map(str, found)) if isinstance(found, list) else []
 
 
 def is_raw(folder: Path) -> bool:
@@ -30,14 +40,20 @@ def copy_raw(source: Path, target: Path) -> None:
 
 
 def write_description(
-    folder: Path, name: str, channels: Mapping[str, str], labels: Mapping[str, int], cases: int
+    folder: Path,
+    name: str,
+    channels: Mapping[str, str],
+    labels: Mapping[str, int],
+    cases: int,
+    caveats: Sequence[str] = (),
 ) -> None:
-    """Write nnU-Net's ``dataset.json``."""
+    """Write nnU-Net's ``dataset.json``; ``caveats`` are what every record of this import has to say."""
     description = {
         "name": name,
         "channel_names": dict(channels),
         "labels": dict(labels),
         "numTraining": cases,
         "file_ending": ".nii.gz",
+        **({CAVEATS: list(caveats)} if caveats else {}),
     }
     (folder / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")

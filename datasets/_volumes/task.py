@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -91,10 +93,12 @@ class NnunetTask:
     ) -> None:
         from atso_bench.datasets._volumes.opened import Images, TrueLabels
 
+        self.dataset = dataset
         self.classes = classes
         self.configuration = configuration
         self.dataset_json = dict(dataset_json)
         self.ignore = ignore
+        self._asked = {"budget": asdict(budget), "overrides": dict(overrides)}
         self.recipe, own = _recipe(configuration_of(plans, configuration), budget, overrides)
         self.plans = _adapted(plans, configuration, self.recipe, own["width"])
         self.images: Mapping[str, Image] = Images(images, tuple(visible), dataset, scaling)
@@ -114,6 +118,18 @@ class NnunetTask:
         data = {"visible": dict(visible), "labelled": dict(labelled), "classes": classes, "ignore": ignore}
         self.identity = digest([seen, data, self.recipe.facts, own["augmentation"]])
         self._predictors: dict[str, BatchedPredictor] = {}
+
+    @property
+    def portable(self) -> dict[str, Any]:
+        """What ``TrainedVolumes`` makes this task of again, without data; see ``Task``."""
+        return {
+            "dataset": self.dataset,
+            "plans": self.plans,
+            "configuration": self.configuration,
+            "dataset_json": self.dataset_json,
+            "labelled": sorted(self.labels),
+            **self._asked,
+        }
 
     def network(self, *, start: bool = True) -> nn.Module:
         """nnU-Net's network: a list of heads from fine to coarse in training mode, the finest in evaluation mode."""
@@ -180,7 +196,7 @@ class NnunetTask:
         return label[0] if is_flat(image.properties, self.plans["image_reader_writer"]) else label
 
     def export(self, model: nn.Module, folder: Path, facts: Mapping[str, Any]) -> str:
-        """Write an nnU-Net model folder; returns nnU-Net's command that predicts with it.
+        """Write an nnU-Net model folder; returns nnU-Net's command that predicts with it on a machine like this.
 
         Raises:
             ValueError: if ``folder`` exists and is not empty.
@@ -199,7 +215,9 @@ class NnunetTask:
             (partial / "atso_bench.json").write_text(json.dumps(dict(facts), indent=1, default=str), encoding="utf-8")
             (partial / "fold_0").mkdir()
             torch.save(checkpoint, partial / "fold_0" / "checkpoint_final.pth")
-        return f"nnUNetv2_predict_from_modelfolder -i IMAGES -o OUT -m {folder} -f 0"
+        more = "" if self.recipe.mirror else " --disable_tta"
+        more += "" if torch.cuda.is_available() else " -device cpu"
+        return f"nnUNetv2_predict_from_modelfolder -i IMAGES -o OUT -m {shlex.quote(str(folder))} -f 0{more}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_predictors": {}}

@@ -93,6 +93,13 @@ def evidence(group: Group, fewer_steps: Group | None = None) -> Evidence:
     )
 
 
+def duels(group: Group, fraction: str, first: str) -> dict[str, PairedTest]:
+    """One method against each other one at a label fraction, not adjusted; of validation scores too, for a race."""
+    scored = _Scored(group)
+    others = [label for text, label in group.cells if text == fraction and label != first]
+    return {label: scored.test(group.cells, (fraction, first), (fraction, label)) for label in others}
+
+
 def _baseline(group: Group) -> str:
     """With the options as they come, where variants of it were run."""
     runs = group.runs[group.runs.method == BASELINE]

@@ -52,18 +52,23 @@ def _enough(scores: pd.DataFrame) -> bool:
 
 
 def fields_of(groups: Sequence[Group], blocks: dict[str, str]) -> Iterator[Field]:
-    """A field for each kind of budget and each label fraction that two datasets share."""
-    kinds = list(dict.fromkeys((group.facts["parity"], group.facts["budget"]) for group in groups))
-    for parity, budget in kinds:
-        same = [group for group in groups if (group.facts["parity"], group.facts["budget"]) == (parity, budget)]
+    """A field for each kind of budget and of test set, and each label fraction that two datasets share."""
+    kinds = list(dict.fromkeys(map(_kind, groups)))
+    for kind in kinds:
+        parity, budget, folds = kind
+        same = [group for group in groups if _kind(group) == kind]
         for fraction in sorted({text for group in same for text in group.fractions}, key=_amount):
             title, slug = _head(fraction), f"critical-difference-{fraction}"
             if len(kinds) > 1:
-                title += f", budget {budget} {shared(parity)}"
-                slug += f"-{budget}-{parity}"
+                title += f", budget {budget} {shared(parity)}" + f", {folds} folds" * bool(folds)
+                slug += f"-{budget}-{parity}" + f"-{folds}-folds" * bool(folds)
             found = _field(same, fraction, blocks, title, re.sub(r"[^A-Za-z0-9.]+", "-", slug))
             if found is not None:
                 yield found
+
+
+def _kind(group: Group) -> tuple[str, str, int]:
+    return group.facts["parity"], group.facts["budget"], group.facts["folds"]
 
 
 def _field(groups: Sequence[Group], fraction: str, blocks: dict[str, str], title: str, slug: str) -> Field | None:

@@ -78,11 +78,13 @@ def _files(frames: Frames) -> dict[tuple[str, str], list[str]]:
     """The records of each run and data, and without data its failure or the record that cannot be read."""
     files: dict[tuple[str, str], list[str]] = {}
     for failure in frames.failures:
-        files.setdefault((_key(failure.path), ""), []).append(failure.path)
+        for path in (failure.path, *failure.beside):
+            files.setdefault((_key(path), ""), []).append(path)
     if not frames.runs.empty:
-        for path, data in zip(frames.runs["path"], frames.runs["data"], strict=True):
-            key = _key(path).partition("-")[0]  # a record of earlier data has that data behind its key
-            files.setdefault((key, data), []).append(path)
+        for members, data in zip(frames.runs["members"], frames.runs["data"], strict=True):
+            for path, _ in members:
+                key = _key(path).partition("-")[0]  # a record of earlier data has that data behind its key
+                files.setdefault((key, data), []).append(path)
     return files
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from atso_bench.benchmark.store.record import Record
 from atso_bench.benchmark.store.schema import NewerError
-from atso_bench.reports.data import rows
+from atso_bench.reports.data import folds, rows
 from atso_bench.reports.data.columns import Columns
 from atso_bench.reports.data.listing import check_file, named, size
 from atso_bench.reports.data.rows import Failure
@@ -77,14 +77,17 @@ def read_rows(files: Sequence[Path], results: Path, each: Map = map) -> Rows:
 
 
 def _parts(files: Iterable[Path]) -> Iterator[list[Path]]:
+    """The files of one cell and seed stay together: they may be folds of one run."""
     part: list[Path] = []
-    held = 0
+    held, last = 0, ("", "")
     for file in files:
-        part.append(file)
-        held += size(file)
-        if held >= BYTES:
+        place = (str(file.parent), file.name.partition("-")[0])
+        if held >= BYTES and place != last:
             yield part
             part, held = [], 0
+        last = place
+        part.append(file)
+        held += size(file)
     if part:
         yield part
 
@@ -93,6 +96,7 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
     """A file that cannot be read is a failure, so that one torn file does not hide a thousand good ones."""
     found = Rows()
     once: dict[Any, Any] = {}
+    folded: dict[Any, list[tuple[Record, str]]] = {}
     for file in files:
         path = named(file, results)
         if file.name.endswith(".failed.json"):
@@ -101,22 +105,53 @@ def _read_part(files: Sequence[Path], results: Path) -> Rows:
         try:
             check_file(file, results)
             record = Record.read(file)
-            run = rows.run_row(record, path)
-            key = run["key"]
-            parts = [part(record) for part in _TABLES]
+            if record.spec.folds:
+                folded.setdefault(_whole(record), []).append((record, path))
+            else:
+                _take(found, record, path, once)
         except rows.MALFORMED as error:
             message = str(error).replace(str(file), path) if str(error) else type(error).__name__
             again = rows.KEEP if isinstance(error, NewerError) else "Delete the file and run it again."
             found.failures[path] = Failure(path, path, "reading the record", message, again)
-            continue
-        if key in found.runs:
-            found.failures[path] = _twice(path, found.runs[key]["path"])
-            continue
-        _share(run, once)
-        found.runs[key] = run
-        for table, (length, columns) in zip(found.tables, parts, strict=True):
-            table.add(key, length, columns)
+    for members in folded.values():
+        _take_folds(found, members, once)
     return found
+
+
+def _whole(record: Record) -> tuple[str, str]:
+    spec, data = folds.whole(record)
+    return spec.key, data
+
+
+def _take(
+    found: Rows, record: Record, path: str, once: dict[Any, Any], members: Sequence[tuple[str, float]] = ()
+) -> None:
+    """Add a run's rows, all or, where something is wrong with it, none."""
+    run = rows.run_row(record, path, members)
+    key = run["key"]
+    parts = [part(record) for part in _TABLES]
+    if key in found.runs:
+        found.failures[path] = _twice(path, found.runs[key]["path"])
+        return
+    _share(run, once)
+    found.runs[key] = run
+    for table, (length, columns) in zip(found.tables, parts, strict=True):
+        table.add(key, length, columns)
+
+
+def _take_folds(found: Rows, members: Sequence[tuple[Record, str]], once: dict[Any, Any]) -> None:
+    """Add the folds of a run as one, if all are there."""
+    ordered = sorted(members, key=lambda member: member[0].spec.fold)
+    (first, path), others = ordered[0], tuple(path for _, path in ordered[1:])
+    scores = [(own, rows.number(record.score)) for record, own in ordered]
+    try:
+        _take(found, folds.pooled([record for record, _ in ordered]), path, once, scores)
+    except rows.MALFORMED as error:
+        again = (
+            f"Run the same command again; finished folds are kept. {rows.shell(first.environment.get('command') or [])}"
+        )
+        title = folds.whole(first)[0].title
+        found.failures[path] = Failure(path, title, "pooling the folds", str(error), again.strip(), others)
 
 
 def _share(run: dict[str, Any], once: dict[Any, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -92,13 +92,14 @@ _RUN, _PHASE, _NAMES = TypeAdapter(_Run), TypeAdapter(_Phase), tuple(_Phase.__an
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that left no score, or a file that is no record."""
+    """A run that left no score, or a file that is no record; ``beside`` are further files that it is about."""
 
     path: str
     run: str
     phase: str
     message: str
     retry: str
+    beside: tuple[str, ...] = ()
 
 
 def _recipe(record: Record) -> dict[str, Any]:
@@ -107,7 +108,8 @@ def _recipe(record: Record) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if name != "protocol"}
 
 
-def run_row(record: Record, path: str) -> dict[str, Any]:
+def run_row(record: Record, path: str, members: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
+    """A run's row; ``members`` are the records of its folds with their scores, where it has some."""
     spec, environment = record.spec, record.environment
     words = {"metric": record.metric, "track": record.track, "budget": spec.budget.name, "parity": spec.budget.parity}
     wholes = {"seed": spec.seed, "steps": spec.budget.steps, "spent_steps": record.spent_steps}
@@ -125,6 +127,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
         "scored": spec.scored,
         "validation": spec.validation,
         "split_by": spec.split_by,
+        "folds": spec.folds,
         "lists": _lists(spec),
         "classes": [str(name) for name in record.classes],
         "test": digest(sorted(record.split["test"])),
@@ -138,6 +141,7 @@ def run_row(record: Record, path: str) -> dict[str, Any]:
     return {
         "key": _key(spec, path),
         "path": path,
+        "members": tuple(members) or ((path, number(record.score)),),
         "comparison": digest(facts),
         "facts": facts,
         "dataset": spec.dataset,

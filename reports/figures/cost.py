@@ -189,9 +189,10 @@ def _spent(group: Group) -> pd.DataFrame:
     named = {"train": "later trainings", "predict": "pseudo labels", "evaluate": "evaluation"}
     spent = group.phases[group.phases["kind"].isin(named)]
     # a record's phases stand in the order in which they were run
-    first = (spent["kind"] == "train") & ~spent.loc[spent["kind"] == "train", "key"].duplicated().reindex(
-        spent.index, fill_value=True
-    )
+    fold = spent["name"].astype(str).str.extract(r", fold (\d+)$", expand=False).fillna("")  # each has its first
+    trained = spent["kind"] == "train"
+    again = spent.assign(fold=fold).loc[trained, ["key", "fold"]].duplicated()
+    first = trained & ~again.reindex(spent.index, fill_value=True)
     part = spent["kind"].map(named).mask(first, "first training")
     machine = spent["key"].map(group.runs.set_index("key")["machine"])
     spent = spent.assign(part=part, machine=machine)

@@ -95,8 +95,8 @@ def at_hand(results: Path, specs: Sequence[RunSpec]) -> list[str]:
     if not (results / "records").is_dir():
         return []
     groups = read(results).groups()
-    wanted = {(spec.dataset, spec.configuration, spec.budget.steps, spec.budget.parity) for spec in specs}
-    facts = ("dataset", "configuration", "steps", "parity")
+    wanted = {(spec.dataset, spec.configuration, spec.budget.steps, spec.budget.parity, spec.folds) for spec in specs}
+    facts = ("dataset", "configuration", "steps", "parity", "folds")
     said = []
     for group in groups:
         if tuple(group.facts[name] for name in facts) in wanted and group.facts["scored"] == "test":

@@ -87,14 +87,16 @@ def provenance(runs: pd.DataFrame) -> Section:
         place = tables.records_of(run["comparison"], run["fraction"], run["label"])
         first = place not in anchors
         anchors.add(place)
-        rows.append(
-            [
-                Cell(run["path"], link=_link(run["path"]), anchor=place if first else ""),
-                *(Cell(decimals(run["score"] if run["metric"] == metric else math.nan, 4)) for metric in metrics),
-                *(Cell(run[name] or NONE) for name in ("split", "data")),
-                Cell(number[tuple(run[name] for name in _MAKERS)]),
-            ]
-        )
+        for path, score in run["members"]:
+            rows.append(
+                [
+                    Cell(path, link=_link(path), anchor=place if first else ""),
+                    *(Cell(decimals(score if run["metric"] == metric else math.nan, 4)) for metric in metrics),
+                    *(Cell(run[name] or NONE) for name in ("split", "data")),
+                    Cell(number[tuple(run[name] for name in _MAKERS)]),
+                ]
+            )
+            first = False
     heads = ["record", *(named(metric).title for metric in metrics), "split", "data", "made by"]
     records = Table("The record of every run", heads, rows, words=len(heads), long=True)
     each = [[Cell(number[row]), *(Cell(text or NONE) for text in row)] for row in number]
@@ -106,7 +108,7 @@ def provenance(runs: pd.DataFrame) -> Section:
 def _ordered(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """Runs that stand in one cell of a table of scores follow each other."""
     order = ["dataset", "comparison", "method", "label", "labelled", "fraction", "seed", "path"]
-    shown = [*order, "key", "title", "warnings", "score", "metric", "split", "data", *_MAKERS]
+    shown = [*order, "key", "title", "warnings", "score", "metric", "members", "split", "data", *_MAKERS]
     ordered: list[Any] = runs[shown].sort_values(order).to_dict("records")
     return ordered
 

@@ -21,11 +21,17 @@ from atso_bench.reports.data.rows import BASELINE, BY_CLASS, LEARNING, RATES
 from atso_bench.reports.pages.page import Cell, Table
 from atso_bench.reports.words import ALIKE, NONE, decimals, gibibytes, plain, ranges, seconds, shared
 
+FOLDS = (
+    "{}; every labelled case was in the test set of one fold, and its score is that of the model that did not learn "
+    "from it. A run is all folds of a seed: folds are no seeds, and times are those of all folds together"
+)
 UNITS = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
 
 
 def part(group: Group) -> str:
     """The test set, or the validation set where somebody tuned: such scores are no results."""
+    if group.facts["folds"]:
+        return f"the test sets of {group.facts['folds']} folds"
     return "the test set" if group.facts["scored"] == "test" else "the validation set"
 
 
@@ -302,6 +308,7 @@ def summary(group: Group) -> dict[str, Cell]:
         "validation set": f"{facts['validation']:g} % of the pool" if facts["validation"] else "none drawn",
         "case lists": _case_lists(group),
         **({"split by": facts["split_by"]} if facts["split_by"] else {}),
+        **({"folds": FOLDS.format(facts["folds"])} if facts["folds"] else {}),
         "data": facts["data"] or NONE,
     }
     cells = {name: Cell(text) for name, text in said.items()}

@@ -110,7 +110,8 @@ def test_the_record_has_both_scores_and_one_is_the_results(name, tmp_path, monke
     monkeypatch.setattr(registry, "dataset", lambda name, configuration="": TOY)
     spec = replace(SPEC, method=name, scored="validation")
     record = execute(spec, Bench(tmp_path, "cpu", 0, silent()))
-    assert set(record.on_validation) == {"student", "average"}
+    assert set(record.on_validation) == {"result", "student", "average"}
+    assert record.on_validation["result"] == record.score
     assert record.on_validation["student" if name == "supervised" else "average"] == record.score
     assert Record.read(tmp_path / "records" / spec.path).on_validation == record.on_validation
     assert execute(replace(spec, validation=0, scored="test"), Bench(tmp_path, "cpu", 0, silent())).on_validation == {}

@@ -139,7 +139,8 @@ def test_a_data_folder_that_does_not_exist_yet_is_a_warning(tmp_path: Path, monk
     assert found(tmp_path, "data").status == "warning"
     monkeypatch.delenv("ATSO_BENCH_DATA")
     monkeypatch.chdir(tmp_path)
-    assert found(tmp_path, "data").found.startswith(str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert found(tmp_path, "data").found.startswith(str(tmp_path / "home" / "atso-bench" / "data"))
 
 
 def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,3 +122,21 @@ def test_advancing_costs_a_few_microseconds_at_most() -> None:
 
     with silent().phase("M0", 10**6, "steps") as bar:
         assert timeit.timeit(bar.advance, number=10_000) < 0.5  # seconds, on a busy machine; mostly 0.003
+
+
+def test_what_takes_long_and_cannot_say_how_far_it_is_says_that_it_goes_on() -> None:
+    lines: list[str] = []
+    with progress.patience(Lines(lines.append), "setting up M0", every=0.01):
+        while len(lines) < 2:
+            progress.time.sleep(0.01)
+    assert lines[0].startswith("    setting up M0: 0 s so far")
+    told = len(lines)
+    progress.time.sleep(0.05)
+    assert len(lines) == told
+
+
+def test_what_is_quick_says_nothing() -> None:
+    lines: list[str] = []
+    with progress.patience(Lines(lines.append), "setting up M0"):
+        pass
+    assert not lines

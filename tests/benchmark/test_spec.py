@@ -119,13 +119,19 @@ CHANGES: dict[str, list[Any]] = {
     "scored": ["validation"],
     "split_by": ["city"],
     "lists": [{"pool": ["a", "b"]}, {"pool": ["b", "a"]}, {"test": ["a", "b"]}],
+    "folds": [4, 5],
+    "fold": [1, 2],  # of five
 }
 
 
 def test_the_key_changes_with_every_field() -> None:
     assert set(CHANGES) == {field.name for field in fields(RunSpec)}
     spec = replace(SPEC, validation=5.0)
-    changed = [replace(spec, **{name: value}) for name, values in CHANGES.items() for value in values]
+    changed = [
+        replace(spec, **{"folds": 5 * (name == "fold"), name: value})
+        for name, values in CHANGES.items()
+        for value in values
+    ]
     keys = [spec.key, *(other.key for other in changed)]
     assert len(set(keys)) == len(keys)
 

@@ -27,6 +27,7 @@ class Cases:
     name: str = "cases"
     groups: dict[str, str] = field(default_factory=dict)
     groupings: tuple[str, ...] = ("patient",)
+    labels_from: tuple[str, ...] = ()
     images: dict[str, str] = field(default_factory=dict)
 
     def group(self, case_id: str, by: str = "") -> str:

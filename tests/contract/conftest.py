@@ -1,4 +1,4 @@
-"""What several contracts hold against: a method's fit with its defaults, made once."""
+"""What several contracts hold against: fits of each method, those with its defaults made once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fitting import fit
+
+from atso_bench.benchmark.contract.fitting import Fits
 
 
 @pytest.fixture(scope="session")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def fits(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fits]:
+    """Fits of the method of that name."""
+    return functools.cache(lambda name: Fits(name, tmp_path_factory.mktemp("fits")))
+
+
+@pytest.fixture(scope="session")
+def usual(fits: Callable[[str], Fits]) -> Callable[..., Any]:
     """By method and seed: hash of the final weights, trainer and split, as ``fit`` gives them; not to be changed."""
-
-    @functools.cache
-    def made(name: str, seed: int = 0) -> Any:
-        return fit(name, tmp_path_factory.mktemp("usual"), seed=seed)
-
-    return made
+    return lambda name, seed=0: fits(name).usual(seed=seed)[:3]

@@ -7,16 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fitting import LEARNS_FROM_LABELS_ALONE, METHODS, STEPS, TOY, fit
+from fitting import METHODS, STEPS, TOY, fit
 from toy import ToyDataset
 
-from atso_bench.benchmark import registry
-from atso_bench.benchmark.spec import Budget, RunSpec
-from atso_bench.benchmark.splits import make_split
-from atso_bench.benchmark.store.stages import Stages, weights_digest
-from atso_bench.benchmark.task import Pool, TrainData
-from atso_bench.benchmark.trainer import Trainer
-from atso_bench.benchmark.training.descent import steps_behind
+from atso_bench.benchmark.contract import methods as contract
+from atso_bench.benchmark.store.stages import weights_digest
+from atso_bench.benchmark.task import Pool
 
 
 @pytest.fixture
@@ -27,116 +23,67 @@ def folders(tmp_path):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_weights(name, folders, usual):
-    assert usual(name)[0] == fit(name, folders())[0] != usual(name, seed=1)[0]
+def test_same_seed_same_weights(name, fits):
+    contract.same_seed_same_weights(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_spends_the_budget_and_no_more(name, usual):
-    _, trainer, _ = usual(name)
-    assert trainer.spent == STEPS
-    assert sum(phase.steps for phase in trainer.phases) == STEPS
+def test_spends_the_budget_and_no_more(name, fits):
+    contract.spends_the_budget_and_no_more(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_with_parity_phase_each_training_has_the_whole_budget(name, folders):
-    _, trainer, _ = fit(name, folders(), parity="phase")
-    assert {phase.steps for phase in trainer.phases if phase.kind == "train"} == {STEPS}
+def test_with_parity_phase_each_training_has_the_whole_budget(name, fits):
+    contract.with_parity_phase_each_training_has_the_whole_budget(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_labels_of_unlabelled_and_test_cases_change_nothing(name, folders, usual):
-    weights, _, split = usual(name)
-    hidden = frozenset((*split.unlabelled, *split.test))
-    assert fit(name, folders(), ToyDataset(twisted_labels=hidden))[0] == weights
+def test_with_parity_line_the_result_has_the_budget_in_its_own_line_of_training(name, fits):
+    contract.with_parity_line_the_result_has_the_budget_in_its_own_line_of_training(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_images_of_test_cases_change_nothing(name, folders, usual):
-    weights, _, split = usual(name)
-    assert fit(name, folders(), ToyDataset(twisted_images=frozenset(split.test)))[0] == weights
-
-
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in LEARNS_FROM_LABELS_ALONE])
-def test_unlabelled_images_change_the_weights(name, folders, usual):
-    """Catches an unlabelled loss without a gradient, as in microsoft/Semi-supervised-learning#102."""
-    weights, _, split = usual(name)
-    assert fit(name, folders(), ToyDataset(twisted_images=frozenset(split.unlabelled)))[0] != weights
-
-
-@pytest.mark.parametrize("name", sorted(LEARNS_FROM_LABELS_ALONE))
-def test_a_supervised_method_ignores_unlabelled_images(name, folders, usual):
-    weights, _, split = usual(name)
-    assert fit(name, folders(), ToyDataset(twisted_images=frozenset(split.unlabelled)))[0] == weights
+def test_labels_of_unlabelled_and_test_cases_change_nothing(name, fits):
+    contract.labels_of_unlabelled_and_test_cases_change_nothing(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("shape", [(16, 16), (12, 12, 12)])
-def test_learns_in_two_and_in_three_dimensions_from_one_labelled_case(name, shape, folders):
-    weights, trainer, split = fit(name, folders(), ToyDataset(shape), "1cases")
-    assert len(split.labelled) == 1
-    assert weights != weights_digest(trainer.new_model())
+def test_images_of_test_cases_change_nothing(name, fits):
+    contract.images_of_test_cases_change_nothing(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_works_without_unlabelled_cases(name, folders):
-    _, trainer, split = fit(name, folders(), ToyDataset(unlabelled=()), "100")
-    assert not split.unlabelled
-    assert trainer.spent == STEPS
+def test_unlabelled_images_change_the_weights_unless_it_learns_from_labels_alone(name, fits):
+    contract.unlabelled_images_change_the_weights_unless_it_learns_from_labels_alone(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_works_with_one_unlabelled_case_and_a_batch_of_one(name, folders):
-    tiny = ToyDataset(cases=6, unlabelled=())
-    _, trainer, split = fit(name, folders(), replace(tiny, recipe=replace(tiny.recipe, batch=1)), "1cases")
-    assert len(split.unlabelled) == 1
-    assert trainer.spent == STEPS
+def test_learns_in_two_and_in_three_dimensions_from_one_labelled_case(name, fits):
+    contract.learns_in_two_and_in_three_dimensions_from_one_labelled_case(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_goes_on_from_every_finished_phase_to_the_same_weights(name, folders, usual, monkeypatch):
-    """Stops after each phase that it finishes; every start must reuse all that is finished, and so make one more."""
-    weights, whole, _ = usual(name)
-    folder, finish = folders(), Stages.finish
-    for done in range(1, len(whole.phases)):
-        finished = []
-
-        def stopping(place, phase, finished=finished):
-            if finished:
-                raise KeyboardInterrupt
-            finished.append(finish(place, phase))
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Stages, "finish", staticmethod(stopping))
-            with pytest.raises(KeyboardInterrupt):
-                fit(name, folder)
-        assert len(list(folder.glob("*/*/phase.json"))) == done
-    again, trainer, _ = fit(name, folder)
-    assert again == weights
-    assert [phase.reused for phase in trainer.phases] == [True] * (len(whole.phases) - 1) + [False]
-    assert [phase.steps for phase in trainer.phases] == [phase.steps for phase in whole.phases]
+def test_works_without_unlabelled_cases(name, fits):
+    contract.works_without_unlabelled_cases(fits(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_goes_on_from_a_checkpoint_inside_a_training_to_the_same_weights(name, folders, usual, monkeypatch):
-    from atso_bench.benchmark.training import loop
+def test_works_with_one_unlabelled_case_and_a_batch_of_one(name, fits):
+    contract.works_with_one_unlabelled_case_and_a_batch_of_one(fits(name))
 
-    weights, _, _ = usual(name)
-    folder, steps = folders(), iter(range(5))
-    one_step = loop.Training._one_step
 
-    def stopping(training, batch):
-        if next(steps, None) is None:
-            raise KeyboardInterrupt
-        one_step(training, batch)
+@pytest.mark.parametrize("name", METHODS)
+def test_goes_on_from_every_finished_phase_to_the_same_weights(name, fits):
+    contract.goes_on_from_every_finished_phase_to_the_same_weights(fits(name))
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Training, "_one_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            fit(name, folder)
-    assert list(folder.glob("*/*/progress.pt"))
-    assert fit(name, folder)[0] == weights
+
+@pytest.mark.parametrize("name", METHODS)
+def test_goes_on_from_a_checkpoint_inside_a_training_to_the_same_weights(name, fits):
+    contract.goes_on_from_a_checkpoint_inside_a_training_to_the_same_weights(fits(name))
+
+
+def test_each_check_of_the_contract_is_made_here():
+    assert [check.__name__ for check in contract.CHECKS if f"test_{check.__name__}" not in globals()] == []
 
 
 def test_methods_share_m0_where_it_is_the_same_phase(folders):
@@ -212,14 +159,3 @@ def test_two_new_models_have_equal_weights_and_the_global_generator_is_left_alon
     assert weights_digest(first) == weights_digest(second)
     assert torch.equal(torch.rand(3), expected)
     assert np.isfinite(first[0].weight.detach().numpy()).all()
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_with_parity_line_the_result_has_the_budget_in_its_own_line_of_training(name, folders):
-    method = registry.method(name, {})
-    spec = RunSpec(TOY.name, name, "10", 0, Budget.parse(str(STEPS), "line"))
-    split = make_split(TOY, spec)
-    task = TOY.task(split.labelled, (*split.labelled, *split.unlabelled), spec.budget, {})
-    trainer = Trainer(task, spec.budget, 0, Stages(folders()), method=method)
-    pools = Pool(split.labelled, task.images, task.labels), Pool(split.unlabelled, task.images)
-    assert steps_behind(method.fit(trainer, TrainData(*pools))) == STEPS

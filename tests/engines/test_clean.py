@@ -43,7 +43,8 @@ def test_it_removes_phases_and_says_how_much_that_is(tmp_path: Path) -> None:
     after = size(tmp_path / "stages")
     assert (freed.files, freed.bytes) == (before[0] - after[0], before[1] - after[1])
     assert not phases(tmp_path)
-    assert len(list((tmp_path / "stages" / "models").iterdir())) == 2
+    assert len(list((tmp_path / "stages" / "models").glob("*.pt"))) == 2
+    assert len(list((tmp_path / "stages" / "models").glob("*.json"))) == 2  # what predicting with them needs
     assert would.bytes >= freed.bytes
     clean(tmp_path, "records")
     assert not list((tmp_path / "stages" / "models").iterdir())

@@ -227,7 +227,7 @@ def test_wrong_words_for_engines_are_errors(words: list[str], said: str, tmp_pat
 def test_an_engine_of_another_package_gets_the_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from atso_bench.benchmark.engines import command
+    from atso_bench.benchmark.engines import known
 
     given: list[object] = []
 
@@ -235,7 +235,7 @@ def test_an_engine_of_another_package_gets_the_tasks(tmp_path: Path, monkeypatch
         given.extend([[task.name for task in tasks], dict(settings), (order.folder / "order.json").exists()])
 
     found = SimpleNamespace(name="mine", load=lambda: SimpleNamespace(settings={"colour": "of it"}, run=make))
-    monkeypatch.setattr(command, "entry_points", lambda group: [found] if group == "atso_bench.engines" else [])
+    monkeypatch.setattr(known, "entry_points", lambda group: [found] if group == "atso_bench.engines" else [])
     words = ["run", "-m", "self-learning,atso", "-f", "10", "-d", "toy", "--budget", "14", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, [*words, "--on", "mine", "--with", "colour=red"])
     assert done.exit_code == 0, done.output
