@@ -72,3 +72,15 @@ def _cases(spec: RunSpec) -> tuple[Hashable, ...]:
     """What decides the split of one dataset's run."""
     lists = tuple((part, tuple(ids)) for part, ids in spec.lists.items())
     return spec.fraction, spec.seed, spec.validation, spec.scored, spec.split_by, spec.folds, spec.fold, lists
+
+
+def timed(
+    specs: list[RunSpec], out: Path, devices: Sequence[str], workers: int, say: Callable[[str], None]
+) -> list[RunSpec]:
+    """With parity ``time`` the runs have the steps that fit into the time of supervised training."""
+    if all(spec.budget.parity != "time" for spec in specs):
+        return specs
+    from atso_bench.benchmark.engines.local import threads_for
+    from atso_bench.benchmark.forecast.equal_time import Machine, scaled
+
+    return scaled(specs, out, Machine(devices[0], workers, threads_for(devices, workers)), say)

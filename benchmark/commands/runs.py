@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -106,7 +106,7 @@ def run(
         order = order if engine else replace(order, workers=grid_options.workers_for(devices))
         with progress.patience(progress.on(sys.stdout), "checking the data and the splits"):
             readiness.make_ready(specs, say)
-        specs = _timed(specs, out, devices, order.workers, say)
+        specs = readiness.timed(specs, out, devices, order.workers, say)
         if grid_options.file is not None:
             grid_file.keep(grid_options, out, grid_options.file.stem)
         failed = command.run(specs, order, engine, devices)
@@ -187,7 +187,7 @@ def plan(
         from atso_bench.benchmark.forecast.plan import forecast
 
         workers = grid_options.workers_for(devices)
-        specs = _timed(specs, out, devices, workers, say)
+        specs = readiness.timed(specs, out, devices, workers, say)
         forecasts = forecast(specs, out, devices[0], workers, threads_for(devices, workers))
         if format_ == "jsonl":
             from atso_bench.benchmark.engines import command
@@ -208,15 +208,3 @@ def plan(
 
         for line in at_hand(out, specs):
             typer.echo(line)
-
-
-def _timed(
-    specs: list[RunSpec], out: Path, devices: Sequence[str], workers: int, say: Callable[[str], None]
-) -> list[RunSpec]:
-    """With parity ``time`` the runs have the steps that fit into the time of supervised training."""
-    if all(spec.budget.parity != "time" for spec in specs):
-        return specs
-    from atso_bench.benchmark.engines.local import threads_for
-    from atso_bench.benchmark.forecast.equal_time import Machine, scaled
-
-    return scaled(specs, out, Machine(devices[0], workers, threads_for(devices, workers)), say)

@@ -36,6 +36,7 @@ def run(
     fractions: Several,
     *,
     datasets: Several = "phantom",
+    sources: Several = (),
     seeds: Several = 0,
     budget: str | int = "small",
     parity: str = "total",
@@ -47,6 +48,7 @@ def run(
     scored: str = "test",
     split_lists: Mapping[str, str | Path] | None = None,
     split_by: str = "",
+    folds: int = 0,
     device: str = "auto",
     workers: int = -1,
     plugins: Sequence[str | Path] = (),
@@ -63,9 +65,10 @@ def run(
         methods: names or groups.
         fractions: labelled share of the training cases: ``10`` (percent), ``"1/16"`` or ``"16cases"``.
         datasets: names; their data must be ready.
+        sources: for transfer, datasets whose labels are learnt from.
         seeds: numbers, or a range such as ``"0-4"``.
         budget: ``"smoke"``, ``"demo"``, ``"small"``, ``"standard"``, or optimiser steps.
-        parity: what has the budget: ``"total"``, ``"line"`` or ``"phase"``.
+        parity: what has the budget: ``"total"``, ``"line"``, ``"phase"`` or ``"time"``.
         configuration: of the datasets; empty for their first.
         options: of methods and recipe by their names: ``{"atso.subsets": 4, "recipe.batch": 8}``.
         upper_bound: add supervised training with all labels.
@@ -113,6 +116,7 @@ def plan(methods: Several, fractions: Several, *, out: str | Path = "results", *
     from atso_bench.benchmark.forecast.plan import forecast
 
     workers = options.workers_for(devices)
+    specs = readiness.timed(specs, Path(out), devices, workers, lambda note: None)
     found = forecast(specs, Path(out), devices[0], workers, threads_for(devices, workers))
     return Plan(devices[0], tuple(found))
 
@@ -186,7 +190,7 @@ def _grid(**given: Any) -> GridOptions:
     plugin_folders.join(given.get("plugins", ()))
     lists = [f"{part}={file}" for part, file in (given.pop("split_lists", None) or {}).items()]
     options = [f"{name}={_value(value)}" for name, value in (given.pop("options", None) or {}).items()]
-    several = {"method": "methods", "fraction": "fractions", "dataset": "datasets", "seed": "seeds"}
+    several = {"method": "methods", "fraction": "fractions", "dataset": "datasets", "seed": "seeds", "source": "sources"}
     named: dict[str, Any] = {one: _texts(given.pop(name)) for one, name in several.items() if name in given}
     given |= {"budget": str(given["budget"])} if "budget" in given else {}
     given |= {"plugins": list(map(Path, given["plugins"]))} if "plugins" in given else {}
@@ -215,8 +219,10 @@ def _run(options: GridOptions, out: Path, *, fresh: bool, quiet: bool) -> Result
     readiness.check_writable(out)
     specs, devices = options.specs(), options.devices()
     with talking.quietly(quiet), _stoppable():
-        readiness.make_ready(specs, (lambda line: None) if quiet else print)
+        say = (lambda line: None) if quiet else print
+        readiness.make_ready(specs, say)
         order = Order(out, options.workers_for(devices), options.device, fresh)
+        specs = readiness.timed(specs, out, devices, order.workers, say)
         grid.run_grid(specs, order, devices)
     return _results(out, specs)
 
