@@ -1,15 +1,19 @@
 """A Ray cluster in a process of its own: Ray changes handlers and variables where it starts.
 
-Run: python ray_nodes.py CORES CORES ..., the cores of each node, the head's first. It prints the cluster's address and
-the raylets' processes, and ends the cluster when its input ends.
+Run: python ray_nodes.py CORES CORES ..., the cores of each node, the head's first. It prints the cluster's address, the
+one for drivers outside of it and the raylets' processes, and ends the cluster when its input ends.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import sys
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import ray._private.node
@@ -26,6 +30,20 @@ class Patient:
         return getattr(time, name)
 
 
+def end_without_raylet() -> None:
+    """End as soon as a raylet has died, as it does if its agents take 15 seconds to import; Ray waits for it longer."""
+    while threading.main_thread().is_alive() and not started.is_set():
+        if any("(raylet) Z" in stat for stat in _stats()):
+            os._exit(1)
+        time.sleep(1)
+
+
+def _stats() -> list[str]:
+    """Of this process's children: number, name and state."""
+    children = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
+    return [Path(f"/proc/{pid}/stat").read_text(encoding="utf-8") for pid in children]
+
+
 START = 200
 """Seconds for all nodes. One takes 10 on a quiet core; one that could not start would be waited for in vain."""
 BUSY = {
@@ -35,17 +53,23 @@ BUSY = {
 }
 
 signal.alarm(START)
+started = threading.Event()
+threading.Thread(target=end_without_raylet, daemon=True).start()
 ray._private.node.time = Patient()
 head, *others = map(int, sys.argv[1:])
-cluster = Cluster(
-    initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False, "_system_config": BUSY}
-)
+with socket.socket() as free:
+    free.bind(("", 0))
+    door = free.getsockname()[1]
+own = {"num_cpus": head, "include_dashboard": False, "ray_client_server_port": door, "_system_config": BUSY}
+cluster = Cluster(initialize_head=True, head_node_args=own)
 for cores in others:
     cluster.add_node(num_cpus=cores)
 cluster.wait_for_nodes(timeout=START)
 nodes = [cluster.head_node, *cluster.worker_nodes]
 raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
 signal.alarm(0)
-print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
+started.set()
+outside = f"ray://127.0.0.1:{door}"
+print(json.dumps({"address": cluster.address, "outside": outside, "raylets": raylets}), flush=True)
 sys.stdin.read()
 cluster.shutdown()
