@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 from report_scale import FRACTIONS as OF_REPORTS
@@ -48,17 +49,18 @@ def chosen() -> Iterator[Record]:
             yield replace(record, spec=replace(spec, dataset="la", budget=Budget.parse("standard")))
 
 
-def write(results: Path, spec: RunSpec, record: object) -> None:
+def write(results: Path, spec: RunSpec, record: dict[str, Any]) -> None:
     path = results / "records" / spec.path
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(orjson.dumps(record))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(record))
 
 
 def fill(results: Path, count: int) -> int:
-    """Write the records that are not there; returns the number of seeds."""
+    """Write the records unless they are there; returns the number of seeds."""
     methods = registry.expand(["all"])
     seeds = max(1, count // (len(methods) * len(FRACTIONS)))
+    if (results / "records").exists():
+        return seeds
     specs = grid.make_specs(["phantom"], methods, FRACTIONS, range(seeds), Budget.parse("small"), grid.Options({}, {}))
     template = jsonable(asdict(next(made(cases=3)))) | {"data": registry.dataset("phantom").identity}
     template["metrics_version"] = metrics.VERSION

@@ -1,7 +1,7 @@
 """What a report of very many records costs: seconds, peak memory and, with `--profile`, where they go.
 
-Memory is the proportional set size (PSS) of all processes together, sampled ten times a second: what they share counts
-once. Linux alone says it. CPU seconds are those of all processes too.
+Memory is the proportional set size (PSS) of all processes together, sampled up to ten times a second: what they share
+counts once. Linux alone says it. CPU seconds are those of all processes too.
 
 Run: python tests/benchmarks/report_scale.py [--records 10000] [--natural] [--profile]. It makes its own records in a
 temporary folder, or in `--folder`, where a second run finds them again.
@@ -190,10 +190,11 @@ def watched(command: list[str]) -> tuple[dict[str, float], str]:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         with subprocess.Popen(command, stdout=said) as running:
             while running.poll() is None:
+                before = time.process_time()
                 found = {pid: used for pid in _family(running.pid) if (used := _used(pid)) is not None}
                 cpu |= {pid: seconds for pid, (seconds, _) in found.items()}
                 peak = max(peak, sum(size for _, size in found.values()))
-                time.sleep(0.1)
+                time.sleep(max(0.1, 20 * (time.process_time() - before)))  # looking at large processes costs time too
         if running.returncode:
             raise SystemExit(running.returncode)
         said.seek(0)
