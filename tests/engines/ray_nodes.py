@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -66,10 +67,14 @@ for cores in others:
     cluster.add_node(num_cpus=cores)
 cluster.wait_for_nodes(timeout=START)
 nodes = [cluster.head_node, *cluster.worker_nodes]
-raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
+raylets = [node.all_processes["raylet"][0].process for node in nodes]
 signal.alarm(0)
 started.set()
 outside = f"ray://127.0.0.1:{door}"
-print(json.dumps({"address": cluster.address, "outside": outside, "raylets": raylets}), flush=True)
-sys.stdin.read()
+print(
+    json.dumps({"address": cluster.address, "outside": outside, "raylets": [each.pid for each in raylets]}), flush=True
+)
+while not select.select([sys.stdin], [], [], 1)[0]:
+    for each in raylets:
+        each.poll()  # one that was killed is a zombie until then, which its workers take for alive
 cluster.shutdown()
