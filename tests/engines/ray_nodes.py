@@ -68,12 +68,10 @@ for cores in others:
 cluster.wait_for_nodes(timeout=START)
 nodes = [cluster.head_node, *cluster.worker_nodes]
 raylets = [node.all_processes["raylet"][0].process for node in nodes]
+facts = {"address": cluster.address, "outside": f"ray://127.0.0.1:{door}", "raylets": [each.pid for each in raylets]}
 signal.alarm(0)
 started.set()
-outside = f"ray://127.0.0.1:{door}"
-print(
-    json.dumps({"address": cluster.address, "outside": outside, "raylets": [each.pid for each in raylets]}), flush=True
-)
+print(json.dumps(facts), flush=True)
 while not select.select([sys.stdin], [], [], 1)[0]:
     for each in raylets:
         each.poll()  # one that was killed is a zombie until then, which its workers take for alive

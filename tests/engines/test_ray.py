@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray_cluster
 from cluster_runs import GRID, command, facts, prepared, until
 
 pytestmark = pytest.mark.ray
-STARTING = 600
-"""Seconds in which a cluster has to start; 25 on a core of its own."""
 PROGRAM = str(Path(sys.executable).with_name("atso-bench"))
 LONG = ["-m", "supervised", "-f", "10", "-d", "phantom", "-o", "recipe.width=4", "--device", "cpu", "--workers", "0"]
 
@@ -33,58 +30,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def cluster(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Two nodes of one core."""
-    with nodes([1, 1], data, tmp_path_factory.mktemp("ray")) as found:
+    with ray_cluster.nodes([1, 1], data, tmp_path_factory.mktemp("ray")) as found:
         yield found
 
 
 @pytest.fixture
 def mortal(data: dict[str, str], tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Two nodes of one core, of which one may die: the head, whose death is the cluster's, has none."""
-    with nodes([0, 1, 1], data, tmp_path) as found:
+    with ray_cluster.nodes([0, 1, 1], data, tmp_path) as found:
         yield found
-
-
-@contextlib.contextmanager
-def nodes(cores: list[int], data: dict[str, str], folder: Path) -> Iterator[dict[str, Any]]:
-    """A cluster: its address, and the processes of its raylets, the head's first.
-
-    On a busy machine a raylet gives up while it starts, as Ray allows a part of it 15 seconds; then it is tried again.
-    """
-    said = folder / "nodes.said"
-    words = [sys.executable, str(Path(__file__).with_name("ray_nodes.py")), *map(str, cores)]
-    last = time.monotonic() + STARTING
-    while True:
-        with said.open("w") as errors:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=data,
-                text=True,
-                start_new_session=True,
-            )
-        assert process.stdin
-        assert process.stdout
-        if line := process.stdout.readline():
-            break
-        end(process)
-        if time.monotonic() > last:
-            pytest.fail(f"no cluster in {STARTING} s\n{said.read_text()[-3000:]}")
-    try:
-        yield json.loads(line)
-    finally:
-        process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(60)
-        end(process)
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """End the process and those that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @pytest.fixture
