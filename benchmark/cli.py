@@ -122,6 +122,7 @@ def run(
         readiness.make_ready(specs, typer.echo)
         failed = command.run(specs, order, engine, devices)
         if failed is None:
+            typer.echo(_afterwards(out, keep))
             return
         if failed < len(specs):
             from atso_bench.reports.build import build
@@ -132,6 +133,12 @@ def run(
     if failed:
         typer.echo(f"{failed} of {len(specs)} runs failed; the same command will try them again", err=True)
         raise typer.Exit(1)
+
+
+def _afterwards(out: Path, keep: str) -> str:
+    """What to give when runs are done that go on behind the command."""
+    said = f"when the runs are done, `atso-bench report {out}` makes the report"
+    return said if keep == "all" else f"{said}, and `atso-bench clean {out} --keep {keep}` removes what is not to stay"
 
 
 @app.command()
