@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +148,9 @@ def _do(results: str, job: str, name: str, cpus: int, gpus: float) -> dict[str, 
 
     host = platform.node()
     stopping.leave_to_parent()  # Ray blocks signals in its workers
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # by which Ray cancels: ignored if a script started the node
     try:
         order = read_order(Path(results), job)
     except ValueError as error:

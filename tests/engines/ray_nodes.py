@@ -53,6 +53,7 @@ BUSY = {
     "worker_niceness": 0,  # Ray's 15 leaves a run a thirtieth of a core that it shares with other work
 }
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a script's background
 signal.alarm(START)
 started = threading.Event()
 threading.Thread(target=end_without_raylet, daemon=True).start()

@@ -55,6 +55,7 @@ def started(out: Path, environment: dict[str, str], *words: str) -> subprocess.P
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background shell has ignored
         )
 
 
@@ -110,7 +111,7 @@ def resumed(out: Path) -> bool:
 def stop(driver: subprocess.Popen[str]) -> int:
     driver.send_signal(signal.SIGINT)
     try:
-        return driver.wait(100)
+        return driver.wait(300)  # 60 s are the runs', some more Ray's on a busy machine
     finally:
         driver.kill()
 
