@@ -148,9 +148,8 @@ def _do(results: str, job: str, name: str, cpus: int, gpus: float) -> dict[str, 
 
     host = platform.node()
     stopping.leave_to_parent()  # Ray blocks signals in its workers
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # by which Ray cancels: ignored if a script started the node
+    # Ray cancels by it; where a script started the node in its background, it would be ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         order = read_order(Path(results), job)
     except ValueError as error:
