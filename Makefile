@@ -75,7 +75,7 @@ slurm-test: $(READY) ## install SLURM (Debian or Ubuntu, root or sudo), run the 
 	$(BIN)/python -m pytest -m slurm tests/engines --timeout 1800
 
 ray-test: $(READY) ## install Ray into .venv, run the tests on a cluster of two nodes
-	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[ray]'
+	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --compile-bytecode --editable '.[ray]'
 	$(BIN)/python -m pytest -m ray tests/engines --timeout 1800
 
 clean: ## remove .venv and the caches; results stay

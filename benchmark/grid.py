@@ -84,12 +84,15 @@ def make_specs(
     recipes = {name: dataset.settled(options.recipe) for name, dataset in known.items()}
     if "split_by" in common and all(common["split_by"] == dataset.groupings[0] for dataset in known.values()):
         common.pop("split_by")  # spelled out, it is no other run
+    # a wrong option is an error before anything runs; a default that is spelled out is no other run
+    chosen = {
+        method: registry.method(method, options.methods.get(method, {})).model_dump(exclude_defaults=True)
+        for method in dict.fromkeys(cell[1] for cell in cells)
+    }
     specs = []
     parts = range(1, folds + 1) if folds else (0,)
     for fold, (name, method, fraction, seed, steps) in product(parts, dict.fromkeys(cells)):
         dataset = known[name]
-        # a wrong option is an error before anything runs; a default that is spelled out is no other run
-        chosen = registry.method(method, options.methods.get(method, {})).model_dump(exclude_defaults=True)
         specs.append(
             RunSpec(
                 dataset.name,
@@ -98,7 +101,7 @@ def make_specs(
                 seed,
                 steps,
                 configuration=dataset.configuration,
-                options=chosen,
+                options=chosen[method],
                 recipe=recipes[name],
                 lists=_lists(dataset, fraction, given, common.get("validation", 0.0) or folds),
                 folds=folds,

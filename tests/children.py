@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -116,14 +115,6 @@ def ended(do: Callable[..., object], *given: Any, said: Path | None = None, seco
     """The exit code of a child that does this."""
     with started(do, *given, said=said) as child:
         return child.end(seconds)
-
-
-def until(true: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Wait for it, but not for ever."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"it did not come in {seconds:.0f} s"
-        time.sleep(0.01)
 
 
 class Context:

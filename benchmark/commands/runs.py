@@ -111,6 +111,7 @@ def run(
             grid_file.keep(grid_options, out, grid_options.file.stem)
         failed = command.run(specs, order, engine, devices)
         if failed is None:
+            typer.echo(_afterwards(out, keep))
             return
         _show(out, specs, failed)
         if not failed and keep != "all":
@@ -118,6 +119,12 @@ def run(
     if failed:
         typer.echo(f"{failed} of {len(specs)} runs failed; the same command will try them again", err=True)
         raise typer.Exit(1)
+
+
+def _afterwards(out: Path, keep: str) -> str:
+    """What to give when runs are done that go on behind the command."""
+    said = f"when the runs are done, `atso-bench report {out}` makes the report"
+    return said if keep == "all" else f"{said}, and `atso-bench clean {out} --keep {keep}` removes what is not to stay"
 
 
 def _checked(options: GridOptions, keep: str, on: str) -> GridOptions:

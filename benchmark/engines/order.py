@@ -96,7 +96,7 @@ def must_match(order: Order) -> None:
     if other:
         raise ValueError(
             f"{platform.node()} has other software than the machine that gave the command: {', '.join(other)}; "
-            "install the same versions on both"
+            "install the same versions on both, or give the command again if that machine's are the right ones"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -148,6 +149,8 @@ def _do(results: str, job: str, name: str, cpus: int, gpus: float) -> dict[str, 
 
     host = platform.node()
     stopping.leave_to_parent()  # Ray blocks signals in its workers
+    # Ray cancels by it; where a script started the node in its background, it would be ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         order = read_order(Path(results), job)
     except ValueError as error:

@@ -77,6 +77,7 @@ def run(
         scored: ``"test"`` or ``"validation"``.
         split_lists: files (or a built-in list's name) by part: ``pool``, ``labelled``, ``validation``, ``test``.
         split_by: what a split keeps whole.
+        folds: how many, so that each labelled case is a test case once; 0 for a fixed test set.
         device: as ``--device``.
         workers: loader processes for each device; -1 for as many as the cores allow.
         plugins: folders with methods and datasets of your own.
@@ -190,7 +191,13 @@ def _grid(**given: Any) -> GridOptions:
     plugin_folders.join(given.get("plugins", ()))
     lists = [f"{part}={file}" for part, file in (given.pop("split_lists", None) or {}).items()]
     options = [f"{name}={_value(value)}" for name, value in (given.pop("options", None) or {}).items()]
-    several = {"method": "methods", "fraction": "fractions", "dataset": "datasets", "seed": "seeds", "source": "sources"}
+    several = {
+        "method": "methods",
+        "fraction": "fractions",
+        "dataset": "datasets",
+        "seed": "seeds",
+        "source": "sources",
+    }
     named: dict[str, Any] = {one: _texts(given.pop(name)) for one, name in several.items() if name in given}
     given |= {"budget": str(given["budget"])} if "budget" in given else {}
     given |= {"plugins": list(map(Path, given["plugins"]))} if "plugins" in given else {}

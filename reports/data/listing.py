@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path
 
 from atso_bench.benchmark.store import index
@@ -26,6 +27,14 @@ def matching(results: Path, where: str) -> list[Path]:
         raise ValueError(f"--where {where}: {error}; the columns are {', '.join(rows.columns)}") from error
     if found.empty:
         raise ValueError(f"--where {where}: none of {len(rows)} runs in {results} is so")
+    return sorted(results / "records" / path for path in found)
+
+
+def results_of(results: Path, kinds: Set[tuple[str, str, str]]) -> list[Path]:
+    """Records of runs scored on the test set whose dataset, configuration and parity are among ``kinds``."""
+    rows = index.table(results).select(["path", "status", "scored", "dataset", "configuration", "parity"]).to_pylist()
+    scored = [row for row in rows if (row["status"], row["scored"]) == ("done", "test")]
+    found = [row["path"] for row in scored if (row["dataset"], row["configuration"], row["parity"]) in kinds]
     return sorted(results / "records" / path for path in found)
 
 

@@ -10,9 +10,13 @@ from atso_bench.benchmark.spec import RunSpec
 from atso_bench.reports.certainty.evidence import Evidence
 from atso_bench.reports.certainty.headroom import MOST_SEEDS, POWER, Headroom, headroom, shorter, with_fewer_steps
 from atso_bench.reports.data.frame import Group, headline, read
+from atso_bench.reports.data.listing import results_of
 from atso_bench.reports.data.rows import BASELINE
 from atso_bench.reports.pages.page import Cell, Section, Table
 from atso_bench.reports.words import NONE, count, decimals, signed
+
+MOST = 3000
+"""Records that are read for the few lines of `plan`: some seconds."""
 
 
 def warnings(group: Group, known: Evidence) -> list[str]:
@@ -92,9 +96,13 @@ def averages(group: Group) -> Section:
 
 def at_hand(results: Path, specs: Sequence[RunSpec]) -> list[str]:
     """What the records in a results folder say of the headroom of planned runs, a line for each label fraction."""
-    if not (results / "records").is_dir():
+    kinds = {(spec.dataset, spec.configuration, spec.budget.parity) for spec in specs}
+    files = results_of(results, kinds)
+    if not files:
         return []
-    groups = read(results).groups()
+    if len(files) > MOST:
+        return [f"{len(files):,} records are at hand; `atso-bench report` says what they can show"]
+    groups = read(results, files=files).groups()
     wanted = {(spec.dataset, spec.configuration, spec.budget.steps, spec.budget.parity, spec.folds) for spec in specs}
     facts = ("dataset", "configuration", "steps", "parity", "folds")
     said = []

@@ -1,7 +1,7 @@
 """What a report of very many records costs: seconds, peak memory and, with `--profile`, where they go.
 
-Memory is the proportional set size (PSS) of all processes together, sampled ten times a second: what they share counts
-once. Linux alone says it. CPU seconds are those of all processes too.
+Memory is the proportional set size (PSS) of all processes together, sampled up to ten times a second: what they share
+counts once. Linux alone says it. CPU seconds are those of all processes too.
 
 Run: python tests/benchmarks/report_scale.py [--records 10000] [--natural] [--profile]. It makes its own records in a
 temporary folder, or in `--folder`, where a second run finds them again.
@@ -175,24 +175,30 @@ def write(folder: Path, number: int, natural: bool = False, cases: int | None = 
 
 
 def measure(folder: Path, profiled: bool = False) -> dict[str, float]:
-    """Build the report in a process of its own: ``wall``, ``read`` and ``cpu`` in seconds, ``peak`` in MB.
+    """Build the report in a process of its own: ``read`` and the seconds and MB of ``watched``.
 
-    As ``atso-bench report`` does, with the imports. An MB is 10^6 bytes.
+    As ``atso-bench report`` does, with the imports.
     """
-    command = [sys.executable, "-c", MEASURE, str(folder), *["profile"] * profiled]
+    found, said = watched([sys.executable, "-c", MEASURE, str(folder), *["profile"] * profiled])
+    return {**found, **json.loads(said)}
+
+
+def watched(command: list[str]) -> tuple[dict[str, float], str]:
+    """What it cost (``wall`` and ``cpu`` seconds, ``peak`` MB of 10^6 bytes, of all processes), and what it printed."""
     cpu: dict[int, float] = {}
-    peak = 0.0
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
-        while running.poll() is None:
-            found = {pid: used for pid in _family(running.pid) if (used := _used(pid)) is not None}
-            cpu |= {pid: seconds for pid, (seconds, _) in found.items()}
-            peak = max(peak, sum(size for _, size in found.values()))
-            time.sleep(0.1)
-        assert running.stdout is not None
-        said = running.stdout.read()
-    if running.returncode:
-        raise SystemExit(running.returncode)
-    return {**json.loads(said), "cpu": sum(cpu.values()), "peak": peak}
+    peak, began = 0.0, time.perf_counter()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        with subprocess.Popen(command, stdout=said) as running:
+            while running.poll() is None:
+                before = time.process_time()
+                found = {pid: used for pid in _family(running.pid) if (used := _used(pid)) is not None}
+                cpu |= {pid: seconds for pid, (seconds, _) in found.items()}
+                peak = max(peak, sum(size for _, size in found.values()))
+                time.sleep(max(0.1, 20 * (time.process_time() - before)))  # looking at large processes costs time too
+        if running.returncode:
+            raise SystemExit(running.returncode)
+        said.seek(0)
+        return {"wall": time.perf_counter() - began, "cpu": sum(cpu.values()), "peak": peak}, said.read()
 
 
 def _family(pid: int) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""A small grid as commands, and what two results folders have in common."""
+"""A small grid as commands, waiting for what they do, and what two results folders have in common."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import waiting
 
 GRID = ["-m", "supervised,self-learning,atso", "-f", "10", "-d", "phantom", "--budget", "smoke"]
 GRID += ["-o", "self-learning.generations=1", "-o", "atso.generations=1"]
@@ -16,9 +19,9 @@ GRID += ["-o", "recipe.width=4", "--device", "cpu", "--workers", "0"]
 
 
 def command(*words: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    """``atso-bench`` as a user gives it; one that hangs ends."""
+    """``atso-bench`` as a user gives it; one that hangs ends, but not one that has a busy machine."""
     program = [str(Path(sys.executable).with_name("atso-bench")), *map(str, words)]
-    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=600, **more)
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=1200, **more)
 
 
 def prepared(folder: Path) -> dict[str, str]:
@@ -27,6 +30,11 @@ def prepared(folder: Path) -> dict[str, str]:
     done = command("prepare", "phantom", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return environment
+
+
+def until(true: Callable[[], object], out: Path) -> None:
+    """Wait for what a cluster does in a results folder; on a busy machine libraries alone take minutes to import."""
+    waiting.until(true, 600, every=0.2, logs=out)
 
 
 def facts(results: Path) -> dict[str, Any]:

@@ -6,10 +6,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from waiting import until
 
 CONF = """
 ClusterName=test
@@ -41,6 +42,8 @@ NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs=1 RealMemo
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE OverTimeLimit=0 State=UP
 """
 SBIN = "/usr/sbin"
+START = 120
+"""Seconds in which the daemons have to start; 5 on a quiet machine."""
 
 
 def missing() -> str:
@@ -80,8 +83,8 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             with (folder / f"daemon{number}.log").open("wb") as log:
                 started.append(subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True))
             if number == 0:
-                _until(lambda: (folder / "munge.socket").exists(), folder)
-        _until(lambda: _idle(environment) == 2, folder)
+                until((folder / "munge.socket").exists, START, logs=folder)
+        until(lambda: _idle(environment) == 2, START, every=0.2, logs=folder)
         yield environment
     finally:
         subprocess.run(["scancel", "--user", str(os.getuid())], env=environment, check=False, capture_output=True)
@@ -104,17 +107,6 @@ def _idle(environment: dict[str, str]) -> int:
         ["sinfo", "-h", "-N", "-o", "%T"], env=environment, capture_output=True, text=True, check=False
     ).stdout
     return shown.split().count("idle")
-
-
-def _until(true, folder: Path, seconds: float = 60.0) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            said = "\n".join(
-                f"{file.name}: {file.read_text(errors='replace')[-2000:]}" for file in folder.glob("*.log")
-            )
-            raise AssertionError(f"SLURM did not start in {seconds:.0f} s\n{said}")
-        time.sleep(0.2)
 
 
 def _free() -> int:

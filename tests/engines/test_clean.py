@@ -96,6 +96,15 @@ def test_run_keeps_what_it_is_told_to(tmp_path: Path) -> None:
     assert wrong.exit_code == 2
 
 
+def test_a_command_that_ends_before_its_runs_says_what_to_give_afterwards(tmp_path: Path) -> None:
+    """Nothing is removed, nor reported, of what is not done; and ``--keep`` is not forgotten without a word."""
+    words = ["run", "-m", "supervised", "-f", "10", "--budget", "4", "--device", "cpu", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, [*words, "--on", "slurm", "--dry-run", "--keep", "models"])
+    assert done.exit_code == 0, done.output
+    assert f"`atso-bench report {tmp_path}` makes the report" in done.output
+    assert f"`atso-bench clean {tmp_path} --keep models` removes" in done.output
+
+
 def test_a_run_leaves_few_files(tmp_path: Path) -> None:
     """Four methods left 602 files, one for each case's labels; and nothing stays of claims and locks."""
     work(SPECS, tmp_path)

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import started, until
+from children import started
 from grids import work
+from waiting import until
 
 from atso_bench.benchmark.spec import Budget, RunSpec
 from atso_bench.benchmark.store import leases, locks

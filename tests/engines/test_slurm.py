@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import slurm_cluster
-from cluster_runs import GRID, command, facts, prepared
+from cluster_runs import GRID, command, facts, prepared, until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,15 +77,6 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def environment(nodes: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**prepared(tmp_path_factory.mktemp("data")), **{name: nodes[name] for name in ("SLURM_CONF", "PATH")}}
-
-
-def until(true: Callable[[], object], out: Path, seconds: float = 600) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            logs = "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in out.glob("logs/*.log"))
-            pytest.fail(f"it did not come in {seconds:.0f} s\n{logs}")
-        time.sleep(0.3)
 
 
 def ask(environment: dict[str, str], *words: str) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import grids
 import pytest
-from children import ended, started, until
+from children import ended, started
 from toy import ToyDataset, ToyTask, known
 from typer.testing import CliRunner
+from waiting import until
 
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app

@@ -19,6 +19,7 @@ import pytest
 from fitting import METHODS, fit
 from toy import ToyDataset, ToyTask
 from typer.testing import CliRunner
+from waiting import until
 
 from atso_bench.benchmark import registry
 from atso_bench.benchmark.cli import app
@@ -237,7 +238,7 @@ def test_loader_processes_end_with_their_parent(tmp_path):
         assert child.end() == -signal.SIGKILL
         loaders = [int(word) for word in (tmp_path / "loaders").read_text().split()]
         assert len(loaders) == 2
-        children.until(lambda: not any(map(alive, loaders)), seconds=20)  # they look for their parent every five
+        until(lambda: not any(map(alive, loaders)), seconds=20)  # they look for their parent every five
 
 
 def alive(pid):
@@ -266,7 +267,7 @@ def test_with_several_devices_every_process_saves(whole_group, tmp_path, monkeyp
         grids.run(specs, tmp_path, ["cpu", "cpu"], 0, fresh=False)
 
     with children.started(stoppable, do, tmp_path / "said", (), said=told) as child:
-        children.until(lambda: len(list(tmp_path.glob("training *"))) == 2)
+        until(lambda: len(list(tmp_path.glob("training *"))) == 2)
         (os.killpg if whole_group else os.kill)(child.pid, signal.SIGTERM)
         assert child.end() == 143
     monkeypatch.setattr(registry, "dataset", lambda name, configuration="2d": ToyDataset())

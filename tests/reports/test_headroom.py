@@ -15,6 +15,7 @@ from atso_bench.benchmark import grid
 from atso_bench.benchmark.spec import Budget
 from atso_bench.reports.certainty.headroom import Headroom, compared, headroom, power, shorter, smallest_effect
 from atso_bench.reports.data.frame import read
+from atso_bench.reports.pages import limits
 from atso_bench.reports.pages.limits import at_hand
 
 
@@ -106,6 +107,20 @@ def test_plan_says_what_the_records_at_hand_show(tmp_path: Path) -> None:
     assert line.startswith("phantom, 10 % (4 cases): headroom +0.200; 3 seeds show a difference of 0.0")
     assert "the best lead, 0.060, takes" in line
     assert at_hand(tmp_path, [replace(specs[0], dataset="hippocampus")]) == []
+
+
+def test_plan_reads_no_other_records_and_not_very_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100,000 records each would be read whole."""
+    folder = results(tmp_path)
+    write(folder, *(make("supervised", seed=seed, spec={"dataset": "streets"}) for seed in range(3)))
+    opened: list[Path] = []
+    monkeypatch.setattr(limits, "read", lambda results, files: opened.extend(files) or read(results, files=files))
+    assert len(at_hand(folder, [make("supervised").spec])) == 1
+    assert len(opened) == 12
+    monkeypatch.setattr(limits, "MOST", 11)
+    (line,) = at_hand(folder, [make("supervised").spec])
+    assert line == "12 records are at hand; `atso-bench report` says what they can show"
+    assert len(opened) == 12
 
 
 def test_one_seed_or_no_upper_bound_gives_no_verdict(tmp_path: Path) -> None:
