@@ -23,7 +23,7 @@ class Students(Settings):
     weight: float = Field(1, ge=0, description="weight of the loss on pseudo labels; ours")
     cutmix: bool = Field(False, description="half of each pseudo-labelled patch is another's; ours")
     confidence: float = Field(
-        0, ge=0, lt=1, description="probability below which a voxel of a pseudo label is left out; hard labels; ours"
+        0.0, ge=0, lt=1, description="probability below which a voxel of a pseudo label is left out; hard labels; ours"
     )
     largest_component: bool = Field(
         False, description="of each class in a pseudo label its largest component; for volumes; ours"

@@ -188,9 +188,9 @@ def _spent(group: Group) -> pd.DataFrame:
     """Mean seconds of a run by fraction, machine, method, part and whether it was reused."""
     named = {"train": "later trainings", "predict": "pseudo labels", "evaluate": "evaluation"}
     spent = group.phases[group.phases["kind"].isin(named)]
-    # a record's phases stand in the order in which they were run
-    fold = spent["name"].astype(str).str.extract(r", fold (\d+)$", expand=False).fillna("")  # each has its first
+    fold = [place if cut else "" for _, cut, place in (str(name).rpartition(", fold ") for name in spent["name"])]
     trained = spent["kind"] == "train"
+    # a record's phases stand in the order in which they were run; each fold has its first
     again = spent.assign(fold=fold).loc[trained, ["key", "fold"]].duplicated()
     first = trained & ~again.reindex(spent.index, fill_value=True)
     part = spent["kind"].map(named).mask(first, "first training")
