@@ -234,10 +234,7 @@ def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "told"),
     [
         (("--seed", 1 << 64), "--seed must be a whole number from 0 to 4294967295"),
-        (
-            ("--split-list", "labelled=uni-match"),
-            "there is no file uni-match; only labelled= takes the name of a built-in list",
-        ),
+        (("--split-list", "labelled=uni-match"), "there is no published list 'uni-match'; there are: unimatch, cps"),
         (("--split-list", "test=unimatch"), "there is no file unimatch"),
         (("--split-list", "labelled=unimatch"), "does not fit"),
         (("--split-list", "labelled=nobody"), "there is no published list 'nobody'; there are: unimatch, cps"),
