@@ -169,7 +169,7 @@ def test_hostile_names_add_no_row_and_no_heading_to_the_markdown(built: tuple[Pa
         amounts = [len(re.findall(pattern, text, re.MULTILINE)) for text in texts]
         assert amounts[0] == amounts[1], pattern
     cells = [[len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line[:1] == "|"] for text in texts]
-    assert cells[0] == cells[1]
+    assert sorted(cells[0]) == sorted(cells[1])  # comparisons that differ in a word stand in the order of a hash
 
 
 def test_no_cell_of_the_csv_begins_a_formula(built: tuple[Path, Path]) -> None:
