@@ -180,7 +180,8 @@ def execute(spec: RunSpec, bench: Bench) -> Record:
 
 def _sweep(spec: RunSpec, dataset: Dataset, split: Split, results: Path) -> None:
     """Remove halves of files that an earlier process left when it was killed in this run."""
-    own = (results / "records" / spec.path, profile_path(results, spec), model_file(results, spec))
+    model, losses = model_file(results, spec), curves_folder(results, spec) / curves.FILE
+    own = (results / "records" / spec.path, profile_path(results, spec), model, model.with_suffix(".json"), losses)
     files.sweep(*own, record.failure_path(results, spec), predictions_file(results, spec.key, dataset.identity))
     files.sweep(ground_file(results, dataset.identity, scored_cases(spec, split)), older=86400)  # of other runs too
 

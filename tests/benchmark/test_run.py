@@ -284,7 +284,7 @@ def test_plan_counts_a_phase_that_runs_share_once(tmp_path, monkeypatch):
         (("-m", "atso", "-f", "0"), "above 0 and at most 100"),
         (("-m", "atso", "-f", "10", "-d", "phantoms"), "there is no dataset 'phantoms'"),
         (("-m", "atso", "-f", "10", "-d", "toy", "--budget", "much"), "--budget must be one of"),
-        (("-m", "atso", "-f", "10", "-d", "toy", "--parity", "half"), "--parity must be total, line or phase"),
+        (("-m", "atso", "-f", "10", "-d", "toy", "--parity", "half"), "--parity must be total, line, phase or time"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.subsets=0"), "greater than or equal to 1"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "atso.speed=1"), "options of atso: generations"),
         (("-m", "atso", "-f", "10", "-d", "toy", "-o", "subsets=1"), "--option must be NAME.OPTION=VALUE"),
