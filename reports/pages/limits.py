@@ -69,11 +69,16 @@ def _closed(group: Group, known: Evidence) -> list[Table]:
     """The share of the gap to all labels that each method closes."""
     rows = []
     for (fraction, label), found in known.closed.items():
-        share = Cell(found.reason) if math.isnan(found.share) else Cell(f"{found.share:.0%}")
-        ends = NONE if math.isnan(found.low) else f"{found.low:.0%} to {found.high:.0%}"
+        share = Cell(found.reason) if math.isnan(found.share) else Cell(_percent(found.share))
+        ends = NONE if math.isnan(found.low) else f"{_percent(found.low)} to {_percent(found.high)}"
         rows.append([Cell(group.fractions[fraction]), Cell(label), share, Cell(ends)])
     heads = ["label fraction", "method", "gap closed", "95 % interval"]
     return [Table(f"Share of the gap between {known.baseline} and all labels", heads, rows, words=2)] if rows else []
+
+
+def _percent(share: float) -> str:
+    percent = round(100 * share)
+    return f"{'−' if percent < 0 else ''}{abs(percent)} %"
 
 
 def averages(group: Group) -> Section:

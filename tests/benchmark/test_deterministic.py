@@ -51,7 +51,7 @@ def state() -> list[Any]:
     return [enabled, warn_only, cudnn.benchmark, cudnn.deterministic, os.environ.get(CUBLAS)]
 
 
-def loss_that_scatters(task: ToyTask, output: torch.Tensor, label: torch.Tensor, *, pseudo: bool = False) -> Any:
+def loss_that_scatters(task: ToyTask, output: torch.Tensor, label: torch.Tensor, **_: bool) -> Any:
     """With an operation that has no deterministic way on any device, and one that has."""
     torch.zeros(3).put_(torch.tensor([1]), torch.tensor([2.0]))
     torch.zeros(3).index_add_(0, torch.tensor([1, 1]), torch.ones(2))

@@ -70,6 +70,6 @@ def test_the_page_has_the_share_where_all_labels_were_run(tmp_path):
         write(tmp_path, *volumes(np.array(scores(mean, spread=0.005)), method, fraction))
     page = drawn_blank(tmp_path)
     assert "Share of the gap between supervised and all labels" in page
-    share, ends = re.search(r">atso</td>\s*<td[^>]*>(\d+)%</td>\s*<td[^>]*>(\d+% to \d+%)</td>", page).groups()
+    share, ends = re.search(r">atso</td>\s*<td[^>]*>(\d+) %</td>\s*<td[^>]*>(\d+ % to \d+ %)</td>", page).groups()
     assert 40 < int(share) < 60
     assert ends
