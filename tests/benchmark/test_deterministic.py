@@ -55,7 +55,7 @@ def loss_that_scatters(task: ToyTask, output: torch.Tensor, label: torch.Tensor,
     """With an operation that has no deterministic way on any device, and one that has."""
     torch.zeros(3).put_(torch.tensor([1]), torch.tensor([2.0]))
     torch.zeros(3).index_add_(0, torch.tensor([1, 1]), torch.ones(2))
-    return LOSS(task, output, label, pseudo=pseudo)
+    return LOSS(task, output, label, **_)
 
 
 def test_on_a_cpu_weights_and_scores_are_the_same_with_it(tmp_path: Path) -> None:

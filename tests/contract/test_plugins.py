@@ -128,8 +128,8 @@ def test_a_plug_in_that_cannot_be_one_is_answered_in_a_line(name, text, said, mi
     done = CliRunner().invoke(app, [*words, "--plugins", str(mine)])
     assert done.exit_code == 2, done.output
     assert said in done.output
-    assert done.output.startswith("error: ")
-    assert len(done.output.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

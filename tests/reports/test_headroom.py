@@ -74,7 +74,7 @@ def test_where_labels_bind_nothing_is_said_and_the_table_says_so(tmp_path: Path)
     assert "cannot rank" not in said
     assert "steps are the limit" not in said
     (chapter,) = blank(read(tmp_path).groups())
-    (table,) = next(part for part in chapter.section.sections if "can show" in part.title).parts
+    table, *_ = next(part for part in chapter.section.sections if "can show" in part.title).parts
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["limit"].text, row["gain from steps"].note) == ("labels", "from 600 steps")
     assert row["headroom"].text == "+0.200"
