@@ -155,14 +155,7 @@ def lines(found: Verification, metric: str) -> Iterator[str]:
         yield f"scores: {len(found.other_cases)} of {found.cases} cases differ; {scores}"
     else:
         yield f"scores: all {found.cases} cases are the same, bit for bit; {scores}"
-    yield f"verdict: {verdict(found)}"
-
-
-def verdict(found: Verification) -> str:
-    """In a few words."""
-    if found.verdict == "differs":
-        return "differs"
-    return "the same, bit for bit" if found.bitwise else f"the same within {found.tolerance:g}"
+    yield f"verdict: {found.words}"
 
 
 def _shown(score: float | None) -> str:

@@ -26,7 +26,9 @@ def verify(
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="By how much Dice or mIoU may differ where the same bits are not expected.")
     ] = 0.01,
-    note: Annotated[bool, typer.Option("--note", help="Keep the outcome in verified/ of the results.")] = False,
+    note: Annotated[
+        bool, typer.Option("--note", help="Keep the outcome in verified/ of the results, for `publish`.")
+    ] = False,
     device: Annotated[
         str, typer.Option(help="auto: the kind of device that the run had, if it is here; cpu, cuda or cuda:1.")
     ] = "auto",

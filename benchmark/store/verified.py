@@ -58,6 +58,13 @@ class Verification:
     environment: dict[str, Any]
     when: str
 
+    @property
+    def words(self) -> str:
+        """The verdict in a few words, and how much it is of."""
+        same = "the same, bit for bit" if self.bitwise else f"the same within {self.tolerance:g}"
+        part = f" ({self.repeated} of {self.of} phases)" if self.repeated < self.of else ""
+        return ("differs" if self.verdict == "differs" else same) + part
+
 
 def claim(record: Record) -> str:
     """Hash of what a record says that a repetition can show; not of times, machine, command or words."""
