@@ -74,7 +74,7 @@ def _stage(results: Path, staged: Path, say: Callable[[str], object]) -> list[le
     if not listed:
         raise ValueError(f"there are no records under {results / 'records'}; make some with `atso-bench run`")
     runs = [run for file in listed for run in _published(file, results, say)]
-    notes = [verified.note_file(results, run.record.spec.key) for run in runs if run.notes]
+    notes = [file for run in runs if run.notes for file in verified.files(results, run.record.spec.key)]
     telling: list[str] = []
     for file in dict.fromkeys([*listed, *sorted((results / ASKED).glob("*.json")), *notes]):
         telling += _copy(file, results, staged, say)

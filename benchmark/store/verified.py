@@ -73,13 +73,14 @@ def claim(record: Record) -> str:
     return digest(jsonable(facts), length=24)
 
 
-def note_file(results: Path, key: str) -> Path:
-    return results / FOLDER / f"{key}.json"
+def files(results: Path, key: str) -> list[Path]:
+    """The files of notes on a run: our own, and those of others, who may call theirs ``KEY-NAME.json``."""
+    return sorted([*(results / FOLDER).glob(f"{key}.json"), *(results / FOLDER).glob(f"{key}-*.json")])
 
 
 def add(results: Path, found: Verification) -> Path:
     """Write a note beside those that are there; those on another record of the run go."""
-    path = note_file(results, found.key)
+    path = results / FOLDER / f"{found.key}.json"
     kept: list[Verification] = []
     with contextlib.suppress(FileNotFoundError):
         kept = [each for each in _read(path) if each.record == found.record]
@@ -91,12 +92,10 @@ def notes(results: Path, record: Record) -> list[Verification]:
     """The notes on this record, oldest first.
 
     Raises:
-        ValueError: if the file of notes cannot be read.
+        ValueError: if a file of notes cannot be read.
     """
-    try:
-        return [each for each in _read(note_file(results, record.spec.key)) if each.record == claim(record)]
-    except FileNotFoundError:
-        return []
+    found = [each for file in files(results, record.spec.key) for each in _read(file)]
+    return sorted((each for each in found if each.record == claim(record)), key=lambda each: each.when)
 
 
 def _read(path: Path) -> list[Verification]:

@@ -96,7 +96,7 @@ def contribute(runs: Sequence[Published]) -> str:
         ("Write your method", "one file methods/my_method.py in a folder of your own; CONTRIBUTING.md has an example"),
         ("Hold the contract against it", f"atso-bench check {_OWN} --plugins FOLDER"),
         ("Make the runs", "the commands below, with --plugins FOLDER"),
-        ("Verify some", "atso-bench verify RECORD --note, best on another machine"),
+        ("Verify some", "atso-bench verify FILE --note, best on another machine; FILE may be a record of this page"),
         ("Hand them over", "the folders records, pictures, asked and verified of your results, and the method's file"),
         ("Publish all", "copy these folders into those of the results; then atso-bench publish RESULTS --to DIR"),
     ]

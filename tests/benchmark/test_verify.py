@@ -22,6 +22,7 @@ from atso_bench.benchmark.spec import Budget, LabelFraction, RunSpec
 from atso_bench.benchmark.store import environment, verified
 from atso_bench.benchmark.store.record import Record
 from atso_bench.benchmark.store.stages import Stages
+from atso_bench.reports.publish import publish
 
 SPEC = RunSpec("toy", "self-learning", LabelFraction("10"), 0, Budget("9", 9), options={"generations": 2})
 
@@ -233,6 +234,33 @@ def test_notes_on_another_record_of_the_run_do_not_count(results: Path) -> None:
     assert verify(results, "--note").exit_code == 1
     (only,) = verified.notes(results, record(results))
     assert only.verdict == "differs"
+
+
+def test_notes_of_others_lie_beside_our_own(results: Path) -> None:
+    assert verify(results, "--note").exit_code == 0
+    own = results / "verified" / f"{SPEC.key}.json"
+    others = json.loads(own.read_text(encoding="utf-8"))
+    others["verifications"][0]["when"] = "2020-01-01"
+    own.with_name(f"{SPEC.key}-others.json").write_text(json.dumps(others), encoding="utf-8")
+    assert [found.when for found in verified.notes(results, record(results))][:1] == ["2020-01-01"]
+    assert len(verified.notes(results, record(results))) == 2
+
+
+def test_a_record_that_somebody_published_is_verified_by_its_file_alone(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(results, environment={**record(results).environment, "command": ["atso-bench", "--out", "/disk/me/results"]})
+    publish(results, tmp_path / "site", print)
+    file = tmp_path / "alone" / SPEC.path.name
+    file.parent.mkdir()
+    shutil.copy(tmp_path / "site" / "records" / SPEC.path, file)
+    monkeypatch.chdir(tmp_path)
+    shown = verify(tmp_path / "alone", "--note", run=str(file))
+    assert shown.exit_code == 0, shown.output
+    assert "M0: losses are the same, bit for bit" in shown.output
+    assert "final model: not compared" in shown.output
+    shutil.copytree(tmp_path / "alone" / "verified", results / "verified")
+    assert len(verified.notes(results, record(results))) == 1
 
 
 def test_a_damaged_note_is_named(results: Path) -> None:
