@@ -27,7 +27,10 @@ def verify(
         float, typer.Option(min=0.0, help="By how much Dice or mIoU may differ where the same bits are not expected.")
     ] = 0.01,
     note: Annotated[
-        bool, typer.Option("--note", help="Keep the outcome in verified/ of the results, for `publish`.")
+        bool,
+        typer.Option(
+            "--note", help="Keep the outcome in verified/ of its results, for `publish`; of a file alone, beside it."
+        ),
     ] = False,
     device: Annotated[
         str, typer.Option(help="auto: the kind of device that the run had, if it is here; cpu, cuda or cuda:1.")
@@ -57,6 +60,7 @@ def verify(
         from atso_bench.benchmark.run import Bench
         from atso_bench.benchmark.store import verified
 
+        chosen = verifying.own(chosen)
         verifying.check(record, shown.note)
         shown.note(f"{record.spec.key}: {record.spec.title}")
         with tempfile.TemporaryDirectory(prefix="atso-bench-") as folder:
