@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from atso_bench import __version__
-from atso_bench.benchmark.commands import advise, check, folder, known, others, runs, trackers, trained
+from atso_bench.benchmark.commands import advise, check, folder, known, others, publish, runs, trackers, trained, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +30,8 @@ COMMANDS = (
     advise.advise,
     trained.predict,
     trained.export,
+    verify.verify,
+    publish.publish,
     trackers.export_runs,
     others.doctor,
 )

@@ -45,11 +45,13 @@ def found(results: Path, spec: RunSpec, fresh: str, identity: Callable[[str, str
         raise
     except ValueError:
         return None, "its record cannot be read"  # torn, or of another schema
-    of_record = Facts(
-        record.data, record.metrics_version, digest(record.options), record.code, record.environment.get("fresh", "")
-    )
-    why = _why_not(of_record, spec, fresh, identity, _methods)
+    why = _why_not(_facts(record), spec, fresh, identity, _methods)
     return (record, "") if why is None else (None, why)
+
+
+def outdated(record: Record) -> str:
+    """Why a record does not stand for its run as that would be made now; empty where it does."""
+    return _why_not(_facts(record), record.spec, "", _identity, _methods) or ""
 
 
 Methods = Callable[[RunSpec], tuple[tuple[str, str], ...]]
@@ -64,6 +66,11 @@ class Facts:
     options: str
     code: str
     fresh: str
+
+
+def _facts(record: Record) -> Facts:
+    fresh = record.environment.get("fresh", "")
+    return Facts(record.data, record.metrics_version, digest(record.options), record.code, fresh)
 
 
 def _why_not(

@@ -20,7 +20,7 @@ FOLDERS = ("benchmark", "datasets", "methods", "reports")
 ROOF = {
     *("cli", "commands", "options", "registry", "declared", "contract", "run", "grid", "done", "export"),
     *("forecast", "engines", "readiness", "grid_file", "scores", "python", "trackers"),
-    *("advice", "finding", "models", "predict"),
+    *("advice", "finding", "models", "predict", "verify", "alike"),
 }
 LIGHT = {
     "cli",

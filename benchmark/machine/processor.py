@@ -1,14 +1,32 @@
-"""The cores that this process may use, and its processor time, which other work on the machine hardly changes."""
+"""The processor, the cores that this process may use, and its time, which other work on the machine hardly changes."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
 from multiprocessing import active_children
+from pathlib import Path
 
 from atso_bench.benchmark.machine.cgroups import around, first
+
+_NAMES = ("model name", "CPU implementer", "CPU variant", "CPU part")
+"""Of these Linux says the first on x86, and the others on ARM."""
+
+
+def kind(described: Path = Path("/proc/cpuinfo")) -> str:
+    """Which processor this is, with the instructions that torch takes if it is imported: what decides rounding."""
+    try:
+        text = described.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux
+        text = ""
+    said = [found[1].strip() for name in _NAMES if (found := re.search(rf"^{name}\s*:(.*)$", text, re.MULTILINE))]
+    name = " ".join(said) or platform.processor() or platform.machine()
+    torch = sys.modules.get("torch")
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}" if torch else name
 
 
 def cores() -> int:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from atso_bench.benchmark.machine.processor import cores
+from atso_bench.benchmark.machine.processor import cores, kind
 
 _LIBRARIES = (
     *("torch", "numpy", "scipy"),
@@ -29,6 +29,7 @@ def current() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": kind(),
         "processor_count": cores(),
         "threads": torch.get_num_threads() if torch else None,
         "gpu": gpu,
