@@ -31,7 +31,7 @@ def _table(results: Path, dataset: str, specs: Sequence[RunSpec]) -> Iterator[st
     usual = max(spec.budget.steps for spec in specs)
     for spec in specs:
         path = results / "records" / spec.path
-        if path.is_file():
+        with contextlib.suppress(ValueError, FileNotFoundError):  # one that cannot be read is among the failures
             record = Record.read(path)
             metrics[record.metric] = None
             found.setdefault((_row(spec, usual), _column(spec)), []).append(record)

@@ -235,7 +235,10 @@ def _run(options: GridOptions, out: Path, *, fresh: bool, quiet: bool) -> Result
 
 
 def _results(out: Path, specs: Sequence[RunSpec]) -> Results:
-    records = [Record.read(path) for spec in specs if (path := out / "records" / spec.path).is_file()]
+    records = []
+    for spec in specs:
+        with contextlib.suppress(ValueError, FileNotFoundError):  # one that cannot be read is among the failures
+            records.append(Record.read(out / "records" / spec.path))
     failed = {spec.title: str(path) for spec in specs if (path := failure_path(out, spec)).is_file()}
     return Results(out, tuple(records), failed)
 

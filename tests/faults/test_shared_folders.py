@@ -117,7 +117,7 @@ def test_a_newer_record_is_never_written_over_and_nobody_is_told_to_delete_it(to
     with pytest.raises(NewerError, match="a newer atso-bench wrote it; read it with that"):
         Record.read(file)
     done = CliRunner().invoke(app, words(tmp_path))
-    assert done.exit_code == 1
+    assert done.exit_code == 1, done.output
     assert "a newer atso-bench wrote it" in done.output
     assert file.read_bytes() == content
     planned = CliRunner().invoke(app, ["plan", *words(tmp_path)[1:]])
