@@ -37,7 +37,7 @@ class CutMix(Settings):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"pixelssl": {"weight": 20, "rampup": 0.0}}
 
     ema_decay: float = Field(0.99, ge=0, lt=1, description="decay of the teacher's weights; paper and PixelSSL 0.99")
-    weight: float = Field(10, ge=0, description="final value of w; PixelSSL 20")
+    weight: float = Field(30, ge=0, description="final value of w; PixelSSL 20")
     rampup: float = Field(0, ge=0, le=1, description="share of training over which w rises; paper and PixelSSL 0")
     box: float = Field(0.5, gt=0, le=1, description="share of the patch that a box covers; paper 0.5")
     threshold: float = Field(0.97, ge=0, le=1, description="probability above which the teacher is sure; paper 0.97")

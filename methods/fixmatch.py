@@ -43,7 +43,7 @@ class FixMatch(Settings):
     }
 
     threshold: float = Field(0.95, ge=0, le=1, description="probability above which a label counts; paper 0.95")
-    weight: float = Field(0.3, ge=0, description="w; paper and UniMatch 1")
+    weight: float = Field(1, ge=0, description="w; paper and UniMatch 1")
     cutmix: float = Field(0.5, ge=0, le=1, description="share of patches with a box of another; UniMatch 0.5, paper 0")
 
     def fit(self, trainer: Trainer, data: TrainData) -> nn.Module:

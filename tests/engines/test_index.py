@@ -28,7 +28,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(file.path)
         return row(results, file)
 
-    monkeypatch.setattr(index, "_row", noting)
+    monkeypatch.setattr(index, "_indexed", noting)
     return found
 
 
