@@ -22,7 +22,7 @@ from atso_bench.benchmark.store.record import Record, write_failure
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The records that the index opens."""
     found: list[str] = []
-    row = index._row
+    row = index._indexed
 
     def noting(results: Path, file: index.File) -> dict[str, Any]:
         found.append(file.path)
