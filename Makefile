@@ -47,7 +47,8 @@ regression: $(READY) ## train four methods briefly and compare with the records 
 
 study: $(READY) ## repeat docs/study.md (prepare hippocampus before), hours on a CPU; finished runs are not repeated
 	$(STUDY) --method all --fraction 2,10 --seed 0,1,2 --upper-bound --half-budget
-	$(STUDY) --method self-learning,atso --fraction 2 --seed 3,4
+	$(STUDY) --method supervised,supervised-ema,self-learning,noisy-student,atso,cutmix,unimatch --fraction 2 --seed 3,4 \
+	  --upper-bound --half-budget
 	$(STUDY) --method atso --fraction 2 --seed 0,1,2,3,4 --option atso.restart=previous
 	$(STUDY) --method atso --fraction 2 --seed 0,1,2,3,4 --option atso.subsets=1
 
