@@ -76,14 +76,15 @@ def _with(spec: RunSpec, scale: float) -> RunSpec:
 
 def _measured(specs: Mapping[str, RunSpec], machine: Machine) -> Iterator[tuple[str, float]]:
     """The scale of each kind of run, to two digits, from a look at how long its steps and its pseudo-labelling take."""
-    yardsticks = [replace(spec, method=YARDSTICK, options={}) for spec in specs.values()]
+    yardsticks = {kind: replace(spec, method=YARDSTICK, options={}) for kind, spec in specs.items()}
+    others = [kind for kind, spec in specs.items() if spec.method != YARDSTICK]
+    yield from ((kind, 1.0) for kind in specs if kind not in others)
+    needed = {spec.key: spec for each in (yardsticks, specs) for spec in (each[kind] for kind in others)}
     with TemporaryDirectory() as nothing_done:
-        wanted = [*yardsticks, *specs.values()]
-        found = [*forecast(wanted, Path(nothing_done), machine.device, machine.workers, machine.threads)]
-    for kind, yardstick, own in zip(specs, found, found[len(specs) :], strict=False):
-        if own.spec.method == YARDSTICK:
-            yield kind, 1.0
-            continue
+        told = forecast([*needed.values()], Path(nothing_done), machine.device, machine.workers, machine.threads)
+        found = {each.spec.key: each for each in told}
+    for kind in others:
+        yardstick, own = found[yardsticks[kind].key], found[specs[kind].key]
         room = yardstick.training - own.labelling
         scale = room / own.training
         if scale * own.spec.budget.steps < own.trainings:

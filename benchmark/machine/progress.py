@@ -65,11 +65,8 @@ class Lines:
     def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
         """Begin ``total`` units of work, of which ``done`` are done already (a resumed phase)."""
         bar = Bar(name, total, unit, done, lambda bar: self.note(f"{name}  {bar.state}"), self.every)
-        bar.draw(bar)
-        try:
+        with _drawn_at_both_ends(bar):
             yield bar
-        finally:
-            bar.draw(bar)
 
     def note(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a log on a full disk, or nobody who listens, ends no run
@@ -152,11 +149,8 @@ class Notebook:
     def phase(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
         handle = self.display(_Html(""), display_id=True)
         bar = Bar(name, total, unit, done, lambda bar: handle.update(_Html(_drawn(bar))), 0.5)
-        bar.draw(bar)
-        try:
+        with _drawn_at_both_ends(bar):
             yield bar
-        finally:
-            bar.draw(bar)
 
     def note(self, text: str) -> None:
         print(_plain(text), flush=True)
@@ -171,6 +165,16 @@ class _Html:
 
     def _repr_html_(self) -> str:
         return self.text
+
+
+@contextlib.contextmanager
+def _drawn_at_both_ends(bar: Bar) -> Iterator[None]:
+    """A bar shows where its phase begins and where it ends, however it ends."""
+    bar.draw(bar)
+    try:
+        yield
+    finally:
+        bar.draw(bar)
 
 
 def _drawn(bar: Bar) -> str:

@@ -102,18 +102,19 @@ def _compare(
     partial = False
     for case_id in ids:
         old, new = hard(before[case_id]), hard(after[case_id])
-        given = (old != IGNORE) & (new != IGNORE)
+        labelled = new != IGNORE
+        given = (old != IGNORE) & labelled
         partial |= not given.all()
-        mutual += confusion(np.where(given, new, 0), np.where(given, old, IGNORE), k, ignore=IGNORE)
+        mutual += _confusion(new, old, given, k)
         foreground = given & ((old >= judge.first) | (new >= judge.first))
         touched += int(foreground.sum())
         changed += int((given & (old != new)).sum())
         if case_id in judge.cases:
             true = judge.hidden(case_id)
-            truth += confusion(np.where(new != IGNORE, new, 0), np.where(new != IGNORE, true, IGNORE), k, ignore=IGNORE)
+            truth += _confusion(new, true, labelled, k)
             known = (true != IGNORE) & given & (foreground | (true > 0))
             solid = (true != IGNORE) & (true >= judge.first)
-            structure, covered = structure + int(solid.sum()), covered + int((solid & (new != IGNORE)).sum())
+            structure, covered = structure + int(solid.sum()), covered + int((solid & labelled).sum())
             was_right, is_right = (old == true) & known, (new == true) & known
             wrong += int((known & ~was_right).sum())
             corrected += int((known & ~was_right & is_right).sum())
@@ -131,6 +132,13 @@ def _compare(
         "corruption_rate": _ratio(corrupted, right),
         **({"coverage": _ratio(covered, structure)} if partial else {}),
     }
+
+
+def _confusion(label: np.ndarray, reference: np.ndarray, where: np.ndarray, classes: int) -> np.ndarray:
+    """``confusion`` within ``where``; nothing is copied where that is everywhere, as without a filter."""
+    if not where.all():
+        label, reference = np.where(where, label, 0), np.where(where, reference, IGNORE)
+    return confusion(label, reference, classes, ignore=IGNORE)
 
 
 def _mean(values: np.ndarray) -> float:
